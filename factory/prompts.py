@@ -1,0 +1,102 @@
+"""Phrases become prompts: the named template sets, the background set, and what CLIP does not understand."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, get_args
+
+PLAIN = ("{}",)
+PHOTO = (
+    "a photo of a {}.",
+    "a photo of the {}.",
+    "a close-up photo of a {}.",
+    "a photo of one {} and its surroundings.",
+    "a good photo of a {}.",
+    "a cropped photo of a {}.",
+    "a small photo with a {} in it.",
+)
+SATELLITE = (
+    "a satellite photo of a {}.",
+    "an aerial photo of a {}.",
+    "a {} seen from above.",
+    "satellite imagery showing a {}.",
+    "an overhead view of a {}.",
+)
+PRODUCT = (
+    "a product photo of a {}.",
+    "a {} on a white background.",
+    "a catalogue picture of a {}.",
+    "a {} for sale.",
+    "a studio photo of a {}.",
+)
+CAMERA_TRAP = (
+    "a camera trap photo of a {}.",
+    "a trail camera picture of a {}.",
+    "a {} in the wild, seen by a motion-activated camera.",
+    "a night-time infrared photo of a {}.",
+    "a blurry wildlife photo of a {}.",
+)
+_WRITTEN_HERE = {
+    "plain": PLAIN,
+    "photo": PHOTO,
+    "satellite": SATELLITE,
+    "product": PRODUCT,
+    "camera-trap": CAMERA_TRAP,
+}
+TemplateSet = Literal["plain", "photo", "satellite", "product", "camera-trap", "clip-80"]
+TEMPLATE_SETS: tuple[TemplateSet, ...] = get_args(TemplateSet)
+"""The names that a scenario may give."""
+
+BACKGROUND = (
+    "person",
+    "animal",
+    "plant",
+    "food",
+    "vehicle",
+    "building",
+    "street",
+    "room",
+    "piece of furniture",
+    "tool",
+    "landscape",
+    "sky",
+    "water",
+    "wall",
+    "floor",
+    "text on a page",
+    "abstract texture",
+    "everyday object",
+)
+"""What stands in for the negatives when a scenario names none: one word each for most of what photos show."""
+
+_NEGATION = re.compile(
+    r"\b(no|not|non|without|never|nor|neither|isn't|aren't|lacks?|lacking|absence of|free of)\b", re.IGNORECASE
+)
+_QUOTED = re.compile(r'"[^"]*"')
+
+
+def negation_in(phrase: str) -> str | None:
+    """The negating word in a phrase, or None.
+
+    CLIP-type teachers see "no helmet" as "helmet" (Yuksekgonul et al. 2023, arXiv:2210.01936). What stands in double
+    quotes is a name, as in `"no parking" sign`, and may say what it likes.
+    """
+    match = _NEGATION.search(_QUOTED.sub("", phrase))
+    return match.group(0) if match else None
+
+
+def template_set(name: TemplateSet) -> tuple[str, ...]:
+    """The templates of a named set, each with one `{}`.
+
+    `clip-80` is the set of 80 that Radford et al. 2021 (arXiv:2103.00020) used for ImageNet.
+    """
+    if name == "clip-80":
+        import open_clip  # holds the paper's list; imported late because it pulls torch
+
+        return tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
+    return _WRITTEN_HERE[name]
+
+
+def fill(templates: tuple[str, ...], phrase: str) -> list[str]:
+    """The prompts of one phrase, one for each template."""
+    return [template.replace("{}", phrase) for template in templates]

@@ -1,0 +1,69 @@
+"""Fixtures that several tests share: small photos, a tiny open_clip checkpoint, a clean environment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees the user's store, and none may ask a hub."""
+    monkeypatch.setenv("FACTORY_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("COLUMNS", "160")
+
+
+def draw_shape(shape: str, seed: int, size: int = 72) -> Image.Image:
+    """A disc or a bar in a random place and colour on a noisy ground."""
+    random = np.random.default_rng([seed, len(shape)])
+    ground = random.normal(random.integers(60, 200, 3), 18, (size, size, 3)).clip(0, 255).astype(np.uint8)
+    image = Image.fromarray(ground)
+    draw = ImageDraw.Draw(image)
+    x, y, r = random.integers(20, size - 20, 2).tolist() + [int(random.integers(10, 18))]
+    colour = tuple(random.integers(0, 255, 3).tolist())
+    if shape == "disc":
+        draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
+    else:
+        draw.rectangle((x - r, y - 4, x + r, y + 4), fill=colour)
+    return image
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 160 pictures, half discs and half bars, with neutral names and gold.csv beside it."""
+    folder = tmp_path_factory.mktemp("shapes")
+    (folder / "photos").mkdir()
+    rows = ["path,label"]
+    for index in range(160):
+        shape = ("disc", "bar")[index % 2]
+        draw_shape(shape, index).save(folder / "photos" / f"p{index:03d}.png")
+        rows.append(f"p{index:03d}.png,{'yes' if shape == 'disc' else 'no'}")
+    (folder / "gold.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP of a few thousand weights, as a folder that open_clip loads with `local-dir:`."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    config = {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    }
+    torch.manual_seed(0)
+    weights = open_clip.CLIP(**config).state_dict()
+    folder = tmp_path_factory.mktemp("tiny-clip")
+    save_file({k: v.contiguous() for k, v in weights.items()}, folder / "open_clip_model.safetensors")
+    preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
+    text = json.dumps({"model_cfg": config, "preprocess_cfg": preprocess})
+    (folder / "open_clip_config.json").write_text(text, encoding="utf-8")
+    return folder
