@@ -1,0 +1,153 @@
+"""Vectors and phrases become pseudo-labels: zero-shot classification, kept soft."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from factory.errors import LabelsError
+from factory.prompts import BACKGROUND, TemplateSet, fill, template_set
+from factory.scenario import Scenario
+from factory.splits import assign
+from factory.teacher import Teacher
+
+LEAST_WEIGHT = 0.05
+"""The training weight of an image on which the teacher is wholly undecided."""
+
+LEAST_OF_EACH = 3
+"""Fewest yes and fewest no that can fill train, val and test."""
+
+SCHEMA = pa.schema(
+    [
+        ("sha256", pa.string()),
+        ("path", pa.string()),
+        ("group", pa.int32()),
+        ("p_teacher", pa.float32()),
+        ("scores", pa.list_(pa.float32())),
+        ("gold", pa.bool_()),
+        ("split", pa.string()),
+        ("weight", pa.float32()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Phrases:
+    """The phrases of a scenario, positives first, as they stand in the columns of the scores."""
+
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> Phrases:
+        """The scenario's phrases; the background set stands in for negatives that are not given."""
+        if scenario.negative:
+            return cls(scenario.positive, scenario.negative)
+        said = " ".join(scenario.positive).casefold()
+        return cls(scenario.positive, tuple(phrase for phrase in BACKGROUND if phrase not in said))
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Positives, then negatives."""
+        return self.positive + self.negative
+
+
+def text_vectors(teacher: Teacher, phrases: Sequence[str], templates: TemplateSet | tuple[str, ...]) -> np.ndarray:
+    """One vector a phrase: the normalised mean of its prompts' normalised vectors.
+
+    Prompt ensembling in the embedding space (Radford et al. 2021, arXiv:2103.00020, section 3.1.4).
+
+    Returns:
+        float32 `(P, D)`, L2-normalised.
+    """
+    chosen = template_set(templates) if isinstance(templates, str) else templates
+    prompts = [prompt for phrase in phrases for prompt in fill(chosen, phrase)]
+    means: np.ndarray = teacher.embed_texts(prompts).reshape(len(phrases), len(chosen), -1).mean(axis=1)
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    return means
+
+
+def zero_shot(images: np.ndarray, texts: np.ndarray, logit_scale: float) -> np.ndarray:
+    """Softmax over phrases of the scaled cosine similarities.
+
+    Args:
+        images: float32 `(N, D)`, L2-normalised.
+        texts: float32 `(P, D)`, L2-normalised.
+        logit_scale: The teacher's.
+
+    Returns:
+        float32 `(N, P)`; each row sums to 1.
+    """
+    logits = logit_scale * images @ texts.T
+    scores: np.ndarray = np.exp(logits - logits.max(axis=1, keepdims=True)).astype(np.float32)
+    scores /= scores.sum(axis=1, keepdims=True)
+    return scores
+
+
+def certainty(p_yes: np.ndarray) -> np.ndarray:
+    """Training weights in [LEAST_WEIGHT, 1]: 1 where the teacher is sure, near 0 where it is not."""
+    return np.maximum(LEAST_WEIGHT, np.abs(2 * p_yes - 1)).astype(np.float32)
+
+
+def build(
+    scenario: Scenario, teacher: Teacher, images: pa.Table, vectors: np.ndarray, gold: dict[str, bool]
+) -> pa.Table:
+    """The table of labels.parquet.
+
+    Args:
+        scenario: The question.
+        teacher: What embeds the phrases.
+        images: Usable images, one row a content, sorted by sha256: columns sha256, path, group.
+        vectors: float32 `(N, D)`, in the order of `images`.
+        gold: Gold labels by sha256; they outrank the teacher.
+
+    Raises:
+        LabelsError: Nearly all labels fall on one side.
+    """
+    phrases = Phrases.of(scenario)
+    scores = zero_shot(vectors, text_vectors(teacher, phrases.all, scenario.templates), teacher.logit_scale)
+    p_teacher = scores[:, : len(phrases.positive)].sum(axis=1).clip(0, 1)
+    sha256s = images["sha256"].to_pylist()
+    golden = [gold.get(sha) for sha in sha256s]
+    answers = [bool(p >= 0.5) if g is None else g for p, g in zip(p_teacher, golden, strict=True)]
+    _check_both_sides(answers, p_teacher)
+    weights = certainty(p_teacher)
+    weights[[g is not None for g in golden]] = 1.0
+    columns = {
+        "sha256": sha256s,
+        "path": images["path"],
+        "group": images["group"],
+        "p_teacher": p_teacher,
+        "scores": list(scores),
+        "gold": golden,
+        "split": assign(sha256s, images["group"].to_pylist(), answers, scenario.student.seed),
+        "weight": weights,
+    }
+    about = {
+        "phrases": {"positive": phrases.positive, "negative": phrases.negative},
+        "teacher": {**teacher.about, "logit_scale": teacher.logit_scale},
+    }
+    metadata = {key: json.dumps(value) for key, value in about.items()}
+    return pa.table(columns, schema=SCHEMA).replace_schema_metadata(metadata)
+
+
+def histogram(p_yes: np.ndarray, bins: int = 10, width: int = 40) -> str:
+    """A histogram of probabilities in text, one line a bin."""
+    counts, edges = np.histogram(p_yes, bins, (0, 1))
+    scale = width / max(1, counts.max())
+    rows = zip(edges[:-1], edges[1:], counts, strict=True)
+    return "\n".join(f"  {low:.1f}-{high:.1f} {'#' * round(n * scale):<{width}} {n}" for low, high, n in rows)
+
+
+def _check_both_sides(answers: list[bool], p_teacher: np.ndarray) -> None:
+    yes = sum(answers)
+    if min(yes, len(answers) - yes) < LEAST_OF_EACH:
+        raise LabelsError(
+            f"{yes} of {len(answers)} images are labelled yes; at least {LEAST_OF_EACH} of each answer are needed. "
+            f"The teacher's probabilities of yes:\n{histogram(p_teacher)}",
+            hint="change the phrases (name look-alikes as negatives), add images of the rarer answer, or give --gold",
+        )
