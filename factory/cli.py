@@ -1,0 +1,309 @@
+"""The `factory` command: verbs that parse, call one function and print."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+import factory
+from factory.runtime import Prediction
+from factory.runtime.errors import FactoryError
+
+if TYPE_CHECKING:  # everything past the base install is imported where a command needs it
+    from factory import start
+
+DONE, REFUSED, WRONG_INPUT, SOME_UNREADABLE = 0, 1, 2, 3
+"""Exit codes."""
+
+app = typer.Typer(
+    name="factory",
+    help="Distil CLIP labels into tiny yes/no image classifiers: photos and a question in words go in, "
+    "one small ONNX file comes out.",
+    epilog="Start here:  factory demo  |  factory new forklift  |  factory run forklift.yaml",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Format(StrEnum):
+    """How predictions are printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+Target = Annotated[
+    Path, typer.Argument(help="Scenario file, or the folder of a run.", metavar="SCENARIO.yaml|RUN", show_default=False)
+]
+ImagesOption = Annotated[
+    Path | None, typer.Option("--images", help="Folder or archive of photos; overrides the scenario's.", metavar="DIR")
+]
+TeacherOption = Annotated[
+    str | None,
+    typer.Option(
+        "--teacher", help="auto, offline, MODEL/WEIGHTS, hf-hub:..., local-dir:...; overrides the scenario's."
+    ),
+]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder of runs.", metavar="DIR")]
+GoldOption = Annotated[
+    Path | None, typer.Option("--gold", help="CSV of labels from a person: columns path,label (yes/no).", metavar="CSV")
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume/--fresh", help="Go on with a run of this scenario that was cut short, or start anew.")
+]
+StoreOption = Annotated[
+    Path | None,
+    typer.Option("--store", help="Folder where image vectors are kept.", envvar="FACTORY_STORE", metavar="DIR"),
+]
+
+
+def main() -> NoReturn:
+    """Run the command line; errors of the factory become one message and exit code 2."""
+    try:
+        app(standalone_mode=True)
+    except FactoryError as error:
+        err.print(f"error: {escape(str(error))}", style="red")
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "factory":
+            raise
+        err.print(f"error: {error.name} is not installed: this command needs more than the base install", style="red")
+        err.print("  pip install 'clip-factory[train]'")
+    except KeyboardInterrupt:
+        err.print("stopped; the same command goes on from here")
+        sys.exit(130)
+    sys.exit(WRONG_INPUT)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        out.print(f"clip-factory {factory.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Name: small letters, digits, dashes.", show_default=False)],
+    folder: Annotated[Path, typer.Option("--out", help="Folder for NAME.yaml.", metavar="DIR")] = Path(),
+) -> None:
+    """Write a commented scenario file to start from.
+
+    Example:  factory new forklift
+    """
+    from factory.scenario import write_example
+
+    path = write_example(name, folder)
+    out.print(f"{path}", markup=False)
+    err.print(f"edit it, then: factory run {path}", markup=False)
+
+
+def _verb(name: str, until: str, text: str) -> None:
+    """One command that takes a scenario, or a run, through the stages up to `until`."""
+
+    def command(
+        target: Target,
+        images: ImagesOption = None,
+        teacher: TeacherOption = None,
+        runs: OutOption = Path("runs"),
+        gold: GoldOption = None,
+        resume: ResumeOption = True,
+        store: StoreOption = None,
+    ) -> None:
+        from factory import start
+
+        changes = start.Changes(images, teacher, gold)
+        passed = _take_through(until, target, changes, runs, store or start.default_store(), resume=resume)
+        raise typer.Exit(DONE if passed else REFUSED)
+
+    app.command(name, help=text)(command)
+
+
+_verb(
+    "run",
+    "report",
+    """Run all stages: photos and a question in, a gated model and a report out.
+
+    The last line printed is the run folder. Exit code 1: the gate refused the student.
+
+    Example:  factory run forklift.yaml --images photos/ --teacher offline""",
+)
+_verb(
+    "label",
+    "label",
+    """Label the photos with the teacher, and split them; go no further.
+
+    Example:  factory label forklift.yaml --images photos/""",
+)
+_verb(
+    "train",
+    "train",
+    """Train the student, after whatever stage before it is out of date.
+
+    Example:  factory train runs/forklift/2026-11-21T09-00-00 --fresh""",
+)
+_verb(
+    "export",
+    "export",
+    """Export the student to one ONNX file within the budget.
+
+    Example:  factory export runs/forklift/2026-11-21T09-00-00""",
+)
+_verb(
+    "gate",
+    "gate",
+    """Hold the model against the rule; exit code 1 if it is refused.
+
+    Example:  factory gate runs/forklift/2026-11-21T09-00-00""",
+)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="The model file.", metavar="MODEL.onnx", show_default=False)],
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Files, folders, globs, or - for a list on stdin.", metavar="PATH...", show_default=False),
+    ],
+    form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.table,
+    threshold: Annotated[
+        float | None,
+        typer.Option("--threshold", min=0, max=1, help="Yes from this probability on; else the model's own."),
+    ] = None,
+) -> None:
+    """Answer the question for photos; needs neither torch nor a network.
+
+    Exit code 3: some inputs could not be read; the rest are done.
+
+    Example:  factory predict model.onnx photos/ --format json
+    """
+    from factory.runtime import Model
+    from factory.runtime.inputs import expand
+
+    loaded = Model.load(model)
+    predictions = loaded.iter_predict(expand(paths), threshold=threshold)
+    unreadable = _PRINTERS[form](predictions)
+    raise typer.Exit(SOME_UNREADABLE if unreadable else DONE)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--out", help="Folder for pictures and runs.", metavar="DIR")] = Path("demo"),
+    count: Annotated[int, typer.Option(min=60, max=20_000, help="How many pictures to render.")] = 480,
+    store: StoreOption = None,
+) -> None:
+    """Render a set of pictures, run the whole factory on them without a network, and use the model.
+
+    Example:  factory demo
+    """
+    from factory import demo as demo_set
+    from factory import start
+    from factory.runtime import Model
+
+    made = demo_set.make(folder, count)
+    changes = start.Changes(gold=made.truth)
+    passed = _take_through(
+        "report", made.scenario, changes, folder / "runs", store or start.default_store(), resume=True
+    )
+    latest = start.latest(folder / "runs", made.scenario)
+    _print_table(Model.load(latest.file("model.onnx")).iter_predict(made.samples))
+    out.print(f"model   {latest.file('model.onnx')}\nreport  {latest.file('report.html')}", markup=False)
+    raise typer.Exit(DONE if passed else REFUSED)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, which devices there are, and which weights are at hand.
+
+    Example:  factory doctor
+    """
+    from factory.doctor import examine
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("what", "state", "remedy"):
+        table.add_column(column)
+    for finding in examine():
+        table.add_row(escape(finding.what), escape(finding.state), escape(finding.remedy))
+    out.print(table)
+
+
+def _take_through(until: str, target: Path, changes: start.Changes, runs: Path, store: Path, *, resume: bool) -> bool:
+    """Start or go on with a run; print what the gate says and the run folder. False if the gate refused."""
+    from factory import pipeline, start
+
+    with start.enter(target, changes, runs, store, resume=resume) as folder:
+        pipeline.run(folder, store, until, again=target.is_dir() and not resume)
+        judged = until in ("gate", "report")
+        if judged:
+            _print_gate(pipeline.verdict(folder))
+        out.print(str(folder.path), markup=False)
+        return not judged or pipeline.passed(folder)
+
+
+def _print_gate(verdict: dict[str, Any]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("clause", "rule", "figure", "n", "95 % interval", "verdict"):
+        table.add_column(column)
+    for clause in verdict["clauses"]:
+        low_high = "-".join(f"{end:.3f}" for end in clause["interval"] or ())
+        figure = "" if clause["figure"] is None else f"{clause['figure']:.6g}"
+        table.add_row(clause["name"], clause["rule"], figure, str(clause["n"]), low_high, clause["verdict"])
+    out.print(table)
+    out.print("gate: passed" if verdict["passed"] else "gate: REFUSED", style="bold")
+
+
+def _print_table(predictions: Iterable[Prediction]) -> bool:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("path", "probability", "label"):
+        table.add_column(column)
+    failed = False
+    for one in predictions:
+        failed |= one.error is not None
+        shown = f"{one.probability:.3f}" if one.probability is not None else ""
+        table.add_row(escape(one.path or ""), shown, one.label or escape(f"error: {one.error}"))
+    out.print(table)
+    return failed
+
+
+def _print_json(predictions: Iterable[Prediction]) -> bool:
+    failed = False
+    for one in predictions:
+        failed |= one.error is not None
+        answer = {"error": one.error} if one.error else {"probability": one.probability, "label": one.label}
+        print(json.dumps({"path": one.path, **answer}, ensure_ascii=False), flush=True)  # noqa: T201
+    return failed
+
+
+def _print_csv(predictions: Iterable[Prediction]) -> bool:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(("path", "probability", "label", "error"))
+    failed = False
+    for one in predictions:
+        failed |= one.error is not None
+        writer.writerow((one.path, one.probability, one.label, one.error))
+    return failed
+
+
+_PRINTERS = {Format.table: _print_table, Format.json: _print_json, Format.csv: _print_csv}

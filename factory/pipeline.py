@@ -1,0 +1,194 @@
+"""The factory in one page: the stages in order, each from files to files.
+
+    scenario.yaml -> images.parquet -> labels.parquet -> student.ckpt -> model.onnx -> gate.json -> report.html
+
+A stage runs when what it reads has changed since it last ended well, and not otherwise. So a run that was killed goes
+on where it was, a corrected label retrains without reading an image anew, and a new bar for the gate trains nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+import factory
+from factory import artifacts as files
+from factory import export, gate, gold, images, labelling, report, student, teacher
+from factory.artifacts import RunFolder
+from factory.progress import bar, console
+from factory.scenario import Scenario, load
+
+RECORDED = ("torch", "torchvision", "open_clip_torch", "timm", "lightning", "onnx", "onnxruntime", "numpy", "pillow")
+"""Packages whose versions the manifest names."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a stage is given."""
+
+    run: RunFolder
+    scenario: Scenario
+    store: Path
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step from files to files; `reads` names files of the run and keys of the scenario."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    work: Callable[[Job], None]
+
+
+def find(job: Job) -> None:
+    """Find, check and group the photos."""
+    with bar("checking photos") as progress:
+        table = images.scan(_root(job), job.store / "scan.sqlite", progress)
+    images.write(table, job.run.file(files.IMAGES))
+    skipped = table.num_rows - table["reason"].null_count
+    if skipped:
+        console.print(f"{skipped} of {table.num_rows} files cannot be used; images.parquet says why", style="yellow")
+
+
+def label(job: Job) -> None:
+    """Embed the photos, ask the question, split."""
+    found = pq.read_table(job.run.need(files.IMAGES, "label"))
+    golden = gold.read_gold(Path(job.scenario.gold), found) if job.scenario.gold else {}
+    usable = _distinct(found)
+    model = teacher.load(job.scenario.teacher)
+    store = teacher.EmbeddingStore(job.store)
+    names, paths = usable["sha256"].to_pylist(), usable["path"].to_pylist()
+    pairs = [(sha256, _root(job) / path) for sha256, path in zip(names, paths, strict=True)]
+    with bar("embedding") as progress:
+        teacher.embed(model, pairs, store, job.scenario.teacher.batch_size, progress)
+    table = labelling.build(job.scenario, model, usable, store.get(model.key, names), golden)
+    with files.atomic(job.run.file(files.LABELS)) as temporary:
+        pq.write_table(table, temporary)
+
+
+def train(job: Job) -> None:
+    """Teach the student."""
+    student.train(job.scenario, job.run, teacher.EmbeddingStore(job.store))
+
+
+def ship(job: Job) -> None:
+    """Turn the student into one ONNX file that fits the budget."""
+    export.export(job.scenario, job.run)
+
+
+def judge(job: Job) -> None:
+    """Hold the file against the rule."""
+    gate.judge(job.scenario, job.run)
+
+
+def tell(job: Job) -> None:
+    """Write the report and the model card."""
+    report.write_report(job.scenario, job.run)
+    report.write_card(job.scenario, job.run)
+
+
+STAGES = (
+    Stage("images", ("images",), (files.IMAGES,), find),
+    Stage(
+        "label",
+        (files.IMAGES, "positive", "negative", "templates", "gold", "teacher", "student.seed"),
+        (files.LABELS,),
+        label,
+    ),
+    Stage("train", (files.LABELS, "student"), (files.STUDENT, files.TRAINING), train),
+    Stage("export", (files.LABELS, files.STUDENT, "name", "question", "gate"), (files.MODEL,), ship),
+    Stage("gate", (files.LABELS, files.STUDENT, files.MODEL, "gate"), (files.PREDICTIONS, files.GATE), judge),
+    Stage("report", (files.LABELS, files.TRAINING, files.MODEL, files.GATE), (files.REPORT, files.CARD), tell),
+)
+STAGE_NAMES = tuple(stage.name for stage in STAGES)
+
+
+def run(folder: RunFolder, store: Path, until: str = STAGE_NAMES[-1], *, again: bool = False) -> None:
+    """Take a run through the stages, up to and with `until`; stages that are up to date are passed over.
+
+    Args:
+        folder: The run.
+        store: Folder of the embedding store.
+        until: Name of the last stage.
+        again: Do the last stage even if it is up to date.
+
+    Raises:
+        FactoryError: A stage cannot be done; what earlier stages made stays.
+    """
+    job = Job(folder, load(folder.file(files.SCENARIO)), store)
+    for stage in STAGES[: STAGE_NAMES.index(until) + 1]:
+        if _up_to_date(job, stage) and not (again and stage.name == until):
+            continue
+        folder.file(files.MANIFEST).unlink(missing_ok=True)
+        start = time.perf_counter()
+        stage.work(job)
+        seconds = round(time.perf_counter() - start, 3)
+        folder.log("done", stage=stage.name, seconds=seconds, reads=_fingerprint(job, stage))
+    if until == STAGE_NAMES[-1] and not folder.finished:
+        _write_manifest(job)
+
+
+def verdict(folder: RunFolder) -> Any:
+    """The content of gate.json."""
+    return files.read_json(folder.need(files.GATE, "gate"))
+
+
+def passed(folder: RunFolder) -> bool:
+    """Whether the gate let the student pass."""
+    return bool(verdict(folder)["passed"])
+
+
+def _up_to_date(job: Job, stage: Stage) -> bool:
+    done = [event for event in job.run.events("done") if event["stage"] == stage.name]
+    whole = all(job.run.file(name).is_file() for name in stage.writes)
+    return bool(done) and whole and done[-1]["reads"] == _fingerprint(job, stage)
+
+
+def _fingerprint(job: Job, stage: Stage) -> dict[str, str]:
+    """Hashes of all that a stage reads: files by their bytes, keys by their values, gold by its file's bytes."""
+    prints = job.run.hashes(tuple(name for name in stage.reads if name in files.FILES))
+    for key in (name for name in stage.reads if name not in files.FILES):
+        value = job.scenario.model_dump(mode="json")
+        for part in key.split("."):
+            value = value[part]
+        prints[key] = hashlib.sha256(json.dumps(value).encode()).hexdigest()
+    if "gold" in stage.reads and job.scenario.gold and Path(job.scenario.gold).is_file():
+        prints["gold"] = files.sha256_file(Path(job.scenario.gold))
+    return prints
+
+
+def _root(job: Job) -> Path:
+    return Path(job.scenario.images.path or ".")
+
+
+def _distinct(found: pa.Table) -> pa.Table:
+    """Usable images, one row a content (the first path of exact copies), sorted by sha256."""
+    usable = found.filter(pc.is_null(found["reason"])).select(["sha256", "path", "group"])
+    usable = usable.sort_by([("sha256", "ascending"), ("path", "ascending")])
+    names = usable["sha256"].to_pylist()
+    return usable.take([i for i, name in enumerate(names) if i == 0 or name != names[i - 1]])
+
+
+def _write_manifest(job: Job) -> None:
+    started = job.run.events("start")
+    seconds = {event["stage"]: event["seconds"] for event in job.run.events("done")}
+    manifest = {
+        "scenario": job.scenario.name,
+        "passed": passed(job.run),
+        "images_from": started[0]["images"] if started else None,
+        "files": job.run.hashes(files.FILES),
+        "versions": {"clip-factory": factory.__version__, **{name: metadata.version(name) for name in RECORDED}},
+        "seconds": seconds,
+    }
+    files.write_json(job.run.file(files.MANIFEST), manifest)
