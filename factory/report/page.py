@@ -1,0 +1,185 @@
+"""The report: one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from factory.report import plots, words
+from factory.report.canvas import Plot
+from factory.report.evidence import Evidence
+from factory.report.figures import Phrase, confident_mistakes, greediest, most_doubtful, phrase_wins, splits
+from factory.report.pictures import pictures
+
+PICTURES = 24
+SKIPPED_SHOWN = 50
+PHRASES_SHOWN = 30
+
+
+def environment(*, html: bool) -> Environment:
+    """Jinja with this package's templates and the filters of `words`; `html` escapes whatever is filled in."""
+    env = Environment(
+        loader=PackageLoader("factory.report"),
+        autoescape=html,  # noqa: S701  (the card is Markdown: card.plain escapes there)
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    names = ("share", "number", "score", "kilobytes", "duration", "interval", "figure", "rule", "plural", "known")
+    env.filters |= {name: getattr(words, name) for name in names}
+    return env
+
+
+def render(evidence: Evidence) -> str:
+    """The whole page."""
+    labels, figures = evidence.labels, evidence.gate["figures"]
+    template = environment(html=True).get_template("report.html.j2")
+    root = Path(evidence.scenario.images.path or ".")
+    mistakes = confident_mistakes(labels.student, labels.reference, evidence.threshold, most=len(labels.path))
+    doubtful = most_doubtful(labels.teacher, labels.has_gold, PICTURES)
+    return template.render(
+        evidence=evidence,
+        scenario=evidence.scenario,
+        labels=labels,
+        files=evidence.files,
+        figures=figures,
+        clauses=[clause_row(clause) for clause in evidence.gate["clauses"]],
+        verdict=verdict(evidence.gate),
+        quality=quality_rows(figures),
+        confusion=figures.get("confusion"),
+        plots=_plots(evidence),
+        mistakes=pictures(labels, mistakes[:PICTURES], root),
+        mistakes_in_all=len(mistakes),
+        asked=int(labels.asked.sum()),
+        doubtful=pictures(labels, doubtful, root),
+        phrases=_phrase_table(evidence),
+        splits=splits(labels.split, labels.reference, labels.has_gold),
+        skipped=evidence.files.skipped[:SKIPPED_SHOWN],
+        reasons=Counter(reason for _, reason in evidence.files.skipped).most_common(8),
+        rungs=rung_table(evidence.rungs),
+        stages=_stage_table(evidence.seconds),
+    )
+
+
+def verdict(gate: dict[str, Any]) -> dict[str, Any]:
+    """The headline: whether the student passed, and why, in a sentence or two."""
+    failed = [clause["says"] for clause in gate["clauses"] if clause["verdict"] == "fail"]
+    unproven = [c for c in gate["clauses"] if c["verdict"] in ("unproven", "not measured")]
+    if not gate["passed"]:
+        because = failed or ["Nothing shows that it is right.", *(clause["says"] for clause in unproven)]
+        return {"passed": False, "word": "Refused", "says": " ".join(because)}
+    says = "Every clause of the rule is met."
+    if unproven:
+        names = " and ".join(f"“{words.CLAUSES.get(c['name'], c['name'])}”" for c in unproven)
+        says = f"No clause is broken; the images are too few to prove {names}."
+    return {"passed": True, "word": "Passed", "says": says}
+
+
+def clause_row(clause: dict[str, Any]) -> dict[str, Any]:
+    """A clause as a row of the gate's table; shares get a strip that shows interval and bar on a scale to 100 %."""
+    row = {
+        "title": words.CLAUSES.get(clause["name"], clause["name"]),
+        "rule": words.rule(clause),
+        "figure": words.figure(clause),
+        "interval": words.interval(clause.get("interval")) if clause["name"] in words.SHARES else words.ABSENT,
+        "n": clause.get("n"),
+        "verdict": clause["verdict"],
+        "says": clause["says"],
+        "strip": None,
+    }
+    if clause["name"] in words.SHARES and clause.get("interval") and words.known(clause.get("figure")):
+        row["strip"] = _strip(clause["figure"], clause["interval"], words.bound(clause))
+    return row
+
+
+def _strip(figure: float, interval: list[float], bar: float | None) -> dict[str, float | None]:
+    """Positions in per cent along a scale that starts at a round share below all that it shows."""
+    least = min(interval[0], figure, 1.0 if bar is None else bar)
+    start = max(0.0, math.floor(least * 10 - 1e-9) / 10 - 0.1)
+
+    def place(value: float) -> float:
+        return round(100 * (value - start) / (1 - start), 2)
+
+    low, high = interval
+    return {
+        "low": place(low),
+        "width": round(place(high) - place(low), 2),
+        "at": place(figure),
+        "bar": None if bar is None else place(bar),
+    }
+
+
+def quality_rows(figures: dict[str, Any]) -> list[dict[str, Any]]:
+    """The student's figures beside the teacher's, each with its interval and sample."""
+    rows: list[dict[str, Any]] = []
+    gold = figures.get("gold")
+    if gold:
+        student, teacher = gold["student"], gold["teacher"]
+        people = student["accuracy"]["n"]
+        rows = [
+            _row("Accuracy by people’s labels", student["accuracy"], teacher["accuracy"]),
+            _row("Balanced accuracy by people’s labels", student["balanced_accuracy"], teacher["balanced_accuracy"]),
+            _row("Area under the ROC curve, people’s labels", student["auc"], teacher["auc"], n=people),
+        ]
+    against, tests = figures.get("against_teacher") or {}, figures["test_images"]
+    return [
+        *rows,
+        _row("Agreement with the teacher, all test images", figures.get("agreement_all")),
+        _row("Balanced accuracy against the teacher", against.get("balanced_accuracy")),
+        _row("Area under the ROC curve, against the teacher", against.get("auc"), n=tests),
+        _row("Expected calibration error", figures.get("calibration_error"), n=tests),
+    ]
+
+
+def _row(name: str, student: Any, teacher: Any = None, n: int | None = None) -> dict[str, Any]:
+    """One measure: shares as mappings with `figure`, `interval` and `n`, other figures bare, on `n` images."""
+    cells = [value if isinstance(value, dict) else {"figure": value} for value in (student, teacher)]
+    word = words.share if n is None else words.decimal
+    shown = [{"figure": word(cell.get("figure")), "interval": words.interval(cell.get("interval"))} for cell in cells]
+    return {"name": name, "student": shown[0], "teacher": shown[1], "n": cells[0].get("n", n)}
+
+
+def _plots(evidence: Evidence) -> dict[str, Plot]:
+    labels, test, asked = evidence.labels, evidence.labels.test, evidence.labels.asked
+    student, truth = labels.student[test], labels.reference[test]
+    return {
+        "teacher": plots.teacher_scores(labels.teacher),
+        "student": plots.student_scores(labels.student[asked], labels.reference[asked], evidence.threshold),
+        "loss": plots.losses(evidence.training),
+        "agreement": plots.agreement(evidence.training),
+        "precision_recall": plots.precision_recall_plot(student, truth, evidence.threshold),
+        "reliability": plots.reliability_plot(student, truth),
+    }
+
+
+def _phrase_table(evidence: Evidence) -> dict[str, Any]:
+    labels = evidence.labels
+    found = phrase_wins(labels.scores, labels.positive, labels.negative)
+    sides: dict[bool, list[Phrase]] = {side: [p for p in found if p.positive is side] for side in (True, False)}
+    shown = [phrase for side in sides.values() for phrase in side[:PHRASES_SHOWN]]
+    return {
+        "shown": shown,
+        "hidden": len(found) - len(shown),
+        "never": [p for p in found if p.wins == 0],
+        "greediest": greediest(found),
+        "most": max((p.share for p in shown), default=0.0) or 1.0,
+    }
+
+
+def rung_table(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The export's attempts as a table: every key that a row has is a column."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    word = {"bytes": words.kilobytes}
+    cells = [[word.get(key, words.number)(row.get(key)) for key in keys] for row in rows]
+    return {"columns": [key.replace("_", " ") for key in keys], "rows": cells}
+
+
+def _stage_table(seconds: dict[str, float]) -> list[tuple[str, float, float]]:
+    """Stage, seconds, and its share of the longest stage in per cent."""
+    longest = max(seconds.values(), default=0.0) or 1.0
+    return [(stage, spent, round(100 * spent / longest, 1)) for stage, spent in seconds.items()]

@@ -1,0 +1,87 @@
+"""Photos as small pictures inside the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import posixpath
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from factory.errors import ImageError
+from factory.report.evidence import Labels
+from factory.report.figures import Indices
+from factory.runtime.images import read_rgb
+
+SIDE = 192
+"""Longest side of a picture, in pixels: sharp at the 160 or so that the page gives it."""
+QUALITY = 80
+GREY = (150, 150, 150)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One photo with what is known about it."""
+
+    uri: str
+    """`data:` URI of a JPEG."""
+    missing: bool
+    """Whether the photo could not be read, so that the picture is a grey tile."""
+    path: str
+    split: str
+    teacher: float
+    """The teacher's probability of yes, in [0, 1]."""
+    student: float | None
+    """The student's; None where it was not asked."""
+    gold: bool | None
+    """A person's label."""
+    truth: bool
+    """What counts as right: gold, else the teacher's answer."""
+
+
+def pictures(labels: Labels, chosen: Indices, root: Path) -> list[Picture]:
+    """The chosen images, in order, read in threads.
+
+    Args:
+        labels: The labelled images.
+        chosen: Indices into them.
+        root: Folder that their paths start from.
+    """
+    with ThreadPoolExecutor() as pool:
+        tiles = list(pool.map(lambda i: _tile(root, labels.path[i]), chosen))
+    return [_picture(labels, int(i), tile) for i, tile in zip(chosen, tiles, strict=True)]
+
+
+def _picture(labels: Labels, i: int, tile: Image.Image | None) -> Picture:
+    return Picture(
+        uri=_uri(tile or Image.new("RGB", (SIDE, SIDE), GREY)),
+        missing=tile is None,
+        path=labels.path[i],
+        split=str(labels.split[i]),
+        teacher=float(labels.teacher[i]),
+        student=float(labels.student[i]) if labels.asked[i] else None,
+        gold=bool(labels.gold[i]) if labels.has_gold[i] else None,
+        truth=bool(labels.reference[i]),
+    )
+
+
+def _tile(root: Path, path: str) -> Image.Image | None:
+    """The photo made small; None where it cannot be read, or where its path would leave the folder."""
+    inside = posixpath.normpath(path)
+    if inside.startswith(("/", "..")) or "\0" in path:
+        return None
+    try:
+        image = read_rgb(root / inside, at_least=SIDE)
+    except (ImageError, OSError, ValueError):
+        return None
+    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return image
+
+
+def _uri(image: Image.Image) -> str:
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")

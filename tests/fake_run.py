@@ -1,0 +1,224 @@
+"""A finished run without the hours: rendered photos, random but realistic tables, a tiny ONNX file, real figures."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
+from onnx import TensorProto, helper
+from PIL import Image, ImageDraw, ImageFilter
+
+from factory import artifacts as files
+from factory import gate
+from factory.artifacts import RunFolder, sha256_file, write_json
+from factory.runtime import Model
+from factory.scenario import Scenario, dump
+
+SIZE = 64
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What kind of run to make."""
+
+    images: int = 120
+    gold: float = 0.4
+    """Share of images that a person has labelled."""
+    noise: float = 1.6
+    """How far the student strays from the teacher, in log-odds."""
+    one_sided_test: bool = False
+    question: str = "Is there a red ball?"
+    positive: tuple[str, ...] = ("red ball", "red rubber ball on the floor")
+    negative: tuple[str, ...] | None = ("apple", "tomato", "blue ball", "empty room", "traffic light", "balloon")
+    path: str = "photos/{side}/{i:04}.jpg"
+    licence: str | None = None
+
+
+def make_run(folder: Path, recipe: Recipe = Recipe()) -> tuple[Scenario, RunFolder]:
+    """Write a run folder and its photos below `folder`."""
+    random = np.random.default_rng(7)
+    run = RunFolder(folder / "2026-11-21T09-00-00")
+    run.path.mkdir(parents=True)
+    scenario = Scenario.model_validate(
+        {
+            "name": "red-ball",
+            "question": recipe.question,
+            "positive": recipe.positive,
+            "negative": recipe.negative,
+            "images": {"path": str(folder / "images")},
+            "teacher": {"model": "offline"},
+        }
+    )
+    run.file(files.SCENARIO).write_text(dump(scenario), encoding="utf-8")
+    rows = _draw_photos(folder / "images", recipe, random)
+    table = _write_labels(run, recipe, rows, random)
+    _write_images(run, rows)
+    _write_model(run, scenario, recipe)
+    _write_training(run, random)
+    _write_verdict(run, scenario, table, recipe, random)
+    for stage, seconds in {"images": 3.21, "label": 48.6, "train": 131.0, "export": 7.4, "gate": 2.2}.items():
+        run.log("done", stage=stage, seconds=seconds, reads={})
+    fits = [("fp32", 291_804, 0.0), ("fp16", 152_310, 0.0004), ("int8", 84_120, 0.0091)]
+    run.log("rungs", rows=[{"precision": p, "bytes": b, "parity": e, "taken": p == "fp32"} for p, b, e in fits])
+    return scenario, run
+
+
+def _draw_photos(root: Path, recipe: Recipe, random: np.random.Generator) -> list[dict]:
+    rows = []
+    for i in range(recipe.images):
+        yes = bool(random.random() < 0.42)
+        path = recipe.path.format(side="ab"[yes], i=i)
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _photo(yes, random).save(file, "JPEG", quality=85)
+        rows.append({"path": path, "yes": yes, "sha256": sha256_file(file), "bytes": file.stat().st_size})
+    return rows
+
+
+def _photo(yes: bool, random: np.random.Generator) -> Image.Image:
+    width, height = [(240, 180), (180, 240), (240, 136)][random.integers(3)]
+    corners = random.integers(60, 220, (2, 2, 3)).astype(np.uint8)
+    image = Image.fromarray(corners).resize((width, height), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, height * 0.72, width, height), fill=tuple(int(c) for c in random.integers(40, 120, 3)))
+    for _ in range(random.integers(1, 4)):
+        x, y, r = random.integers(20, width - 20), random.integers(50, height - 30), random.integers(9, 22)
+        draw.rectangle((x - r, y - r, x + r, y + r), fill=tuple(int(c) for c in random.integers(30, 220, 3)))
+    x, y, r = random.integers(50, width - 50), random.integers(60, height - 40), random.integers(18, 40)
+    colour = (206, 44, 38) if yes else tuple(int(c) for c in random.permutation([60, 110, 205]))
+    draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
+    draw.ellipse((x - r * 0.5, y - r * 0.6, x - r * 0.1, y - r * 0.2), fill=(255, 240, 235))
+    return image.filter(ImageFilter.GaussianBlur(0.8))
+
+
+def _write_labels(run: RunFolder, recipe: Recipe, rows: list[dict], random: np.random.Generator) -> pa.Table:
+    yes = np.array([row["yes"] for row in rows])
+    negative = recipe.negative or ("a wall", "a tree", "a street")
+    logits = random.normal(0, 1.2, (len(rows), len(recipe.positive) + len(negative)))
+    logits[:, 0] += np.where(yes, 6.5, -2.5)
+    logits[:, len(recipe.positive)] += 2.2
+    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    split = random.choice(["train", "val", "test"], len(rows), p=[0.6, 0.18, 0.22])
+    if recipe.one_sided_test:
+        split[(split == "test") & yes] = "train"
+    golden = random.random(len(rows)) < recipe.gold
+    table = pa.table(
+        {
+            "sha256": [row["sha256"] for row in rows],
+            "path": [row["path"] for row in rows],
+            "group": pa.array(np.arange(len(rows)) // 2, pa.int32()),
+            "p_teacher": pa.array(scores[:, : len(recipe.positive)].sum(axis=1), pa.float32()),
+            "scores": pa.array(list(scores.astype(np.float32)), pa.list_(pa.float32())),
+            "gold": pa.array([bool(y) if g else None for y, g in zip(yes, golden, strict=True)], pa.bool_()),
+            "split": split.tolist(),
+            "weight": pa.array(np.ones(len(rows)), pa.float32()),
+        }
+    )
+    phrases = json.dumps({"positive": recipe.positive, "negative": negative})
+    table = table.replace_schema_metadata({"phrases": phrases}).sort_by("sha256")
+    pq.write_table(table, run.file(files.LABELS))
+    return table
+
+
+def _write_images(run: RunFolder, rows: list[dict]) -> None:
+    found = [(row["path"], row["sha256"], i // 2, None) for i, row in enumerate(rows)]
+    found.append((rows[0]["path"] + ".copy.jpg", rows[0]["sha256"], 0, None))
+    found += [("broken/holiday.jpg", "", -1, "empty file"), ("broken/<b>.png", "", -1, "not an image that can be read")]
+    names = ("path", "sha256", "group", "reason")
+    pq.write_table(pa.table(dict(zip(names, zip(*found, strict=True), strict=True))), run.file(files.IMAGES))
+
+
+def _write_model(run: RunFolder, scenario: Scenario, recipe: Recipe) -> None:
+    """The mean brightness as the probability: small, and a real file of the factory."""
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Div", ["mean", "white"], ["probability"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "brightness",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", SIZE, SIZE, 3])],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["N"])],
+        [helper.make_tensor("white", TensorProto.FLOAT, [], [255.0])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, _metadata(scenario, recipe))
+    onnx.save(model, run.file(files.MODEL))
+
+
+def _metadata(scenario: Scenario, recipe: Recipe) -> dict[str, str]:
+    thumb = base64.b64encode(bytes([51] * 192)).decode()
+    licence = {} if recipe.licence is None else {"licence": recipe.licence}
+    return licence | {
+        "format": "clip-factory/1",
+        "name": scenario.name,
+        "question": scenario.asked,
+        "classes": '["no", "yes"]',
+        "threshold": "0.43",
+        "image_size": str(SIZE),
+        "preprocessing": json.dumps(
+            {
+                "decode": "upright RGB",
+                "resize": "squash",
+                "size": SIZE,
+                "interpolation": "bilinear, antialiased",
+                "layout": "NHWC",
+                "dtype": "uint8",
+                "channels": "RGB",
+            }
+        ),
+        "teacher": json.dumps({"name": "offline", "key": "offline-" + "ab" * 8, "licence": "Apache-2.0"}),
+        "backbone": "resnet-mini",
+        "precision": "fp32",
+        "version": "0.1.0",
+        "test_vectors": json.dumps([{"thumb": thumb, "probability": 0.2}]),
+    }
+
+
+def _write_training(run: RunFolder, random: np.random.Generator) -> None:
+    lines = ["epoch,train_loss,val_loss,val_agreement,lr,seconds"]
+    for epoch in range(30):
+        fall = 0.18 + 0.5 * np.exp(-epoch / 6)
+        train, val = fall + random.normal(0, 0.01), fall + 0.04 + random.normal(0, 0.02)
+        lines.append(f"{epoch},{train if epoch else ''},{val},{1 - 0.42 * np.exp(-epoch / 5) - 0.03},0.001,0.9")
+    run.file(files.TRAINING).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _write_verdict(
+    run: RunFolder, scenario: Scenario, table: pa.Table, recipe: Recipe, random: np.random.Generator
+) -> None:
+    teacher = table["p_teacher"].to_numpy()
+    odds = np.log(np.clip(teacher, 1e-4, 1 - 1e-4) / (1 - np.clip(teacher, 1e-4, 1 - 1e-4)))
+    student = 1 / (1 + np.exp(-0.8 * odds - random.normal(0, recipe.noise, len(odds))))
+    split = np.array(table["split"].to_pylist())
+    held_out = np.flatnonzero(split != "train")
+    asked = table.take(held_out).select(["sha256", "split"])
+    pq.write_table(
+        asked.append_column("probability", pa.array(student[held_out], pa.float32())), run.file("predictions.parquet")
+    )
+    test = split == "test"
+    evidence = gate.Evidence(
+        student=student[test],
+        network=student[test] + 0.0004,
+        teacher=teacher[test],
+        gold=np.array([-1 if g is None else int(g) for g in table["gold"].to_pylist()])[test],
+        threshold=Model.load(run.file(files.MODEL)).threshold,
+    )
+    size = 291_804
+    clauses = gate.weigh(scenario, evidence, size)
+    latency = {"latency_ms": {"one_image": 1.84, "threads": 1}, "bytes": size}
+    verdict = {
+        "passed": gate.is_passed(clauses),
+        "clauses": [asdict(clause) for clause in clauses],
+        "figures": gate.figures(evidence) | latency,
+        "inputs": {files.LABELS: hashlib.sha256(b"").hexdigest()},
+    }
+    write_json(run.file(files.GATE), verdict)
