@@ -1,0 +1,25 @@
+"""Answers a model's question about images, with onnxruntime, numpy and Pillow alone.
+
+    from factory.runtime import Model
+
+    model = Model.load("forklift.onnx")
+    for prediction in model.predict(["a.jpg", "b.png"]):
+        print(prediction.path, prediction.label, prediction.probability)
+
+Nothing else of the factory is imported from here, and never torch.
+"""
+
+from factory.runtime.errors import FactoryError, ImageError, ModelError
+from factory.runtime.images import find_images, read_rgb, to_square
+from factory.runtime.model import Model, Prediction
+
+__all__ = [
+    "FactoryError",
+    "ImageError",
+    "Model",
+    "ModelError",
+    "Prediction",
+    "find_images",
+    "read_rgb",
+    "to_square",
+]

@@ -1,0 +1,217 @@
+"""A model file of the factory, loaded and asked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+import onnxruntime as ort
+
+from factory.runtime.ahead import path_of, squares, usable_cpus
+from factory.runtime.contract import check_graph, check_metadata, read_test_vectors
+from factory.runtime.errors import FactoryError, ImageError, ModelError
+from factory.runtime.images import ImageSource
+from factory.runtime.wire import has_external_data
+
+VERIFY_TOLERANCE = 1e-3
+"""Largest difference between a stored probability and one computed here. Processors round differently, int8 most."""
+MAX_THREADS = 4
+"""A network of 300 kB gains nothing from more threads than this, and decoding needs the others."""
+FATAL = 4
+"""onnxruntime's log level: what matters is raised as an exception, and logging it too would be noise."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one image, or why there is none."""
+
+    path: str | None
+    """The path that was given; None for bytes, PIL images and arrays."""
+    probability: float | None
+    """Calibrated probability of yes, in [0, 1]; None if the image cannot be read."""
+    label: Literal["yes", "no"] | None
+    """`yes` if the probability reaches the threshold."""
+    error: str | None
+    """Why the image cannot be read; None if it can."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """One yes/no question, answered for images; made by `Model.load`, and safe to use from several threads."""
+
+    name: str
+    question: str
+    threshold: float
+    """Probability in [0, 1] from which the answer is yes."""
+    image_size: int
+    """Side in pixels of the square that the network sees."""
+    metadata: Mapping[str, str]
+    """All metadata of the file, as strings; the structured ones are JSON. Cannot be changed."""
+    sha256: str
+    """Hex sha256 of the file's bytes."""
+    _session: ort.InferenceSession = field(repr=False)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, sha256: str | None = None, threads: int | None = None) -> Model:
+        """Load and check a model file.
+
+        Args:
+            path: The ONNX file.
+            sha256: Hex hash that the file's bytes must have.
+            threads: Threads for the network; by default as many as there are processors, 4 at most.
+
+        Raises:
+            ModelError: The file is missing, not ONNX, has another hash, refers to other files, or is not a model of
+                this factory: metadata, inputs or outputs are not as they should be.
+        """
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise ModelError(f"{path}: cannot be opened ({error.strerror})", hint="check the path") from None
+        found = hashlib.sha256(data).hexdigest()
+        if sha256 is not None and found != sha256.lower():
+            raise ModelError(f"{path}: sha256 is {found}, not {sha256}", hint="the file was altered: fetch it again")
+        try:
+            session = _session(data, threads or min(MAX_THREADS, usable_cpus()))
+            metadata = MappingProxyType(dict(session.get_modelmeta().custom_metadata_map))
+            threshold, size = check_metadata(metadata)
+            check_graph(session.get_inputs(), session.get_outputs(), size)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error.what}", hint=error.hint) from None
+        return cls(metadata["name"], metadata["question"], threshold, size, metadata, found, session)
+
+    def predict(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        threshold: float | None = None,
+        batch_size: int = 64,
+        workers: int | None = None,
+    ) -> list[Prediction]:
+        """Answer for many images; like `iter_predict`, all at once."""
+        return list(self.iter_predict(images, threshold=threshold, batch_size=batch_size, workers=workers))
+
+    def iter_predict(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        threshold: float | None = None,
+        batch_size: int = 64,
+        workers: int | None = None,
+    ) -> Iterator[Prediction]:
+        """Answer for any number of images, in order, while threads read the next ones.
+
+        Args:
+            images: Paths, bytes of files, PIL images, or uint8 arrays (H, W), (H, W, 3) or (H, W, 4), as `read_rgb`
+                takes them; taken from the iterable about two batches before they are answered.
+            threshold: Probability in [0, 1] from which the answer is yes, instead of the model's own.
+            batch_size: Images a run of the network.
+            workers: Threads that read images; by default one for each processor.
+
+        Yields:
+            One prediction for each image; one that cannot be read gets an `error`, and the others go on.
+
+        Raises:
+            FactoryError: An argument is out of range, or `images` is a single image.
+        """
+        threshold = self.threshold if threshold is None else threshold
+        workers = usable_cpus() if workers is None else workers
+        if not 0 <= threshold <= 1:
+            raise FactoryError(f"threshold {threshold}: expected a number in [0, 1]")
+        if batch_size < 1 or workers < 1:
+            raise FactoryError(f"batch_size {batch_size}, workers {workers}: expected 1 or more")
+        if isinstance(images, (str, bytes)) or (isinstance(images, np.ndarray) and images.ndim != 4):
+            raise FactoryError("images is a single image, expected several", hint="put it in a list")
+        return self._stream(images, threshold, batch_size, workers)
+
+    def probabilities(self, batch: np.ndarray) -> np.ndarray:
+        """Run the network on squares made by `to_square`.
+
+        Args:
+            batch: uint8 `(N, image_size, image_size, 3)`, RGB in [0, 255].
+
+        Returns:
+            float32 `(N,)`, calibrated probabilities of yes in [0, 1].
+
+        Raises:
+            ImageError: The batch has another type or shape.
+            ModelError: The network fails, or what it gives is no probability.
+        """
+        size = self.image_size
+        if batch.dtype != np.uint8 or batch.shape[1:] != (size, size, 3):
+            raise ImageError(f"batch of {batch.dtype} {batch.shape}: expected uint8 (N, {size}, {size}, 3)")
+        if len(batch) == 0:
+            return np.empty(0, np.float32)
+        try:
+            (probability,) = self._session.run(["probability"], {"image": batch})
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            raise ModelError(f"{self.name}: the network fails ({_first_line(error)})") from None
+        if probability.shape != (len(batch),) or not ((probability >= 0) & (probability <= 1)).all():
+            raise ModelError(f"{self.name}: the network gives {probability.shape} values that are no probabilities")
+        return np.asarray(probability, np.float32)
+
+    def verify(self) -> float:
+        """Replay the test vectors stored in the file: does it answer here as it did when it was exported?
+
+        Returns:
+            The largest absolute difference of a probability.
+
+        Raises:
+            ModelError: It is over `VERIFY_TOLERANCE`, or the file holds no test vectors.
+        """
+        batch, expected = read_test_vectors(self.metadata, self.image_size)
+        difference = float(np.abs(self.probabilities(batch) - expected).max())
+        if not difference <= VERIFY_TOLERANCE:  # so that a stored NaN does not pass
+            raise ModelError(
+                f"{self.name}: answers differ by {difference:.4f} from those stored in the file (limit"
+                f" {VERIFY_TOLERANCE})",
+                hint="the file was altered, or onnxruntime runs it wrongly on this machine",
+            )
+        return difference
+
+    def _stream(
+        self, images: Iterable[ImageSource], threshold: float, batch_size: int, workers: int
+    ) -> Iterator[Prediction]:
+        with closing(squares(images, self.image_size, ahead=2 * batch_size + workers, workers=workers)) as read:
+            while chunk := list(islice(read, batch_size)):
+                readable = [square for _, square in chunk if isinstance(square, np.ndarray)]
+                answers = iter(self.probabilities(np.stack(readable)).tolist() if readable else [])
+                for source, square in chunk:
+                    if isinstance(square, str):
+                        yield Prediction(path_of(source), None, None, square)
+                    else:
+                        probability = next(answers)
+                        label: Literal["yes", "no"] = "yes" if probability >= threshold else "no"
+                        yield Prediction(path_of(source), probability, label, None)
+
+
+def _session(data: bytes, threads: int) -> ort.InferenceSession:
+    """A session on the bytes themselves, so that what was hashed is what runs."""
+    try:
+        external = has_external_data(data)
+    except ValueError as error:
+        raise ModelError(f"not an ONNX file ({error})") from None
+    if external:
+        raise ModelError("refers to data in another file", hint="a model of this factory is one file: export it again")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = FATAL
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # never its own format, unchecked above
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would slow decoding
+    try:
+        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise ModelError(f"not a model that onnxruntime {ort.__version__} can run ({_first_line(error)})") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
