@@ -17,7 +17,10 @@ class Words:
     """A teacher whose space has one axis a phrase: exact answers can be worked out by hand."""
 
     key, logit_scale = "words", 10.0
-    about = {"name": "words", "key": "words", "licence": "none", "dim": 3}
+
+    @property
+    def about(self) -> dict[str, object]:
+        return {"name": "words", "key": "words", "licence": "none", "dim": 3}
 
     def embed_texts(self, texts: list[str]) -> np.ndarray:
         axes = {"cat": 0, "dog": 1, "tree": 2}
@@ -26,7 +29,9 @@ class Words:
 
 def table(n: int) -> pa.Table:
     names = [f"{i:02d}" for i in range(n)]
-    return pa.table({"sha256": names, "path": [f"{name}.jpg" for name in names], "group": pa.array(range(n), pa.int32())})
+    return pa.table(
+        {"sha256": names, "path": [f"{name}.jpg" for name in names], "group": pa.array(range(n), pa.int32())}
+    )
 
 
 def vectors(n: int) -> np.ndarray:
@@ -43,7 +48,7 @@ def build(scenario: Scenario = CAT, n: int = 12, golden: dict[str, bool] | None 
 
 def test_probability_is_the_softmax_at_the_logit_scale_summed_over_positives() -> None:
     both = Scenario(name="pet", positive=("cat", "dog"), negative=("tree",))
-    found = labelling.zero_shot(vectors(2), labelling.text_vectors(Words(), both.positive + ("tree",), "photo"), 10.0)
+    found = labelling.zero_shot(vectors(2), labelling.text_vectors(Words(), (*both.positive, "tree"), "photo"), 10.0)
 
     e = np.exp([10.0, 0.0, 0.0])
     assert found[0] == pytest.approx(e / e.sum(), abs=1e-6)
@@ -106,7 +111,13 @@ def test_the_clip_set_has_eighty() -> None:
 
 @pytest.mark.parametrize(
     ("phrase", "word"),
-    [("no helmet", "no"), ("a head without a helmet", "without"), ("not a cat", "not"), ("knot", None), ("nothing", None)],
+    [
+        ("no helmet", "no"),
+        ("a head without a helmet", "without"),
+        ("not a cat", "not"),
+        ("knot", None),
+        ("nothing", None),
+    ],
 )
 def test_negations_are_found(phrase: str, word: str | None) -> None:
     assert prompts.negation_in(phrase) == word

@@ -93,7 +93,11 @@ def test_all_errors_of_a_file_are_told_at_once() -> None:
     with pytest.raises(ScenarioError) as caught:
         parse("name: X\npositive: []\nfoo: 1\n", "f.yaml")
 
-    assert [line.split(" ")[0] for line in str(caught.value).splitlines()[:3]] == ["f.yaml:1:", "f.yaml:2:", "f.yaml:3:"]
+    assert [line.split(" ")[0] for line in str(caught.value).splitlines()[:3]] == [
+        "f.yaml:1:",
+        "f.yaml:2:",
+        "f.yaml:3:",
+    ]
 
 
 def test_a_quoted_name_may_say_no() -> None:

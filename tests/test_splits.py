@@ -51,7 +51,9 @@ def test_each_split_gets_both_answers_from_three_groups_on(seed: int, yes: int, 
     labels = [True] * yes + [False] * no
     split = assign([sha(i) for i in range(yes + no)], list(range(yes + no)), labels, seed)
 
-    assert {(s, label) for s, label in zip(split, labels, strict=True)} == {(s, v) for s in NAMES for v in (True, False)}
+    assert {(s, label) for s, label in zip(split, labels, strict=True)} == {
+        (s, v) for s in NAMES for v in (True, False)
+    }
 
 
 def test_shares_hold_in_each_class() -> None:

@@ -72,7 +72,9 @@ with EmbeddingStore(Path(root)).writer("t", {"name": "test"}) as writer:
 
 
 def start_writer(root: Path, name: str, batches: int) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", WRITER, str(root), name, str(batches)], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(root), name, str(batches)], stdout=subprocess.PIPE, text=True
+    )
 
 
 def test_two_writers_lose_nothing(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_preprocessing_is_the_checkpoints_own(tiny: teacher.Teacher, shapes: Pat
     tensor = tiny.preprocess(read_rgb(files(shapes, 1)[0][1]))
 
     assert tensor.shape == (3, tiny.image_side, tiny.image_side) == (3, 32, 32)
-    assert -1 <= float(tensor.min()) and float(tensor.max()) <= 1, "mean and std are 0.5 in the checkpoint"
+    assert float(tensor.min()) >= -1 and float(tensor.max()) <= 1, "mean and std are 0.5 in the checkpoint"
 
 
 def test_the_key_follows_weights_and_preprocessing(tiny: teacher.Teacher, tiny_clip: Path, tmp_path: Path) -> None:

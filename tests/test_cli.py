@@ -1,0 +1,91 @@
+"""The command line: help, exit codes, messages; what the words promise."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import factory
+from factory.cli import app
+
+runner = CliRunner()
+
+COMMANDS = ("new", "run", "label", "train", "export", "gate", "predict", "demo", "doctor")
+
+
+def call(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "factory", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    result = runner.invoke(app, [command, "--help"])
+
+    assert result.exit_code == 0
+    assert f"factory {command}" in result.output.split("Example:")[1]
+
+
+def test_no_command_is_left_out_of_these_tests() -> None:
+    assert {command.name or command.callback.__name__ for command in app.registered_commands} == set(COMMANDS)
+
+
+def test_version() -> None:
+    assert runner.invoke(app, ["--version"]).output == f"clip-factory {factory.__version__}\n"
+
+
+def test_new_writes_a_file_and_prints_its_path(tmp_path: Path) -> None:
+    done = call("new", "forklift", cwd=tmp_path)
+
+    assert (done.returncode, done.stdout) == (0, "forklift.yaml\n")
+    assert (tmp_path / "scenario.schema.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "none.yaml"], "error: none.yaml: no such scenario file\n  make one with: factory new NAME"),
+        (["run", "bare.yaml"], "error: the scenario names no images\n  add `images: {path: photos/}` or pass"),
+        (["run", "bare.yaml", "--images", "void"], "void: no image files"),
+        (["run", "bare.yaml", "--images", "nowhere"], "nowhere: no such folder or archive"),
+        (["train", "void"], "error: void is no run folder"),
+        (["train", "void", "--images", "x"], "its images, teacher and gold labels are settled"),
+        (["run", "bare.yaml", "--images", "void", "--teacher", "x/y"], "void: no image files"),
+        (["predict", "none.onnx", "void"], "none.onnx"),
+        (["predict", "bare.yaml", "void"], "bare.yaml"),
+    ],
+)
+def test_wrong_input_exits_with_2_and_says_what_next(arguments: list[str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "bare.yaml").write_text("name: x\npositive: [x]\nteacher: {model: offline}\n", encoding="utf-8")
+    (tmp_path / "void").mkdir()
+    done = call(*arguments, cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_doctor_names_every_backbone_and_teacher() -> None:
+    result = runner.invoke(app, ["doctor"])
+
+    assert result.exit_code == 0
+    for word in ("torch", "teacher offline", "backbone resnet-mini", "backbone mobilenetv3", "store"):
+        assert word in result.output
+
+
+def test_json_output_is_one_object_a_line(tmp_path: Path, tiny_model: Path, shapes: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"")
+    done = call(
+        "predict", tiny_model, shapes / "photos" / "p000.png", tmp_path / "bad.jpg", "--format", "json", cwd=tmp_path
+    )
+    first, second = map(json.loads, done.stdout.splitlines())
+
+    assert done.returncode == 3
+    assert set(first) == {"path", "probability", "label"}
+    assert set(second) == {"path", "error"}

@@ -1,0 +1,174 @@
+"""The main job, end to end on rendered shapes with a tiny CLIP: files, exit codes, resuming, second scenarios."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import onnx
+import pyarrow.parquet as pq
+import pytest
+
+from factory import artifacts as files
+from factory.artifacts import RunFolder, read_json, sha256_file
+from factory.runtime import Model
+from factory.scenario import load
+
+SCENARIO = """\
+name: disc
+question: Is there a disc?
+positive: [disc]
+negative: [bar, stripe]
+teacher: {{model: "local-dir:{clip}", batch_size: 16}}
+images: {{path: photos}}
+student: {{backbone: resnet-mini, image_size: 32, epochs: 3}}
+gate: {{agreement: 0, gold_accuracy: {bar}, parity: 0.05}}
+"""
+
+
+def factory(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "factory", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def make_bench(shapes: Path, tiny_clip: Path, folder: Path, bar: float = 0.0) -> Path:
+    """A user's folder: photos, gold labels and a scenario file. The tiny CLIP knows nothing; gold labels all."""
+    shutil.copytree(shapes, folder, dirs_exist_ok=True)
+    (folder / "photos" / "notes.jpg").write_text("not a picture", encoding="utf-8")
+    (folder / "disc.yaml").write_text(SCENARIO.format(clip=tiny_clip, bar=bar), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(shapes: Path, tiny_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished run, made by the command line."""
+    bench = make_bench(shapes, tiny_clip, tmp_path_factory.mktemp("bench"))
+    os.environ["FACTORY_STORE"] = str(bench / "store")
+    done = factory("run", "disc.yaml", "--gold", "gold.csv", "--store", "store", cwd=bench)
+    assert done.returncode in (0, 1), done.stderr
+    return RunFolder(bench / done.stdout.splitlines()[-1])
+
+
+def test_a_run_holds_every_file_and_a_manifest_of_their_hashes(finished: RunFolder) -> None:
+    manifest = read_json(finished.file(files.MANIFEST))
+
+    assert manifest["files"] == {name: sha256_file(finished.file(name)) for name in files.FILES}
+    assert set(manifest["seconds"]) == {"images", "label", "train", "export", "gate", "report"}
+    assert not [path.name for path in finished.path.iterdir() if path.suffix in (".tmp", ".data")]
+
+
+def test_the_resolved_scenario_loads_and_names_its_sources(finished: RunFolder) -> None:
+    resolved = load(finished.file(files.SCENARIO))
+
+    assert Path(resolved.images.path or "").is_absolute()
+    assert resolved.student.seed == 0
+
+
+def test_bad_files_are_listed_with_their_reason(finished: RunFolder) -> None:
+    rows = pq.read_table(finished.file(files.IMAGES)).to_pylist()
+    bad = [row for row in rows if row["reason"]]
+
+    assert [(row["path"], row["group"]) for row in bad] == [("notes.jpg", -1)]
+    assert "not an image" in bad[0]["reason"]
+
+
+def test_the_student_learned_the_shapes(finished: RunFolder) -> None:
+    gate = read_json(finished.file(files.GATE))
+
+    assert gate["figures"]["gold"]["student"]["auc"] > 0.6, "gold labels train it; three epochs teach it something"
+    assert gate["figures"]["bytes"] == finished.file(files.MODEL).stat().st_size
+
+
+def test_the_model_file_stands_alone_and_says_what_it_is(finished: RunFolder) -> None:
+    proto = onnx.load(finished.file(files.MODEL))
+    onnx.checker.check_model(proto, full_check=True)
+    said = {entry.key: entry.value for entry in proto.metadata_props}
+
+    assert said["question"] == "Is there a disc?"
+    assert json.loads(said["gate"])["parity"]["verdict"] == "pass"
+    assert said["data_sha256"] == sha256_file(finished.file(files.LABELS))
+    assert Model.load(finished.file(files.MODEL)).verify() < 1e-3
+
+
+def test_predictions_are_the_shipped_files(finished: RunFolder) -> None:
+    model = Model.load(finished.file(files.MODEL))
+    labels = {row["sha256"]: row for row in pq.read_table(finished.file(files.LABELS)).to_pylist()}
+    rows = pq.read_table(finished.file(files.PREDICTIONS)).to_pylist()[:5]
+    root = Path(load(finished.file(files.SCENARIO)).images.path or "")
+    again = model.predict([root / labels[row["sha256"]]["path"] for row in rows])
+
+    assert [one.probability for one in again] == pytest.approx([row["probability"] for row in rows], abs=1e-5)
+    assert {labels[row["sha256"]]["split"] for row in rows} <= {"val", "test"}
+
+
+def test_nothing_runs_twice_and_a_new_bar_trains_nothing(finished: RunFolder, tmp_path: Path) -> None:
+    run = RunFolder(Path(shutil.copytree(finished.path, tmp_path / "run")))
+    before = len(run.events("done"))
+    store = finished.path.parent.parent.parent / "store"
+    factory("gate", run.path, "--store", store, cwd=tmp_path)
+    assert len(run.events("done")) == before
+
+    scenario = run.file(files.SCENARIO)
+    scenario.write_text(scenario.read_text().replace("agreement: 0.0", "agreement: 1.0"))
+    refused = factory("gate", run.path, "--store", store, cwd=tmp_path)
+
+    assert refused.returncode == 1
+    assert "gate: REFUSED" in refused.stdout
+    assert {event["stage"] for event in run.events("done")[before:]} <= {"export", "gate"}
+
+
+def test_a_second_scenario_on_the_same_photos_embeds_nothing(finished: RunFolder, tiny_clip: Path) -> None:
+    bench = finished.path.parent.parent.parent
+    text = (bench / "disc.yaml").read_text().replace("name: disc", "name: bar").replace("[disc]", "[bar]")
+    (bench / "bar.yaml").write_text(text.replace("[bar, stripe]", "[disc]"), encoding="utf-8")
+    shards = sorted((bench / "store").rglob("*.parquet"))
+    done = factory("label", "bar.yaml", "--gold", "gold.csv", "--store", "store", cwd=bench)
+
+    assert done.returncode == 0, done.stderr
+    assert "embedding" not in done.stderr
+    assert sorted((bench / "store").rglob("*.parquet")) == shards
+
+
+@pytest.mark.parametrize("stage", ["images", "label", "train", "export", "gate"])
+def test_kill_9_in_any_stage_then_the_same_command(
+    stage: str, finished: RunFolder, shapes: Path, tiny_clip: Path, tmp_path: Path
+) -> None:
+    bench = make_bench(shapes, tiny_clip, tmp_path)
+    shutil.copy(finished.path.parent.parent.parent / "gold.csv", bench / "gold.csv")
+    arguments = ["run", "disc.yaml", "--gold", "gold.csv", "--store", "store"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "factory", *arguments],
+        cwd=bench,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _kill_in(process, bench, stage)
+
+    done = factory(*arguments, cwd=bench)
+
+    assert done.returncode in (0, 1), done.stderr
+    assert "going on with" in done.stderr
+    run = RunFolder(bench / done.stdout.splitlines()[-1])
+    assert len(list((bench / "runs" / "disc").iterdir())) == 1
+    for name in (files.IMAGES, files.LABELS):
+        assert sha256_file(run.file(name)) == sha256_file(finished.file(name)), name
+
+
+def _kill_in(process: subprocess.Popen[bytes], bench: Path, stage: str) -> None:
+    """SIGKILL the run as soon as the stage before `stage` is done, so that it dies inside `stage`."""
+    order = ["images", "label", "train", "export", "gate", "report"]
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        logs = list(bench.glob("runs/disc/*/log.jsonl"))
+        done = [e["stage"] for e in RunFolder(logs[0].parent).events("done")] if logs else None
+        if done is not None and len(done) >= order.index(stage):
+            break
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()

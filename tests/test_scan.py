@@ -1,0 +1,280 @@
+"""Scanning a folder: what is skipped and why, which photos belong together, and what a second scan costs."""
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from factory import images
+from factory.errors import ImagesError
+from factory.images import SCHEMA, ImageRecord, near_duplicates, scan
+
+
+def scene(seed: int, width: int = 160, height: int = 120) -> Image.Image:
+    """A picture with shapes of its own, as unlike others as two photos are."""
+    chance = np.random.default_rng(seed)
+    coarse = Image.fromarray(chance.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+    return coarse.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def run(root: Path, cache: Path) -> dict[str, dict]:
+    """Scan, and give the rows by path."""
+    table = scan(root, cache, lambda done, total: None)
+    assert table.schema == SCHEMA
+    rows = table.to_pylist()
+    assert [row["path"] for row in rows] == sorted(row["path"] for row in rows)
+    return {row["path"]: row for row in rows}
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path) -> Path:
+    return tmp_path / "cache" / "seen.sqlite"
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[str]:
+    """The names of the files that are really decoded, in any order."""
+    names: list[str] = []
+    real = images._look
+
+    def look(file):
+        names.append(file.name)
+        return real(file)
+
+    monkeypatch.setattr(images, "_look", look)
+    return names
+
+
+# --- rows and reasons
+
+
+def test_a_row_says_what_a_file_is(root, cache):
+    scene(1).save(root / "sub" / "A.JPG", "JPEG")
+    row = run(root, cache)["sub/A.JPG"]
+    assert (row["width"], row["height"], row["format"]) == (160, 120, "JPEG")
+    assert row["bytes"] == (root / "sub" / "A.JPG").stat().st_size
+    assert (row["reason"], row["group"]) == (None, 0)
+    assert (len(row["sha256"]), len(row["phash"]), len(row["dhash"])) == (64, 16, 16)
+
+
+def test_what_cannot_be_used_is_listed_with_its_reason_and_the_rest_go_on(root, cache):
+    scene(1).save(root / "good.png")
+    whole = (root / "good.png").read_bytes()
+    (root / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (root / "empty.jpg").touch()
+    (root / "text.png").write_text("hello")
+    (root / "gone.jpg").symlink_to(root / "nowhere.jpg")
+    (root / "notes.txt").write_text("no image, and not listed")
+    rows = run(root, cache)
+    assert {path: row["reason"] for path, row in rows.items() if "truncated" not in (row["reason"] or "")} == {
+        "good.png": None,
+        "empty.jpg": "empty file",
+        "text.png": "not an image that can be read",
+        "gone.jpg": "cannot be opened: No such file or directory",
+    }
+    assert rows["cut.png"]["reason"].startswith("damaged or truncated")
+    assert {path for path, row in rows.items() if row["group"] == -1} == {*rows} - {"good.png"}
+
+
+def test_progress_counts_to_the_end(root, cache):
+    for seed in range(3):
+        scene(seed).save(root / f"{seed}.png")
+    seen = []
+    scan(root, cache, lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_no_images_and_no_readable_images(root, cache):
+    with pytest.raises(ImagesError, match="no image files"):
+        run(root, cache)
+    (root / "a.png").write_text("hello")
+    with pytest.raises(ImagesError, match=r"none of 1 files can be read\n.*not an image that can be read"):
+        run(root, cache)
+
+
+def test_images_parquet_holds_the_table(root, cache, tmp_path):
+    scene(1).save(root / "a.png")
+    table = scan(root, cache, lambda done, total: None)
+    images.write(table, tmp_path / "images.parquet")
+    assert pq.read_table(tmp_path / "images.parquet").equals(table)
+
+
+# --- groups
+
+
+def test_copies_and_near_copies_share_a_group_and_others_do_not(root, cache):
+    first = scene(1)
+    first.save(root / "first.png")
+    (root / "sub" / "copy.png").write_bytes((root / "first.png").read_bytes())
+    first.resize((80, 60)).save(root / "resized.png")
+    first.save(root / "recompressed.jpg", quality=40)
+    first.convert("L").save(root / "grey.png")
+    first.point(lambda v: min(255, v * 5 // 4)).save(root / "brighter.png")
+    for seed in range(2, 22):
+        scene(seed).save(root / f"other{seed:02}.png")
+    rows = run(root, cache)
+    others = {path for path in rows if path.startswith("other")}
+    assert len({rows[path]["group"] for path in {*rows} - others}) == 1
+    assert len({rows[path]["group"] for path in others}) == 20
+    assert rows["first.png"]["group"] not in {rows[path]["group"] for path in others}
+
+
+def test_a_burst_is_one_group(root, cache):
+    wide = scene(7, 240, 180)
+    for frame in range(6):  # a camera that pans by about 1 % of its view each time
+        wide.crop((2 * frame, 0, 160 + 2 * frame, 120)).save(root / f"burst{frame}.jpg")
+    scene(8).save(root / "other.jpg")
+    rows = run(root, cache)
+    assert [rows[path]["group"] for path in sorted(rows)] == [0] * 6 + [1]
+
+
+def record(phash: int, dhash: int = 0) -> ImageRecord:
+    return ImageRecord("", "", 0, 0, 0, "", f"{phash:016x}", f"{dhash:016x}", None)
+
+
+def test_groups_are_transitive_and_numbered_by_first_appearance():
+    step = (1 << 8) - 1  # 8 bits: near; two steps are 16: not near by themselves
+    chain = [record(0), record(0xFFFF << 40), record(step), record(step << 8 | step), record(0xFFFF << 40)]
+    assert near_duplicates(chain) == [0, 1, 0, 0, 1]
+    assert near_duplicates([chain[0], chain[3]]) == [0, 1]
+    assert near_duplicates([]) == []
+
+
+def test_both_hashes_must_be_near():
+    assert near_duplicates([record(0, 0), record(0, (1 << 16) - 1)]) == [0, 0]
+    assert near_duplicates([record(0, 0), record(0, (1 << 17) - 1)]) == [0, 1]
+    assert near_duplicates([record(0, 0), record((1 << 10) - 1, 0)]) == [0, 0]
+    assert near_duplicates([record(0, 0), record((1 << 11) - 1, 0)]) == [0, 1]
+
+
+def test_groups_equal_those_of_a_plain_search(monkeypatch):
+    """The blocked search against the definition, on hashes that form many chains; blocks of a few rows."""
+    monkeypatch.setattr(images, "PAIRS_AT_ONCE", 2000)
+    chance = np.random.default_rng(5)
+    centres = chance.integers(0, 2**63, (12, 2))
+    flips = 1 << chance.integers(0, 63, (300, 2, 7))
+    hashes = centres[chance.integers(0, 12, 300)] ^ np.bitwise_xor.reduce(flips, axis=2)
+    records = [record(int(p), int(d)) for p, d in hashes]
+    groups = list(range(300))
+    for i in range(300):
+        for j in range(i):
+            p, d = ((int(hashes[i, k]) ^ int(hashes[j, k])).bit_count() for k in (0, 1))
+            if p <= images.PHASH_BITS and d <= images.DHASH_BITS:
+                groups = [groups[i] if g == groups[j] else g for g in groups]
+    numbers: dict[int, int] = {}
+    assert near_duplicates(records) == [numbers.setdefault(g, len(numbers)) for g in groups]
+
+
+def test_thousands_of_frames_of_a_fixed_camera_are_grouped_at_once():
+    chance = np.random.default_rng(0)
+    frames = [record(0xABCDEF ^ 1 << int(bit), 0x123456) for bit in chance.integers(0, 64, 3000)]
+    assert set(near_duplicates(frames)) == {0}
+
+
+# --- memory
+
+
+def test_a_second_scan_decodes_nothing(root, cache, decoded):
+    for seed in range(4):
+        scene(seed).save(root / f"{seed}.png")
+    (root / "text.png").write_text("hello")
+    first = run(root, cache)
+    assert len(decoded) == 5
+    decoded.clear()
+    assert run(root, cache) == first
+    assert decoded == []
+
+
+def test_a_second_scan_does_not_even_read_the_files(root, cache, monkeypatch):
+    scene(1).save(root / "a.png")
+    first = run(root, cache)
+    monkeypatch.setattr(images, "sha256_file", lambda path: pytest.fail(f"{path} was read"))
+    assert run(root, cache) == first
+
+
+def test_equal_bytes_under_another_name_are_not_decoded_again(root, cache, decoded):
+    scene(1).save(root / "a.png")
+    run(root, cache)
+    (root / "a.png").rename(root / "b.png")
+    assert run(root, cache)["b.png"]["width"] == 160
+    assert decoded == ["a.png"]
+
+
+def test_a_changed_file_is_seen_anew(root, cache):
+    scene(1).save(root / "a.bmp")
+    before = run(root, cache)["a.bmp"]
+    scene(2).save(root / "a.bmp")  # the same number of bytes
+    after = run(root, cache)["a.bmp"]
+    assert before["bytes"] == after["bytes"]
+    assert before["sha256"] != after["sha256"]
+    assert before["phash"] != after["phash"]
+
+
+def test_a_repaired_file_becomes_usable(root, cache):
+    scene(1).save(root / "b.png")
+    (root / "a.png").write_bytes((root / "b.png").read_bytes()[:500])
+    assert run(root, cache)["a.png"]["reason"] is not None
+    scene(2).save(root / "a.png")
+    assert run(root, cache)["a.png"]["reason"] is None
+
+
+def test_a_failure_of_the_disk_is_not_remembered(root, cache, monkeypatch):
+    scene(1).save(root / "a.png")
+    scene(2).save(root / "b.png")
+    real = images.sha256_file
+
+    def vanish(path):
+        sha256 = real(path)
+        if path.name == "a.png":
+            path.rename(path.with_suffix(".away"))
+        return sha256
+
+    monkeypatch.setattr(images, "sha256_file", vanish)
+    assert "cannot be opened" in run(root, cache)["a.png"]["reason"]
+    monkeypatch.undo()
+    (root / "a.away").rename(root / "a.png")
+    assert run(root, cache)["a.png"]["reason"] is None
+
+
+def test_caches_can_be_opened_by_many_at_once(tmp_path):
+    """SQLite refuses, without waiting, to turn its log on while another does; the cache must wait."""
+    for turn in range(5):
+        start = threading.Barrier(8)
+
+        def open_one(name: int, path: Path = tmp_path / f"{turn}.sqlite", start: threading.Barrier = start) -> None:
+            start.wait()
+            with images._Seen(path) as seen:
+                seen._ask("INSERT INTO files VALUES (?, '', '')", str(name))
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(open_one, range(8)))
+        with images._Seen(tmp_path / f"{turn}.sqlite") as seen:
+            assert seen._ask("SELECT count(*) FROM files") == (8,)
+
+
+def test_killed_scans_leave_a_cache_that_works(root, cache, decoded):
+    for seed in range(12):
+        scene(seed).save(root / f"{seed:02}.png")
+    program = (
+        "import os, sys; from pathlib import Path; from factory.images import scan\n"
+        "scan(Path(sys.argv[1]), Path(sys.argv[2]), lambda done, total: done == 6 and os.kill(os.getpid(), 9))"
+    )
+    command = [sys.executable, "-c", program, str(root), str(cache)]
+    both = [subprocess.Popen(command), subprocess.Popen(command)]
+    assert [process.wait() for process in both] == [-9, -9]
+    rows = run(root, cache)
+    assert len(decoded) <= 6, "what was seen before the kill is remembered"
+    assert rows == run(root, cache.with_name("fresh.sqlite"))
