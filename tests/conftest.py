@@ -24,7 +24,7 @@ def draw_shape(shape: str, seed: int, size: int = 72) -> Image.Image:
     ground = random.normal(random.integers(60, 200, 3), 18, (size, size, 3)).clip(0, 255).astype(np.uint8)
     image = Image.fromarray(ground)
     draw = ImageDraw.Draw(image)
-    x, y, r = random.integers(20, size - 20, 2).tolist() + [int(random.integers(10, 18))]
+    x, y, r = (int(v) for v in random.integers((20, 20, 10), (size - 20, size - 20, 18)))
     colour = tuple(random.integers(0, 255, 3).tolist())
     if shape == "disc":
         draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper
 from PIL import Image, ImageDraw, ImageFilter
 
 from factory import artifacts as files
-from factory import gate
 from factory.artifacts import RunFolder, sha256_file, write_json
+from factory.gate import rule
 from factory.runtime import Model
 from factory.scenario import Scenario, dump
 
@@ -205,7 +205,7 @@ def _write_verdict(
         asked.append_column("probability", pa.array(student[held_out], pa.float32())), run.file("predictions.parquet")
     )
     test = split == "test"
-    evidence = gate.Evidence(
+    evidence = rule.Evidence(
         student=student[test],
         network=student[test] + 0.0004,
         teacher=teacher[test],
@@ -213,12 +213,12 @@ def _write_verdict(
         threshold=Model.load(run.file(files.MODEL)).threshold,
     )
     size = 291_804
-    clauses = gate.weigh(scenario, evidence, size)
+    clauses = rule.weigh(scenario, evidence, size)
     latency = {"latency_ms": {"one_image": 1.84, "threads": 1}, "bytes": size}
     verdict = {
-        "passed": gate.is_passed(clauses),
+        "passed": rule.is_passed(clauses),
         "clauses": [asdict(clause) for clause in clauses],
-        "figures": gate.figures(evidence) | latency,
+        "figures": rule.figures(evidence) | latency,
         "inputs": {files.LABELS: hashlib.sha256(b"").hexdigest()},
     }
     write_json(run.file(files.GATE), verdict)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory import gate
-from factory.gate import Clause, Evidence
+from factory.gate import rule, statistics
+from factory.gate.rule import Clause, Evidence
 from factory.scenario import Scenario
 
 SCENARIO = Scenario(name="x", positive=("x",))
@@ -29,13 +29,13 @@ def evidence(n: int = 200, wrong: int = 0, golden: int = 0, gold_wrong: int = 0)
 
 
 def clauses(found: Evidence, size: int = 200_000) -> dict[str, Clause]:
-    return {clause.name: clause for clause in gate.weigh(SCENARIO, found, size)}
+    return {clause.name: clause for clause in rule.weigh(SCENARIO, found, size)}
 
 
 def test_a_good_student_passes_and_says_what_was_not_measured() -> None:
     found = clauses(evidence())
 
-    assert gate.is_passed(list(found.values()))
+    assert rule.is_passed(list(found.values()))
     assert found["agreement"].figure == 1.0
     assert found["gold_accuracy"].verdict == "not measured"
     assert "accuracy is not known" in found["gold_accuracy"].says
@@ -61,7 +61,7 @@ def test_a_gate_that_shows_nothing_refuses() -> None:
     found = clauses(unsure)
 
     assert found["agreement"].verdict == "not measured"
-    assert not gate.is_passed(list(found.values()))
+    assert not rule.is_passed(list(found.values()))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_gold_claims_only_what_the_sample_can_show(golden: int, gold_wrong: int,
 
 
 def test_unproven_gold_does_not_refuse_a_student_that_agrees() -> None:
-    assert gate.is_passed(list(clauses(evidence(golden=10)).values()))
+    assert rule.is_passed(list(clauses(evidence(golden=10)).values()))
 
 
 def test_parity_size_and_both_classes() -> None:
@@ -90,7 +90,7 @@ def test_parity_size_and_both_classes() -> None:
 
 
 def test_figures_hide_nothing() -> None:
-    found = gate.figures(evidence(n=100, wrong=10, golden=60, gold_wrong=6))
+    found = rule.figures(evidence(n=100, wrong=10, golden=60, gold_wrong=6))
 
     assert found["agreement_all"]["figure"] == pytest.approx(0.9)
     assert found["gold"]["student"]["accuracy"]["n"] == 60
@@ -102,34 +102,34 @@ def test_figures_hide_nothing() -> None:
 
 def test_wilson_matches_published_values() -> None:
     # Newcombe 1998, Statistics in Medicine 17, table I: 81 of 263, and 0 of 20
-    assert gate.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
-    assert gate.wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
-    assert gate.wilson(0, 0) == (0.0, 1.0)
+    assert statistics.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert statistics.wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+    assert statistics.wilson(0, 0) == (0.0, 1.0)
 
 
 @given(st.integers(1, 400), st.data())
 def test_wilson_holds_the_share(n: int, data: st.DataObject) -> None:
     hits = data.draw(st.integers(0, n))
-    low, high = gate.wilson(hits, n)
+    low, high = statistics.wilson(hits, n)
 
     assert 0 <= low <= hits / n + 1e-12 and hits / n - 1e-12 <= high <= 1
 
 
 def test_least_sample_is_the_least() -> None:
-    n = gate.least_sample(0.9)
+    n = statistics.least_sample(0.9)
 
-    assert gate.wilson(n, n)[0] >= 0.9 > gate.wilson(n - 1, n - 1)[0]
+    assert statistics.wilson(n, n)[0] >= 0.9 > statistics.wilson(n - 1, n - 1)[0]
 
 
 def test_calibration_error() -> None:
     probability = np.repeat([0.25, 0.85], 100)
     truth = np.concatenate([np.arange(100) < 25, np.arange(100) < 65])
 
-    assert gate.calibration_error(truth, probability) == pytest.approx(0.1)
-    assert gate.calibration_error(truth[:0], probability[:0]) is None
+    assert statistics.calibration_error(truth, probability) == pytest.approx(0.1)
+    assert statistics.calibration_error(truth[:0], probability[:0]) is None
 
 
 def test_no_test_images_is_no_crash() -> None:
-    found = gate.figures(evidence(n=0))
+    found = rule.figures(evidence(n=0))
 
     assert math.isnan(found["agreement_all"]["figure"])

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from factory.gate import CONFIDENT, wilson
+from factory.gate.rule import CONFIDENT
+from factory.gate.statistics import wilson
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

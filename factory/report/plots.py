@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from factory.gate import CONFIDENT
+from factory.gate.rule import CONFIDENT
 from factory.report.canvas import INK, NO, SOFT, YES, Plot, svg
 from factory.report.figures import Flags, Floats, precision_recall, reliability
 from factory.report.words import number, plural, score, share

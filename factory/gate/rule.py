@@ -1,51 +1,24 @@
-"""The gate: a written rule, measured on the shipped bytes, on images that training never saw.
+"""The rule: every clause, what it was held against, and what it concludes.
 
-Every clause says what was measured, on how many images, with which interval, and what it concludes:
-`pass`, `fail`, `unproven` (the sample is too small to show it either way), or `not measured`.
-The gate refuses when a clause fails. It never claims what a sample cannot show.
+A verdict is `pass`, `fail`, `unproven` (the sample is too small to show it either way), or `not measured`. The gate
+refuses when a clause fails, or when nothing shows that the student is right. It never claims what a sample cannot show.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import onnx
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import roc_auc_score
 
-from factory import artifacts as files
-from factory import export
-from factory.artifacts import RunFolder, atomic, sha256_file, write_json
-from factory.errors import ExportError
-from factory.runtime import Model
-from factory.runtime.images import load_square
+from factory.gate.statistics import balanced_accuracy, calibration_error, least_sample, share
 from factory.scenario import Scenario
 
 Verdict = Literal["pass", "fail", "unproven", "not measured"]
 
 CONFIDENT = 0.9
 """The teacher is confident where its probability of its own answer is at least this."""
-
-Z95 = 1.959964
-"""Two-sided 95 % point of the normal distribution."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """A share of images, with its 95 % Wilson interval."""
-
-    figure: float
-    n: int
-    interval: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -59,30 +32,6 @@ class Clause:
     interval: tuple[float, float] | None
     verdict: Verdict
     says: str
-
-
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """95 % score interval of a binomial share (Wilson 1927); (0, 1) for an empty sample."""
-    if n == 0:
-        return 0.0, 1.0
-    share, z2 = hits / n, Z95**2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 * np.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
-
-
-def share(hits: np.ndarray) -> Share:
-    """The share of true entries of a boolean `(N,)`."""
-    n = len(hits)
-    return Share(float(hits.mean()) if n else float("nan"), n, wilson(int(hits.sum()), n))
-
-
-def least_sample(bar: float) -> int:
-    """The smallest sample of which even a perfect score shows, at 95 %, a share of at least `bar`."""
-    n = 1
-    while bar < 1 and wilson(n, n)[0] < bar:
-        n += 1
-    return n
 
 
 @dataclass(frozen=True)
@@ -108,48 +57,6 @@ class Evidence:
     def truth(self) -> np.ndarray:
         """The best answers there are: gold where it exists, else the teacher's."""
         return np.where(self.gold >= 0, self.gold == 1, self.teacher >= 0.5)
-
-
-def judge(scenario: Scenario, run: RunFolder) -> None:
-    """Measure the shipped file on the test split; write predictions.parquet and gate.json; stamp the model.
-
-    Raises:
-        RunError: An earlier stage's file is missing.
-        ImageError: A test image has changed or vanished.
-    """
-    model_path = run.need(files.MODEL, "export")
-    labels = pq.read_table(run.need(files.LABELS, "label"))
-    model = Model.load(model_path)
-    held_out = labels.filter(pc.is_in(labels["split"], pa.array(["val", "test"])))
-    pixels = _pixels(scenario, held_out["path"].to_pylist(), model.image_size)
-    shipped = model.probabilities(pixels)
-    _write_predictions(run, held_out, shipped)
-
-    test = np.array(held_out["split"].to_pylist()) == "test"
-    rows = held_out.filter(pa.array(test))
-    evidence = Evidence(
-        student=shipped[test],
-        network=export.network_probabilities(run, pixels[test]),
-        teacher=rows["p_teacher"].to_numpy(),
-        gold=np.array([-1 if gold is None else int(gold) for gold in rows["gold"].to_pylist()]),
-        threshold=model.threshold,
-    )
-    latency = _latency_ms(model, pixels[0])
-    stamped = _stamp(model_path, summarise(weigh(scenario, evidence, model_path.stat().st_size)))
-    if not np.array_equal(stamped.probabilities(pixels), shipped):
-        raise ExportError(f"{model_path}: answers changed when the gate's figures were written into the file")
-    size = model_path.stat().st_size
-    clauses = weigh(scenario, evidence, size)
-    run_inputs = {files.LABELS: sha256_file(run.file(files.LABELS)), files.MODEL: sha256_file(model_path)}
-    write_json(
-        run.file(files.GATE),
-        {
-            "passed": is_passed(clauses),
-            "clauses": [asdict(clause) for clause in clauses],
-            "figures": figures(evidence) | {"latency_ms": {"one_image": latency, "threads": 1}, "bytes": size},
-            "inputs": run_inputs,
-        },
-    )
 
 
 def weigh(scenario: Scenario, evidence: Evidence, size: int) -> list[Clause]:
@@ -216,36 +123,14 @@ def figures(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def calibration_error(truth: np.ndarray, probability: np.ndarray, bins: int = 10) -> float | None:
-    """Expected calibration error over equal bins of the probability of yes (Naeini et al. 2015), in [0, 1]."""
-    if not len(truth):
-        return None
-    index = np.minimum((probability * bins).astype(int), bins - 1)
-    gaps = [
-        abs(float(truth[index == b].mean() - probability[index == b].mean())) * (index == b).mean() for b in set(index)
-    ]
-    return float(sum(gaps))
-
-
 def _against(truth: np.ndarray, probability: np.ndarray, threshold: float) -> dict[str, Any]:
     answers = probability >= threshold
     both = 0 < truth.sum() < len(truth)
     return {
         "accuracy": asdict(share(answers == truth)),
-        "balanced_accuracy": asdict(_balanced(truth, answers)) if both else None,
+        "balanced_accuracy": asdict(balanced_accuracy(truth, answers)) if both else None,
         "auc": float(roc_auc_score(truth, probability)) if both else None,
     }
-
-
-def _balanced(truth: np.ndarray, answers: np.ndarray, resamples: int = 1000) -> Share:
-    """Balanced accuracy with a 95 % bootstrap interval, resampled within each class."""
-    random = np.random.default_rng(0)
-    recalls = []
-    for side in (True, False):
-        right = answers[truth == side] == side
-        recalls.append(right[random.integers(0, len(right), (resamples, len(right)))].mean(axis=1))
-    low, high = np.percentile(np.mean(recalls, axis=0), (2.5, 97.5))
-    return Share(float(balanced_accuracy_score(truth, answers)), len(truth), (float(low), float(high)))
 
 
 def _agreement(bar: float, evidence: Evidence) -> Clause:
@@ -297,39 +182,3 @@ def _both_classes(evidence: Evidence) -> Clause:
 
 def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else 0.0
-
-
-def _pixels(scenario: Scenario, paths: list[str], size: int) -> np.ndarray:
-    root = Path(scenario.images.path or ".")
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return np.stack(list(pool.map(lambda path: load_square(root / path, size), paths)))
-
-
-def _write_predictions(run: RunFolder, rows: pa.Table, probability: np.ndarray) -> None:
-    table = rows.select(["sha256", "split"]).append_column("probability", pa.array(probability, pa.float32()))
-    with atomic(run.file(files.PREDICTIONS)) as temporary:
-        pq.write_table(table.replace_schema_metadata(None), temporary)
-
-
-def _stamp(path: Path, summary: dict[str, Any]) -> Model:
-    """Write the gate's summary into the file's metadata, in place of an earlier one; return the file, loaded anew."""
-    proto = onnx.load(path, load_external_data=False)
-    kept = [entry for entry in proto.metadata_props if entry.key != "gate"]
-    stamp = onnx.StringStringEntryProto(key="gate", value=json.dumps(summary))
-    del proto.metadata_props[:]
-    proto.metadata_props.extend([*kept, stamp])
-    with atomic(path) as temporary:
-        temporary.write_bytes(proto.SerializeToString())
-    return Model.load(path)
-
-
-def _latency_ms(model: Model, pixels: np.ndarray, repeats: int = 50) -> float:
-    """Median milliseconds of one image through the network, decoding left out."""
-    one = pixels[None]
-    model.probabilities(one)
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        model.probabilities(one)
-        times.append(time.perf_counter() - start)
-    return round(float(np.median(times)) * 1000, 4)

@@ -1,0 +1,104 @@
+"""Holding a run's model against the rule: shipped bytes, shipped preprocessing, images that training never saw."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from factory import artifacts as files
+from factory import export
+from factory.artifacts import RunFolder, atomic, sha256_file, write_json
+from factory.errors import ExportError
+from factory.gate.rule import Evidence, figures, is_passed, summarise, weigh
+from factory.runtime import Model
+from factory.runtime.images import load_square
+from factory.scenario import Scenario
+
+
+def judge(scenario: Scenario, run: RunFolder) -> None:
+    """Measure the shipped file on the test split; write predictions.parquet and gate.json; stamp the model.
+
+    Raises:
+        RunError: An earlier stage's file is missing.
+        ImageError: A test image has changed or vanished.
+    """
+    model_path = run.need(files.MODEL, "export")
+    labels = pq.read_table(run.need(files.LABELS, "label"))
+    model = Model.load(model_path)
+    held_out = labels.filter(pc.is_in(labels["split"], pa.array(["val", "test"])))
+    pixels = _pixels(scenario, held_out["path"].to_pylist(), model.image_size)
+    shipped = model.probabilities(pixels)
+    _write_predictions(run, held_out, shipped)
+
+    test = np.array(held_out["split"].to_pylist()) == "test"
+    rows = held_out.filter(pa.array(test))
+    evidence = Evidence(
+        student=shipped[test],
+        network=export.network_probabilities(run, pixels[test]),
+        teacher=rows["p_teacher"].to_numpy(),
+        gold=np.array([-1 if gold is None else int(gold) for gold in rows["gold"].to_pylist()]),
+        threshold=model.threshold,
+    )
+    latency = _latency_ms(model, pixels[0])
+    stamped = _stamp(model_path, summarise(weigh(scenario, evidence, model_path.stat().st_size)))
+    if not np.array_equal(stamped.probabilities(pixels), shipped):
+        raise ExportError(f"{model_path}: answers changed when the gate's figures were written into the file")
+    size = model_path.stat().st_size
+    clauses = weigh(scenario, evidence, size)
+    run_inputs = {files.LABELS: sha256_file(run.file(files.LABELS)), files.MODEL: sha256_file(model_path)}
+    write_json(
+        run.file(files.GATE),
+        {
+            "passed": is_passed(clauses),
+            "clauses": [asdict(clause) for clause in clauses],
+            "figures": figures(evidence) | {"latency_ms": {"one_image": latency, "threads": 1}, "bytes": size},
+            "inputs": run_inputs,
+        },
+    )
+
+
+def _pixels(scenario: Scenario, paths: list[str], size: int) -> np.ndarray:
+    root = Path(scenario.images.path or ".")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.stack(list(pool.map(lambda path: load_square(root / path, size), paths)))
+
+
+def _write_predictions(run: RunFolder, rows: pa.Table, probability: np.ndarray) -> None:
+    table = rows.select(["sha256", "split"]).append_column("probability", pa.array(probability, pa.float32()))
+    with atomic(run.file(files.PREDICTIONS)) as temporary:
+        pq.write_table(table.replace_schema_metadata(None), temporary)
+
+
+def _stamp(path: Path, summary: dict[str, Any]) -> Model:
+    """Write the gate's summary into the file's metadata, in place of an earlier one; return the file, loaded anew."""
+    proto = onnx.load(path, load_external_data=False)
+    kept = [entry for entry in proto.metadata_props if entry.key != "gate"]
+    stamp = onnx.StringStringEntryProto(key="gate", value=json.dumps(summary))
+    del proto.metadata_props[:]
+    proto.metadata_props.extend([*kept, stamp])
+    with atomic(path) as temporary:
+        temporary.write_bytes(proto.SerializeToString())
+    return Model.load(path)
+
+
+def _latency_ms(model: Model, pixels: np.ndarray, repeats: int = 50) -> float:
+    """Median milliseconds of one image through the network, decoding left out."""
+    one = pixels[None]
+    model.probabilities(one)
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        model.probabilities(one)
+        times.append(time.perf_counter() - start)
+    return round(float(np.median(times)) * 1000, 4)

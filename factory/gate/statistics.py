@@ -1,0 +1,66 @@
+"""Shares with honest intervals, and the other statistics that the gate reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import balanced_accuracy_score
+
+Z95 = 1.959964
+"""Two-sided 95 % point of the normal distribution."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of images, with its 95 % Wilson interval."""
+
+    figure: float
+    n: int
+    interval: tuple[float, float]
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """95 % score interval of a binomial share (Wilson 1927); (0, 1) for an empty sample."""
+    if n == 0:
+        return 0.0, 1.0
+    share, z2 = hits / n, Z95**2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 * np.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+
+
+def share(hits: np.ndarray) -> Share:
+    """The share of true entries of a boolean `(N,)`."""
+    n = len(hits)
+    return Share(float(hits.mean()) if n else float("nan"), n, wilson(int(hits.sum()), n))
+
+
+def least_sample(bar: float) -> int:
+    """The smallest sample of which even a perfect score shows, at 95 %, a share of at least `bar`."""
+    n = 1
+    while bar < 1 and wilson(n, n)[0] < bar:
+        n += 1
+    return n
+
+
+def balanced_accuracy(truth: np.ndarray, answers: np.ndarray, resamples: int = 1000) -> Share:
+    """Balanced accuracy with a 95 % bootstrap interval, resampled within each class."""
+    random = np.random.default_rng(0)
+    recalls = []
+    for side in (True, False):
+        right = answers[truth == side] == side
+        recalls.append(right[random.integers(0, len(right), (resamples, len(right)))].mean(axis=1))
+    low, high = np.percentile(np.mean(recalls, axis=0), (2.5, 97.5))
+    return Share(float(balanced_accuracy_score(truth, answers)), len(truth), (float(low), float(high)))
+
+
+def calibration_error(truth: np.ndarray, probability: np.ndarray, bins: int = 10) -> float | None:
+    """Expected calibration error over equal bins of the probability of yes (Naeini et al. 2015), in [0, 1]."""
+    if not len(truth):
+        return None
+    index = np.minimum((probability * bins).astype(int), bins - 1)
+    gaps = [
+        abs(float(truth[index == b].mean() - probability[index == b].mean())) * (index == b).mean() for b in set(index)
+    ]
+    return float(sum(gaps))
