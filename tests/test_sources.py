@@ -1,5 +1,6 @@
 """Where photos come from: folders, archives that may be hostile or damaged, and URLs that may have changed."""
 
+import gzip
 import hashlib
 import io
 import tarfile
@@ -161,6 +162,14 @@ def test_a_cut_tar(tmp_path, store, mode):
     assert "photos.bin" in refusal(put(tmp_path, whole[: len(whole) // 2]), store)
 
 
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_photos_behind_a_damaged_header_are_not_lost_without_a_word(tmp_path, store, mode):
+    plain = bytearray(tar_of("x.png", "y.png", "z.png"))
+    plain[plain.index(b"y.png")] ^= 0xFF  # the header's checksum no longer fits
+    content = bytes(plain) if mode == "w" else gzip.compress(bytes(plain))
+    assert "it breaks off at byte" in refusal(put(tmp_path, content), store)
+
+
 def test_a_zip_with_altered_content(tmp_path, store):
     damaged = bytearray(zip_of("x.png", "y.png"))
     damaged[60] ^= 0xFF
@@ -220,7 +229,7 @@ def test_a_file_url(tmp_path, store):
 def test_a_remote_url_is_fetched_once(store, memory):
     content = tar_of("x.png", mode="w:gz")
     memory.pipe("/photos.tgz", content)
-    source = Images(url="memory://photos.tgz", sha256=hashlib.sha256(content).hexdigest().upper())
+    source = Images(url="memory://photos.tgz", sha256=hashlib.sha256(content).hexdigest())
     folder = locate(source, store)
     assert everything(folder) == {"x.png"}
     memory.rm("/photos.tgz")

@@ -1,0 +1,145 @@
+"""What a scenario may say: every key with its type, its default and its meaning, each in this one place."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from factory.prompts import TemplateSet, negation_in
+
+SLUG = r"^[a-z0-9]+([-_][a-z0-9]+)*$"
+
+
+def _affirmative(phrase: str) -> str:
+    word = negation_in(phrase)
+    if word:
+        raise ValueError(
+            f"{phrase!r} says {word!r}, which CLIP does not understand; "
+            f'name what is to be seen, and give its opposite as a negative phrase (a name such as "no parking" sign '
+            f"goes in double quotes)"
+        )
+    return phrase
+
+
+def _one_slot(template: str) -> str:
+    if template.count("{}") != 1:
+        raise ValueError(f"{template!r} must hold {{}} exactly once: the phrase goes there")
+    return template
+
+
+Phrase = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_affirmative)
+]
+Template = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(_one_slot)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Images(_Section):
+    """Where the photos are: `path`, or `url` with its `sha256`."""
+
+    path: str | None = None
+    """Folder (searched recursively) or zip/tar archive. Relative paths start at the scenario file."""
+    url: str | None = None
+    """Archive or image list behind any fsspec URL: https://, s3://, gs://, file:// and so on."""
+    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$", to_lower=True)] | None = None
+    """Hex sha256 of the bytes behind `url`; they are refused when it differs."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Images:
+        if self.path is not None and self.url is not None:
+            raise ValueError("give either path or url, not both")
+        if self.url is not None and self.sha256 is None:
+            raise ValueError("a url needs its sha256, so that a run can be repeated; get it with: sha256sum FILE")
+        return self
+
+
+class Teacher(_Section):
+    """The dual encoder that labels the photos."""
+
+    model: Annotated[str, StringConstraints(min_length=1)] = "auto"
+    """`auto`, `offline`, an open_clip model name, `hf-hub:OWNER/NAME`, or `local-dir:PATH`."""
+    pretrained: str | None = None
+    """open_clip's tag of the weights, with a model name; `python -m open_clip` lists them."""
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Images a forward pass."""
+
+
+class Student(_Section):
+    """The small network that is trained and exported."""
+
+    backbone: str = "auto"
+    """`auto`, or a name that `factory doctor` lists."""
+    image_size: Literal["auto"] | Annotated[int, Field(ge=32, le=512, multiple_of=8)] = "auto"
+    """Side of the square that the student sees, in pixels."""
+    budget_kb: Annotated[float, Field(gt=0, le=100_000)] = 300
+    """Largest size of model.onnx, in kB of 1,000 bytes."""
+    precision: Literal["auto", "fp32", "fp16", "int8"] = "auto"
+    """Number format of the weights in the file; `auto` takes the most accurate that fits the budget."""
+    epochs: Literal["auto"] | Annotated[int, Field(ge=1, le=10_000)] = "auto"
+    """Passes over the training images; `auto` fits them to the number of images."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Fixes splits and training on one machine."""
+
+
+class Gate(_Section):
+    """The rule that a student must pass on images it never saw."""
+
+    agreement: Share = 0.95
+    """Least share of confidently labelled test images on which student and teacher agree."""
+    gold_accuracy: Share = 0.90
+    """Least accuracy on the test images that a person has labelled."""
+    parity: Share = 0.01
+    """Largest mean difference of probability between the trained network and the shipped file."""
+    false_yes_cost: Annotated[float, Field(gt=0)] = 1.0
+    """What a wrong yes costs, against `false_no_cost`; the threshold is chosen from the two."""
+    false_no_cost: Annotated[float, Field(gt=0)] = 1.0
+    """What a wrong no costs."""
+
+
+class Scenario(_Section):
+    """One yes/no question about one set of photos."""
+
+    name: Annotated[str, StringConstraints(pattern=SLUG, max_length=64)]
+    """Slug: names the run folder and the model in a registry."""
+    question: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)] = ""
+    """The question in words, for people; empty: made from the first positive phrase."""
+    positive: Annotated[tuple[Phrase, ...], Field(min_length=1, max_length=200)]
+    """Phrases for yes."""
+    negative: Annotated[tuple[Phrase, ...], Field(min_length=1, max_length=1000)] | None = None
+    """Phrases for no, look-alikes above all; left out: a documented set of everyday things stands in."""
+    templates: TemplateSet | Annotated[tuple[Template, ...], Field(min_length=1, max_length=200)] = "photo"
+    """A named set of templates, or a list of strings that each hold `{}` once."""
+    images: Images = Images()
+    gold: str | None = None
+    """CSV of labels from a person: columns `path` (relative to the images) and `label` (yes or no)."""
+    teacher: Teacher = Teacher()
+    student: Student = Student()
+    gate: Gate = Gate()
+
+    @model_validator(mode="after")
+    def _no_phrase_on_both_sides(self) -> Scenario:
+        def folded(phrases: tuple[str, ...] | None) -> dict[str, str]:
+            return {phrase.casefold(): phrase for phrase in phrases or ()}
+
+        both = folded(self.positive).keys() & folded(self.negative).keys()
+        if both:
+            raise ValueError(f"{sorted(both)[0]!r} is both a positive and a negative phrase; take it off one side")
+        for key, phrases in (("positive", self.positive), ("negative", self.negative)):
+            if phrases and len(folded(phrases)) < len(phrases):
+                raise ValueError(f"{key} names the same phrase twice; say each once")
+        return self
+
+    @property
+    def asked(self) -> str:
+        """The question in words."""
+        return self.question or f"Does the photo show: {self.positive[0]}?"
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a scenario file, for editors and CI."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Scenario.model_json_schema()}
