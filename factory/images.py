@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from factory.artifacts import atomic, sha256_file
-from factory.errors import ImageError, ImagesError
+from factory.errors import ImageError, ImagesError, StoreError
 from factory.runtime.images import EXTENSIONS, find_images, read_rgb
 
 PHASH_BITS = 10
@@ -173,13 +173,18 @@ class _Seen:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False, isolation_level=None)
-        self._share()
-        self._db.executescript(
-            """PRAGMA synchronous = NORMAL;
-            CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stamp TEXT, sha256 TEXT);
-            CREATE TABLE IF NOT EXISTS looks (sha256 TEXT PRIMARY KEY, width INT, height INT, format TEXT,
-                                              phash TEXT, dhash TEXT, reason TEXT);"""
-        )
+        try:
+            self._share()
+            self._db.executescript(
+                """PRAGMA synchronous = NORMAL;
+                CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stamp TEXT, sha256 TEXT);
+                CREATE TABLE IF NOT EXISTS looks (sha256 TEXT PRIMARY KEY, width INT, height INT, format TEXT,
+                                                  phash TEXT, dhash TEXT, reason TEXT);"""
+            )
+        except sqlite3.DatabaseError as error:
+            raise StoreError(
+                f"{path}: no usable scan cache ({error})", hint="delete it; photos are checked anew"
+            ) from None
 
     def __enter__(self) -> _Seen:
         return self

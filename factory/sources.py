@@ -120,8 +120,17 @@ def _members(archive: Path) -> Iterator[tuple[str, int, Callable[[], IO[bytes]]]
             for member in bundle:
                 if member.isreg():
                     yield member.name, member.size, partial(_extract, bundle, member)
+            _check_end(bundle)
     else:
         raise ImagesError(f"{archive}: neither a folder nor a zip or tar archive")
+
+
+def _check_end(bundle: tarfile.TarFile) -> None:
+    # tarfile takes a damaged header, or the end of a file cut short between members, for the end of the archive:
+    # the photos behind it would be missing without a word. POSIX (pax, ustar) ends an archive with blocks of zeros.
+    bundle.fileobj.seek(bundle.offset)
+    if bundle.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+        raise tarfile.ReadError(f"it breaks off at byte {bundle.offset:,}")
 
 
 def _extract(bundle: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:

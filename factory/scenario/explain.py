@@ -90,14 +90,13 @@ def _known_keys(section: tuple[Any, ...]) -> list[str]:
     return list(getattr(model, "model_fields", {}))
 
 
-def _line(location: tuple[Any, ...], root: Any) -> int:
+def _line(location: tuple[Any, ...], tree: Any) -> int:
     """1-based line of the innermost part of `location` that the file holds."""
     line = 0
-    tree: Any = root
     for part in location:
         try:
-            position = tree.lc.item if isinstance(tree, list) else tree.lc.key
-            line = position(part)[0]
+            marks: Any = tree.lc  # ruamel's lists and dicts know their lines
+            line = (marks.item if isinstance(tree, list) else marks.key)(part)[0]
             tree = tree[part]
         except (AttributeError, KeyError, IndexError, TypeError):
             break

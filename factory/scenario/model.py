@@ -46,7 +46,7 @@ class Images(_Section):
     """Folder (searched recursively) or zip/tar archive. Relative paths start at the scenario file."""
     url: str | None = None
     """Archive or image list behind any fsspec URL: https://, s3://, gs://, file:// and so on."""
-    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$", to_lower=True)] | None = None
+    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-fA-F]{64}$", to_lower=True)] | None = None
     """Hex sha256 of the bytes behind `url`; they are refused when it differs."""
 
     @model_validator(mode="after")
