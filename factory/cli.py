@@ -211,7 +211,7 @@ def predict(
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Option("--out", help="Folder for pictures and runs.", metavar="DIR")] = Path("demo"),
-    count: Annotated[int, typer.Option(min=60, max=20_000, help="How many pictures to render.")] = 480,
+    count: Annotated[int, typer.Option(min=60, max=20_000, help="How many pictures to render.")] = 400,
     store: StoreOption = None,
 ) -> None:
     """Render a set of pictures, run the whole factory on them without a network, and use the model.

@@ -32,14 +32,17 @@ def make(folder: Path, count: int) -> DemoSet:
     """Render `count` pictures below `folder`, unless they are there already, beside their scenario.yaml.
 
     Raises:
-        RunError: The renderer is not installed.
+        RunError: The renderer is not installed, or the folder holds somebody's own files.
     """
     renderer = _renderer()
     images, truth = folder / "images", folder / "truth.csv"
     scenario = folder / "scenario.yaml"
     if not scenario.is_file():  # written last
-        with bar("rendering") as progress:
-            renderer.render_set(folder, count, 0, progress=progress)
+        try:
+            with bar("rendering") as progress:
+                renderer.render_set(folder, count, progress=progress)
+        except FileExistsError as error:
+            raise RunError(str(error), hint="name another: factory demo --out DIR") from None
     pictures = sorted(images.iterdir())
     return DemoSet(scenario, truth, pictures[:: max(1, len(pictures) // SAMPLES)][:SAMPLES])
 

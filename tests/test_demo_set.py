@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from datasets.demo.hard_cases import WRITERS
-from datasets.demo.render import MARK, YES, _clear, main, photographs, render_set
+from datasets.demo.render import MARK, YES, _clear, photographs, render_set
 from datasets.demo.staging import KINDS, photograph
 
 COUNT = 2
@@ -61,7 +61,7 @@ def test_the_awkward_files_are_there(made):
 
 
 def test_same_seed_same_bytes(made, tmp_path):
-    assert main([str(tmp_path / "again"), "--count", str(COUNT), "--seed", "0"]) == 0
+    render_set(tmp_path / "again", COUNT, 0)
     assert hashes(tmp_path / "again") == hashes(made[0])
     assert (tmp_path / "again" / "truth.csv").read_bytes() == (made[0] / "truth.csv").read_bytes()
 
@@ -72,13 +72,12 @@ def test_another_seed_makes_other_pictures(made, tmp_path):
     assert hashes(tmp_path)["img_0001.jpg"] not in hashes(made[0]).values()
 
 
-def test_only_its_own_pictures_are_replaced(tmp_path, capsys):
+def test_only_its_own_pictures_are_replaced(tmp_path):
     own = tmp_path / "images" / "IMG_0042.JPG"
     own.parent.mkdir()
     own.write_bytes(b"a person's photo")
-    with pytest.raises(SystemExit):
-        main([str(tmp_path), "--count", "1"])
-    assert "already holds images" in capsys.readouterr().err
+    with pytest.raises(FileExistsError, match="already holds images"):
+        render_set(tmp_path, 1)
     (own.parent / "img_0001.jpg").write_bytes(b"made by an earlier call")
     (tmp_path / MARK).write_text("img_0001.jpg\n")
     _clear(tmp_path)
@@ -93,9 +92,3 @@ def test_every_class_renders_a_picture_with_light_and_dark(name):
     assert 204 <= min(picture.shape[:2]) <= max(picture.shape[:2]) <= 288
     assert picture.std() > 15
     assert 30 < picture.mean() < 220
-
-
-def test_a_count_of_nothing_is_refused(tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        main([str(tmp_path), "--count", "0"])
-    assert "at least 1" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""The demo's own photographs, rendered: see render.py."""
