@@ -1,10 +1,10 @@
 """Train the heads of the offline teacher on folders of captioned and named photos.
 
-    python scripts/train_offline_teacher.py DATA --cache .cache/offline-teacher --log docs/offline_teacher_run.log
+    python scripts/train_offline_teacher.py DATA --cache .cache/offline-teacher | tee docs/offline_teacher_run.log
 
 DATA holds `imagenet_one_each/` (files `SYNSET_name.jpg`), `flickr8k_1000/` and `image_text/`: in any depth, a folder
 with `captions.csv` or `captions.txt` (image,caption) beside `images/`, or with `classes.csv` (folder,name) beside
-class folders. `unlabelled96/`, if there, only shows the image tower's own class probabilities to the heads.
+class folders.
 
 First a quarter of the named classes is held out, to measure unseen names and to choose the logit scale; then the
 heads are trained on everything and written. Prints the SHA-256 to be put into `factory/teacher/offline.py`.
@@ -34,7 +34,8 @@ from factory.teacher.heads import CLASSES, ImageHead, TextHead
 from factory.teacher.offline import HEADS, build_tokenizer, build_towers, preprocessing
 
 TEMPLATES = ("{}", "a photo of a {}", "a close-up photo of a {}", "a good photo of a {}", "a picture of a {}")
-FOLDERS = ("imagenet_one_each", "flickr8k_1000", "image_text", "unlabelled96")
+FOLDERS = ("imagenet_one_each", "flickr8k_1000", "image_text")
+CAPTION_WEIGHT, NAME_WEIGHT, CLASS_WEIGHT = 1.0, 0.5, 1.5
 BATCH, LEARNING_RATE, TEXT_LEARNING_RATE, WEIGHT_DECAY = 256, 1e-3, 3e-4, 0.05
 DEFINITIONS = 0.3
 """How often a class is taught by its WordNet definition: this is where "Siamese" learns that it is a cat."""
@@ -245,7 +246,7 @@ def train(material: Material, classifier: nn.Linear, steps: int) -> tuple[ImageH
             class_loss(material, image, text, scales[2].exp()),
         )
         optimizer.zero_grad()
-        sum(losses).backward()
+        (CAPTION_WEIGHT * losses[0] + NAME_WEIGHT * losses[1] + CLASS_WEIGHT * losses[2]).backward()
         optimizer.step()
         schedule.step()
         if step % 100 == 0:
@@ -326,7 +327,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path(".cache/offline-teacher"), help="where features are kept")
     parser.add_argument("--out", type=Path, default=HEADS, help="file to write (default: %(default)s)")
     parser.add_argument(
-        "--steps", type=int, default=800, help="optimiser steps of each training (default: %(default)s)"
+        "--steps", type=int, default=300, help="optimiser steps of each training (default: %(default)s)"
     )
     parser.add_argument("--threads", type=int, help="CPU threads; 1 is fastest on a busy machine")
     args = parser.parse_args()
