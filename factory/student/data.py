@@ -1,0 +1,200 @@
+"""Training data: photos decoded once, targets, weights and teacher vectors; batches whose order depends on (seed, epoch)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import lightning.pytorch as pl
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from factory.artifacts import LABELS, RunFolder
+from factory.errors import TrainError
+from factory.runtime.images import load_square
+from factory.student.recipe import Recipe
+
+MEMORY_BYTES = 2_000_000_000
+"""Decoded photos beyond this live in a memory-mapped file instead of memory."""
+
+Batch = dict[str, Tensor]
+
+
+class Store(Protocol):
+    """What training needs of the embedding store."""
+
+    def get(self, teacher_key: str, sha256s: Sequence[str]) -> np.ndarray:
+        """float32 `(N, D)`, L2-normalised."""
+
+
+@dataclass(frozen=True)
+class Examples(Dataset[Batch]):
+    """The images of one split; all tensors have N rows."""
+
+    images: Tensor
+    """uint8 `(N, S, S, 3)`, RGB in [0, 255]."""
+    target: Tensor
+    """float32 in [0, 1]: what the student should say."""
+    weight: Tensor
+    """float32 >= 0, mean 1."""
+    vectors: Tensor
+    """float32 `(N, D)`, centred and L2-normalised teacher vectors; D = 0 when they are not used."""
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def __getitem__(self, rows: Tensor) -> Batch:
+        return {name: getattr(self, name)[rows] for name in ("images", "target", "weight", "vectors")}
+
+
+class EpochBatches(Sampler[Tensor]):
+    """Row numbers of each batch: a permutation fixed by (seed, epoch), cut into batches of nearly equal size.
+
+    The epoch is asked for rather than told: after a resume Lightning tells a sampler too late.
+    """
+
+    def __init__(self, rows: int, batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
+        self.rows, self.batches, self.seed, self.epoch = rows, max(1, round(rows / batch_size)), seed, epoch
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = np.random.default_rng([self.seed, self.epoch()]).permutation(self.rows)
+        yield from (torch.from_numpy(rows) for rows in np.array_split(order, self.batches))
+
+
+class Photos(pl.LightningDataModule):
+    """The train and val splits, in memory."""
+
+    def __init__(self, train: Examples, val: Examples, batch_size: int, seed: int) -> None:
+        super().__init__()
+        self.train, self.val, self.batch_size, self.seed = train, val, batch_size, seed
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled batches."""
+        sampler = EpochBatches(len(self.train), self.batch_size, self.seed, self._epoch)
+        return DataLoader(self.train, batch_size=None, sampler=sampler)
+
+    def _epoch(self) -> int:
+        return 0 if self.trainer is None else int(self.trainer.current_epoch)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Batches of up to 128 in order."""
+        rows = torch.arange(len(self.val)).split(128)
+        return DataLoader(self.val, batch_size=None, sampler=rows)
+
+
+def load_photos(root: Path, run: RunFolder, store: Store, recipe: Recipe, size: int, seed: int) -> Photos:
+    """Read labels.parquet and the photos it names.
+
+    Raises:
+        TrainError: A split is empty, or all training images lie on one side.
+    """
+    table = pq.read_table(run.need(LABELS, "label"))
+    rows = {split: table.filter(pa.compute.equal(table["split"], split)) for split in ("train", "val")}
+    for split, part in rows.items():
+        if part.num_rows == 0:
+            raise TrainError(f"labels.parquet has no image in split {split!r}", hint="give more photos, then: factory label")
+    vectors = _vectors(rows["train"], table.schema, store) if recipe.vector_weight else None
+    train, val = (
+        examples(part, _decode(root, part, size, run.path / "tmp" / f"{split}.npy"), recipe, vectors if split == "train" else None)
+        for split, part in rows.items()
+    )
+    return Photos(train, val, min(recipe.batch_size, max(8, len(train) // 8)), seed)
+
+
+def examples(labels: pa.Table, images: np.ndarray, recipe: Recipe, vectors: np.ndarray | None) -> Examples:
+    """Targets and weights of some rows of labels.parquet.
+
+    A gold label outranks the teacher: its target is hard but for the smoothing, its weight `gold_weight`.
+    """
+    gold, target = targets(labels, recipe)
+    weight = np.where(np.isnan(gold), labels["weight"].to_numpy(), recipe.gold_weight)
+    weight = weight * class_weights(target, weight, recipe.balance)
+    return Examples(
+        torch.from_numpy(images),
+        torch.from_numpy(target.astype(np.float32)),
+        torch.from_numpy((weight / max(weight.mean(), 1e-9)).astype(np.float32)),
+        torch.zeros(len(target), 0) if vectors is None else torch.from_numpy(vectors),
+    )
+
+
+def targets(labels: pa.Table, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+    """Gold labels (1, 0, or NaN where there is none) and soft targets, both float64 `(N,)`."""
+    gold = np.array([np.nan if g is None else float(g) for g in labels["gold"].to_pylist()], dtype=np.float64)
+    p = np.clip(labels["p_teacher"].to_numpy().astype(np.float64), 1e-4, 1 - 1e-4)
+    soft = 1 / (1 + (1 / p - 1) ** (1 / recipe.temperature))
+    hard = gold * (1 - 2 * recipe.smoothing) + recipe.smoothing
+    return gold, np.where(np.isnan(gold), soft, hard)
+
+
+def class_weights(target: np.ndarray, weight: np.ndarray, balance: float) -> np.ndarray:
+    """Factors `(N,)` that bring the total weights of yes and no together, each at most 10.
+
+    Raises:
+        TrainError: All images lie on one side.
+    """
+    yes = float((weight * (target > 0.5)).sum() / max(weight.sum(), 1e-9))
+    if not 0 < yes < 1:
+        side = "yes" if yes else "no"
+        raise TrainError(
+            f"every image is labelled {side}: nothing to learn",
+            hint="change the phrases or the photos so that both answers occur, then: factory label",
+        )
+    factors = np.minimum(np.array([0.5 / (1 - yes), 0.5 / yes]) ** balance, 10.0)
+    return np.asarray(np.where(target > 0.5, factors[1], factors[0]))
+
+
+def teacher_of(schema: pa.Schema) -> dict[str, Any]:
+    """The teacher's name, key, licence and dim, from the metadata of labels.parquet."""
+    return dict(json.loads((schema.metadata or {})[b"teacher"]))
+
+
+def _vectors(labels: pa.Table, schema: pa.Schema, store: Store) -> np.ndarray:
+    """Teacher vectors, centred: what all photos share says nothing about one of them."""
+    vectors = store.get(teacher_of(schema)["key"], labels["sha256"].to_pylist()).astype(np.float32)
+    centred = vectors - vectors.mean(axis=0)
+    return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6))
+
+
+def _decode(root: Path, labels: pa.Table, size: int, scratch: Path) -> np.ndarray:
+    return decode([root / path for path in labels["path"].to_pylist()], size, scratch)
+
+
+def decode(paths: Sequence[Path], size: int, scratch: Path | None = None) -> np.ndarray:
+    """Decode photos once, through the shared preprocessing.
+
+    Args:
+        paths: N image files.
+        size: Side S in pixels.
+        scratch: Where a memory-mapped file may be made when the result exceeds `MEMORY_BYTES`.
+
+    Returns:
+        uint8 `(N, S, S, 3)`.
+
+    Raises:
+        ImageError: A photo cannot be read any more.
+    """
+    shape = (len(paths), size, size, 3)
+    if scratch is not None and int(np.prod(shape)) > MEMORY_BYTES:
+        scratch.parent.mkdir(exist_ok=True)
+        images: np.ndarray = np.lib.format.open_memmap(scratch, "w+", np.uint8, shape)
+    else:
+        images = np.empty(shape, np.uint8)
+
+    def read(index: int) -> None:
+        images[index] = load_square(paths[index], size)
+
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(read, range(len(paths))):
+            pass
+    return images

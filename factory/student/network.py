@@ -1,0 +1,39 @@
+"""The network that is trained and shipped: normalisation, backbone, pooling, one linear layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from factory.student import backbones
+
+CENTRE = 128.0
+"""Pixel value that becomes 0. A power of two, as the scale is: the uint8 image is then already the int8 graph's
+quantised input (scale 1/128, zero point 128), which costs no operation at all."""
+
+
+def normalise(pixels: Tensor) -> Tensor:
+    """float32 in [0, 255] -> float32 in [-1, 1)."""
+    return pixels / CENTRE - 1.0
+
+
+class Student(nn.Module):
+    """A yes/no classifier of square images."""
+
+    def __init__(self, backbone: str, image_size: int, weights: nn.Sequential | None = None) -> None:
+        super().__init__()
+        entry = backbones.get(backbone)
+        self.config: dict[str, Any] = {"backbone": backbone, "image_size": image_size}
+        self.backbone = entry.build() if weights is None else weights
+        self.head = nn.Linear(entry.width, 1)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """float32 `(N, 3, S, S)` in [0, 255] -> pooled features `(N, C)`."""
+        return self.backbone(normalise(pixels)).mean((2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 `(N, S, S, 3)`, RGB in [0, 255] -> logits of yes `(N,)`, not calibrated."""
+        pixels = images.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
+        return self.head(self.features(pixels)).squeeze(1)

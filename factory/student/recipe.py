@@ -1,0 +1,52 @@
+"""The training recipe: every number in one place. docs/student.md shows what each part is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from factory.student.augment import Augmentation
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a student is trained."""
+
+    image_size: int = 80
+    """Side of the student's input, pixels, where the scenario says `auto`."""
+    small_share: float = 0.5
+    """Share of the training during which batches are 3/4 of that size (progressive resizing); the rest is full."""
+    batch_size: int = 32
+    steps: int = 350
+    """Optimiser steps that `epochs: auto` aims at, within `fewest_epochs` and `most_epochs`."""
+    fewest_epochs: int = 6
+    most_epochs: int = 40
+    rate: float = 1.5e-3
+    """Peak learning rate of AdamW (Loshchilov and Hutter 2019) under one cycle (Smith and Topin 2018)."""
+    head_rate: float = 5e-3
+    """The same for the fresh linear layers."""
+    weight_decay: float = 0.02
+    temperature: float = 1.0
+    """Teacher probabilities p become sigmoid(logit(p) / temperature) (Hinton et al. 2015)."""
+    smoothing: float = 0.02
+    """Gold labels become 1 - smoothing and smoothing."""
+    gold_weight: float = 2.0
+    """Weight of a gold label against the teacher's 1."""
+    balance: float = 1.0
+    """0: every image counts alike; 1: yes and no have the same total weight; between: a power of that."""
+    vector_weight: float = 0.5
+    """Weight of the auxiliary loss that regresses the teacher's image vectors; 0 drops it."""
+    frozen: int = 3
+    """Leading modules of the backbone that stay as pretrained: no gradient, no batch statistics."""
+    dropout: float = 0.1
+    average: float = 0.1
+    """Horizon of the exponential weight average as a share of all steps; 0 turns it off."""
+    patience: float = 0.5
+    """Stop after this share of all epochs without a lower validation loss."""
+    fewest_to_choose: int = 40
+    """Validation images from which the best epoch is taken; with fewer their loss is noise and the last is."""
+    augmentation: Augmentation = Augmentation()
+
+    def epochs(self, images: int) -> int:
+        """Passes over `images` training images."""
+        batches = max(1, round(images / self.batch_size))
+        return min(self.most_epochs, max(self.fewest_epochs, round(self.steps / batches)))

@@ -1,0 +1,159 @@
+"""Train a student from a run folder: the only place that builds a Lightning Trainer."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import logging
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from factory.artifacts import LABELS, STUDENT, TRAINING, RunFolder, atomic, sha256_file
+from factory.errors import TrainError
+from factory.progress import console
+from factory.scenario import Scenario
+from factory.student import backbones
+from factory.student.data import Photos, Store, load_photos
+from factory.student.module import Distillation, Row
+from factory.student.network import Student
+from factory.student.recipe import Recipe
+
+COLUMNS = ("epoch", "train_loss", "val_loss", "val_agreement", "lr", "seconds")
+
+
+def train(scenario: Scenario, run: RunFolder, store: Store, recipe: Recipe | None = None) -> None:
+    """Train the scenario's student on the run's labels; write student.ckpt and training.csv.
+
+    Killed at any time and called again, it goes on after the last whole epoch and ends with the same weights.
+
+    Args:
+        scenario: `images.path` is the absolute folder that labels.parquet's paths start from.
+        run: Holds labels.parquet.
+        store: Gives the teacher's vectors for the auxiliary loss.
+        recipe: The numbers of the recipe; None: the measured defaults.
+
+    Raises:
+        TrainError: Nothing to learn from, an unknown backbone, or a loss that is no number.
+    """
+    recipe = recipe or Recipe()
+    wanted = scenario.student
+    backbone = backbones.choose(wanted.backbone, wanted.budget_kb, wanted.precision)
+    size = recipe.image_size if wanted.image_size == "auto" else wanted.image_size
+    photos = load_photos(Path(scenario.images.path or ""), run, store, recipe, size, wanted.seed)
+    epochs = recipe.epochs(len(photos.train)) if wanted.epochs == "auto" else wanted.epochs
+    module = _module(backbone, photos, recipe, size, epochs, wanted.seed)
+    _fit(module, photos, epochs, run.path / "tmp", _fingerprint(run, scenario, recipe))
+    if not all(torch.isfinite(p).all() for p in module.result().parameters()):
+        raise TrainError("training diverged: the weights are no numbers any more", hint="report this with the run folder")
+    _write(module, run)
+    run.log("trained", backbone=backbone.name, image_size=size, epochs=len(module.history), best_epoch=module.best_epoch + 1)
+    shutil.rmtree(run.path / "tmp", ignore_errors=True)
+
+
+def load(run: RunFolder) -> Student:
+    """The trained network in eval mode: uint8 `(N, S, S, 3)` -> logits `(N,)`.
+
+    Raises:
+        RunError: The run has no student yet.
+        TrainError: The file is not a student of this version.
+    """
+    path = run.need(STUDENT, "train")
+    try:
+        saved = torch.load(path, weights_only=True, map_location="cpu")
+        student = Student(**saved["config"])
+        student.load_state_dict(saved["state_dict"])
+    except (KeyError, TypeError, RuntimeError, EOFError) as error:
+        raise TrainError(f"{path}: not a student ({error})", hint="train again: factory train --fresh") from error
+    return student.to(memory_format=torch.channels_last).eval()
+
+
+def _module(backbone: backbones.Backbone, photos: Photos, recipe: Recipe, size: int, epochs: int, seed: int) -> Distillation:
+    torch.manual_seed(seed)
+    student = Student(backbone.name, size, backbones.pretrained(backbone)).to(memory_format=torch.channels_last)
+    batches = len(photos.train_dataloader())
+    choose = len(photos.val) >= recipe.fewest_to_choose
+    return Distillation(student, recipe, photos.train.vectors.shape[1], epochs, batches, seed, choose)
+
+
+def _fingerprint(run: RunFolder, scenario: Scenario, recipe: Recipe) -> str:
+    """Names the resume checkpoint: other labels, settings or recipe must not continue it."""
+    said = [sha256_file(run.file(LABELS)), scenario.student.model_dump_json(), repr(asdict(recipe))]
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
+
+
+def _fit(module: Distillation, photos: Photos, epochs: int, scratch: Path, fingerprint: str) -> None:
+    scratch.mkdir(exist_ok=True)
+    checkpoint = scratch / f"train-{fingerprint}.ckpt"
+    with _quiet(), _progress(epochs) as show:
+        module.on_row = show
+        keeper = ModelCheckpoint(scratch, checkpoint.stem, save_top_k=1, every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False)
+        trainer = pl.Trainer(
+            max_epochs=epochs,
+            accelerator="auto",
+            devices=1,
+            logger=False,
+            callbacks=[keeper],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            gradient_clip_val=5.0,
+        )
+        resume = str(checkpoint) if checkpoint.is_file() else None
+        # Our own file of a moment ago, in our own run folder: it may hold the plain dicts that weights_only refuses.
+        trainer.fit(module, photos, ckpt_path=resume, weights_only=False)
+
+
+def _write(module: Distillation, run: RunFolder) -> None:
+    student = module.result()
+    with atomic(run.file(TRAINING)) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows({k: v if k == "epoch" else f"{v:.6g}" for k, v in row.items()} for row in module.history)
+    with atomic(run.file(STUDENT)) as temporary:
+        torch.save({"config": student.config, "state_dict": student.state_dict()}, temporary)
+
+
+@contextmanager
+def _progress(epochs: int) -> Iterator[Callable[[Row], None]]:
+    """A bar with epoch, validation loss, agreement and time left; yields what moves it."""
+    columns = (
+        TextColumn("{task.description:<18}"),
+        BarColumn(),
+        TextColumn("epoch"),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[said]}"),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
+        task = progress.add_task("training", total=epochs, said="")
+
+        def show(row: Row) -> None:
+            said = f"val loss {row['val_loss']:.3f}  agreement {row['val_agreement']:.3f}"
+            progress.update(task, completed=row["epoch"], said=said)
+
+        yield show
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's own talk (devices, tips, loader workers) off stderr."""
+    names = ("lightning.pytorch", "lightning.fabric", "lightning")
+    before = {name: logging.getLogger(name).level for name in names}
+    try:
+        for name in names:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

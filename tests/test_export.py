@@ -1,0 +1,183 @@
+"""Export: the shipped file is the network, is whole, is small, and says what it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pyarrow.parquet as pq
+import pytest
+import torch
+from shapes_run import make_shapes_run
+
+from factory import export, student
+from factory.artifacts import LABELS, MODEL, RunFolder, sha256_file
+from factory.errors import ExportError
+from factory.export.calibrate import Truth, calibrate, threshold, truth
+from factory.export.graph import float_graph, int8_graph
+from factory.export.ladder import Rung, choose
+from factory.export.plan import plan, walk
+from factory.export.quantise import Range, choose_range, fake_weight, quantise, simulate
+from factory.runtime import Model
+from factory.runtime.contract import read_test_vectors
+from factory.scenario import Scenario
+from factory.student import backbones
+from factory.student.data import decode
+from factory.student.network import Student, normalise
+
+Shipped = tuple[Scenario, RunFolder]
+
+
+@pytest.fixture(scope="module")
+def shipped(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Shipped:
+    scenario, run, store = make_shapes_run(tmp_path_factory.mktemp("export"), shapes, epochs=6)
+    student.train(scenario, run, store)
+    export.export(scenario, run)
+    return scenario, run
+
+
+def test_one_file_within_the_budget_that_the_runtime_takes(shipped: Shipped) -> None:
+    _, run = shipped
+    assert not [p for p in run.path.iterdir() if ".data" in p.suffixes or p.name.endswith(".tmp")]
+    assert run.file(MODEL).stat().st_size <= 300_000 - 4_000
+    model = Model.load(run.file(MODEL))
+    assert model.image_size == 48
+    assert 0 < model.threshold < 1
+
+
+def test_metadata_is_complete_and_true(shipped: Shipped) -> None:
+    scenario, run = shipped
+    metadata = Model.load(run.file(MODEL)).metadata
+    assert set(metadata) == {
+        "format", "name", "question", "scenario", "classes", "threshold", "image_size", "preprocessing", "teacher",
+        "data_sha256", "backbone", "precision", "calibration", "score_histogram", "version", "licence", "test_vectors",
+    }  # fmt: skip
+    assert metadata["data_sha256"] == sha256_file(run.file(LABELS))
+    assert Scenario.model_validate_json(metadata["scenario"]) == scenario
+    assert json.loads(metadata["teacher"]) == {"name": "shapes", "key": "shapes-key", "licence": "none"}
+    held_out = sum(split != "train" for split in pq.read_table(run.file(LABELS))["split"].to_pylist())
+    histogram = json.loads(metadata["score_histogram"])
+    assert (len(histogram), sum(histogram)) == (20, held_out)
+
+
+def test_the_file_repeats_its_test_vectors(shipped: Shipped) -> None:
+    model = Model.load(shipped[1].file(MODEL))
+    inputs, expected = read_test_vectors(model.metadata, model.image_size)
+    assert np.abs(model.probabilities(inputs) - expected).max() < 1e-3
+
+
+def test_the_file_is_the_network_on_photos_it_never_saw(shipped: Shipped, shapes: Path) -> None:
+    _, run = shipped
+    labels = pq.read_table(run.file(LABELS)).to_pylist()
+    pixels = decode([shapes / row["path"] for row in labels if row["split"] == "test"], 48)
+    said = Model.load(run.file(MODEL)).probabilities(pixels)
+    assert np.abs(said - export.network_probabilities(run, pixels)).mean() <= 0.01
+
+
+def test_every_rung_is_logged_and_one_is_taken(shipped: Shipped) -> None:
+    rows = shipped[1].events("rungs")[-1]["rows"]
+    assert [row["precision"] for row in rows] == ["fp32", "fp16", "int8"]
+    assert sum(row["taken"] for row in rows) == 1
+    assert rows[0]["bytes"] > rows[1]["bytes"] > rows[2]["bytes"]
+
+
+def test_too_small_a_budget_is_refused_with_sizes(shipped: Shipped) -> None:
+    scenario, run = shipped
+    tight = scenario.model_copy(update={"student": scenario.student.model_copy(update={"budget_kb": 20})})
+    with pytest.raises(ExportError, match=r"no export fits student.budget_kb 20 .*: fp32 .* kB, fp16 .* kB, int8 .* kB"):
+        export.export(tight, run)
+
+
+def test_an_untrue_export_is_refused(shipped: Shipped) -> None:
+    rung = Rung("int8", b"x", parity=0.2, worst=0.9, cost=0.0)
+    with pytest.raises(ExportError, match=r"differ from the network by more than gate.parity 0.01 on val: int8 0.2000"):
+        choose([rung], shipped[0])
+
+
+def test_of_equal_rungs_the_more_precise_is_taken(shipped: Shipped) -> None:
+    rungs = [Rung(p, b"x", 0.0, 0.0, cost) for p, cost in (("fp32", 0.2), ("fp16", 0.1), ("int8", 0.1))]
+    assert choose(rungs, shipped[0]).precision == "fp16"
+
+
+@pytest.fixture(scope="module", params=list(backbones.BACKBONES))
+def network(request: pytest.FixtureRequest) -> Student:
+    torch.manual_seed(0)
+    net = Student(request.param, 48, backbones.pretrained(backbones.get(request.param))).eval()
+    torch.nn.init.normal_(net.head.weight, std=0.3)
+    return net
+
+
+@pytest.fixture(scope="module")
+def pixels(shapes: Path) -> torch.Tensor:
+    return torch.from_numpy(decode(sorted((shapes / "photos").glob("*.png"))[:32], 48))
+
+
+@torch.inference_mode()
+def test_every_backbone_becomes_the_same_graph_in_three_precisions(network: Student, pixels: torch.Tensor) -> None:
+    import onnxruntime as ort
+
+    logits = network(pixels)
+    image = normalise(pixels.permute(0, 3, 1, 2).float())
+    ops = plan(network)
+    quantised = quantise(ops, image)
+    assert torch.allclose([out for *_, out in walk(ops, image)][-1].flatten(), logits, atol=1e-4)
+    graphs = [float_graph(ops, 48), float_graph(ops, 48, half=True), int8_graph(quantised, 48)]
+    expected = [logits, logits, simulate(quantised, image)]
+    for graph, wanted, tolerance in zip(graphs, expected, (1e-4, 0.01, 0.05), strict=True):
+        onnx.checker.check_model(graph, full_check=True)
+        session = ort.InferenceSession(graph.SerializeToString())
+        (found,) = session.run(None, {"image": pixels.numpy()})
+        assert np.abs(found - wanted.sigmoid().numpy()).mean() < tolerance
+    stored = sum(len(tensor.raw_data) for tensor in graphs[2].graph.initializer)
+    assert stored > 0.9 * graphs[2].ByteSize()
+    assert simulate(quantised, image).sub(logits).square().mean().sqrt() < 0.15 * logits.std() + 0.02
+
+
+def test_ranges_hold_zero_exactly_and_fit_the_data() -> None:
+    x = torch.randn(1000).clamp(min=-0.5)
+    found = choose_range(x)
+    assert found.fake(torch.zeros(1)).item() == 0.0
+    assert (found.fake(x) - x).abs().mean() < 0.02
+    assert Range(1 / 128, 128).fake(torch.tensor([-1.0, 0.5])).tolist() == [-1.0, 0.5]
+
+
+def test_weights_keep_eight_bits_a_channel() -> None:
+    weight = torch.randn(4, 3, 3, 3) * torch.tensor([1e-9, 0.1, 1.0, 10.0])[:, None, None, None]
+    error = (fake_weight(weight) - weight).abs().amax((1, 2, 3))
+    assert (error[1:] <= weight.abs().amax((1, 2, 3))[1:] / 253).all()
+
+
+def test_calibration_undoes_scale_and_shift() -> None:
+    random = np.random.default_rng(0)
+    z = random.normal(0, 2, 4000)
+    answers = (random.random(4000) < 1 / (1 + np.exp(-z))).astype(float)
+    found = calibrate(3 * z + 1.5, Truth(answers, np.ones(4000), "gold"))
+    assert (found.scale, found.shift) == (pytest.approx(1 / 3, rel=0.1), pytest.approx(-0.5, abs=0.1))
+
+
+def test_three_images_calibrate_nothing_to_speak_of() -> None:
+    found = calibrate(np.array([-3.0, 2.0, 4.0]), Truth(np.array([0.0, 1.0, 1.0]), np.ones(3), "teacher"))
+    assert 0.7 < found.scale < 1.6
+    assert abs(found.shift) < 0.7
+
+
+def test_the_threshold_follows_the_costs() -> None:
+    random = np.random.default_rng(0)
+    p = random.random(3000)
+    held = Truth((random.random(3000) < p).astype(float), np.ones(3000), "gold")
+    assert threshold(p, held, 1, 1) == pytest.approx(0.5, abs=0.06)
+    assert threshold(p, held, 4, 1) == pytest.approx(0.8, abs=0.08)
+    assert threshold(p, held, 1, 4) == pytest.approx(0.2, abs=0.08)
+
+
+def test_gold_is_the_measure_only_where_there_is_enough() -> None:
+    gold = np.array([1.0, 0.0] * 25 + [np.nan] * 50)
+    teacher, weight = np.full(100, 0.7), np.full(100, 0.5)
+    assert truth(gold, teacher, weight).against == "gold"
+    assert truth(gold, teacher, weight).weight.sum() == 50
+    few = truth(np.where(np.arange(100) < 10, gold, np.nan), teacher, weight)
+    assert few.against == "teacher"
+    assert few.probability[:3].tolist() == [1.0, 0.0, 1.0]
+    assert few.weight[[0, 50]].tolist() == [1.0, 0.5]

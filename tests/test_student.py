@@ -1,0 +1,167 @@
+"""Training: it learns, it repeats itself, it resumes, and its data are what the labels say."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from shapes_run import make_shapes_run
+
+from factory import student
+from factory.artifacts import LABELS, STUDENT, TRAINING, RunFolder
+from factory.errors import TrainError
+from factory.student import backbones, data
+from factory.student.augment import Augmentation, augment, resize
+from factory.student.data import EpochBatches, class_weights, decode, targets
+from factory.student.module import Distillation
+from factory.student.network import Student
+from factory.student.recipe import Recipe
+
+
+@pytest.fixture(scope="module")
+def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    scenario, run, store = make_shapes_run(tmp_path_factory.mktemp("student"), shapes, epochs=10)
+    student.train(scenario, run, store)
+    return run
+
+
+def test_it_learns_the_shapes_and_leaves_two_files(trained: RunFolder, shapes: Path) -> None:
+    labels = pq.read_table(trained.file(LABELS)).filter(pa.compute.equal(pq.read_table(trained.file(LABELS))["split"], "test"))
+    pixels = decode([shapes / path for path in labels["path"].to_pylist()], 48)
+    with torch.inference_mode():
+        logits = student.load(trained)(torch.from_numpy(pixels)).numpy()
+    assert ((logits > 0) == (labels["p_teacher"].to_numpy() > 0.5)).mean() >= 0.8
+    assert sorted(p.name for p in trained.path.iterdir()) == [LABELS, "log.jsonl", STUDENT, TRAINING]
+
+
+def test_training_csv_has_a_row_for_each_epoch(trained: RunFolder) -> None:
+    rows = list(csv.DictReader(trained.file(TRAINING).open()))
+    assert [int(row["epoch"]) for row in rows] == list(range(1, len(rows) + 1))
+    assert list(rows[0]) == ["epoch", "train_loss", "val_loss", "val_agreement", "lr", "seconds"]
+    assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
+
+
+def test_killed_after_an_epoch_it_ends_with_the_same_weights(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_once(folder: Path) -> dict[str, torch.Tensor]:
+        scenario, run, store = make_shapes_run(folder, shapes, epochs=4)
+        student.train(scenario, run, store)
+        return student.load(run).state_dict()
+
+    whole = run_once(tmp_path / "whole")
+    original = Distillation.on_train_epoch_start
+
+    def die(self: Distillation) -> None:
+        if self.current_epoch == 2:
+            raise KeyboardInterrupt
+        original(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Distillation, "on_train_epoch_start", die)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            run_once(tmp_path / "killed")
+    assert list((tmp_path / "killed" / "tmp").glob("*.ckpt"))
+    epochs = []
+    monkeypatch.setattr(Distillation, "on_train_epoch_start", lambda self: (epochs.append(self.current_epoch), original(self)))
+    resumed = run_once(tmp_path / "killed")
+    assert epochs == [2, 3]
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.parametrize("name", list(backbones.BACKBONES))
+def test_every_backbone_loads_its_weights_and_takes_any_size(name: str) -> None:
+    entry = backbones.get(name)
+    net = Student(name, 64, backbones.pretrained(entry)).eval()
+    with torch.inference_mode():
+        assert net(torch.zeros(2, 64, 64, 3, dtype=torch.uint8)).shape == (2,)
+        assert net(torch.zeros(1, 40, 40, 3, dtype=torch.uint8)).isfinite().all()
+    assert entry.asset.stat().st_size <= 1_500_000
+
+
+def test_resnet_mini_is_mini() -> None:
+    assert backbones.get("resnet-mini").parameters <= 75_000
+
+
+def test_auto_takes_the_best_that_fits() -> None:
+    assert backbones.choose("auto", 300).name == "efficientnet-lite"
+    assert backbones.choose("auto", 100).name == "resnet-mini"
+    assert backbones.choose("auto", 2000, "fp32").name == "efficientnet-lite"
+    assert backbones.choose("auto", 400, "fp32").name == "resnet-mini"
+
+
+def test_an_unknown_backbone_is_named_with_the_known_ones() -> None:
+    with pytest.raises(TrainError, match="no backbone 'vgg'\nknown: auto, efficientnet-lite, mobilenetv3, resnet-mini"):
+        backbones.choose("vgg", 300)
+
+
+def test_augmentation_repeats_and_keeps_range() -> None:
+    images = torch.randint(0, 256, (5, 48, 48, 3), dtype=torch.uint8)
+
+    def once(seed: int) -> torch.Tensor:
+        return augment(images, 32, Augmentation(), torch.Generator().manual_seed(seed))
+
+    assert once(1).shape == (5, 3, 32, 32)
+    assert torch.equal(once(1), once(1))
+    assert not torch.equal(once(1), once(2))
+    assert 0 <= once(1).min() <= once(1).max() <= 255
+
+
+def test_no_augmentation_is_the_image_itself() -> None:
+    images = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
+    still = Augmentation(smallest_crop=1.0, aspect=1.0, flip=0.0, light=0.0, colour=0.0)
+    assert torch.allclose(augment(images, 32, still, torch.Generator()), resize(images, 32), atol=1e-2)
+
+
+def test_gold_outranks_the_teacher_and_temperature_softens() -> None:
+    labels = pa.table({"gold": [True, False, None], "p_teacher": [0.1, 0.9, 0.9]})
+    gold, target = targets(labels, Recipe(smoothing=0.02, temperature=2.0))
+    assert gold[:2].tolist() == [1.0, 0.0]
+    assert np.isnan(gold[2])
+    assert target == pytest.approx([0.98, 0.02, 0.75])
+
+
+def test_class_weights_even_out_the_sides() -> None:
+    target, weight = np.array([0.9] * 2 + [0.1] * 8), np.ones(10)
+    factors = class_weights(target, weight, 1.0)
+    assert factors[target > 0.5].sum() == pytest.approx(factors[target < 0.5].sum())
+    assert class_weights(target, weight, 0.0).tolist() == [1.0] * 10
+    assert class_weights(np.array([1.0] + [0.0] * 999), np.ones(1000), 1.0).max() == 10.0
+
+
+def test_one_sided_labels_are_refused() -> None:
+    with pytest.raises(TrainError, match="every image is labelled no: nothing to learn"):
+        class_weights(np.zeros(4), np.ones(4), 1.0)
+
+
+def test_batches_hold_every_row_once_and_follow_seed_and_epoch() -> None:
+    first = list(sampler := EpochBatches(50, 16, seed=3, epoch=lambda: 0))
+    assert sorted(torch.cat(first).tolist()) == list(range(50))
+    assert len(first) == len(sampler) == 3
+    assert torch.equal(first[0], next(iter(sampler)))
+    assert not torch.equal(first[0], next(iter(EpochBatches(50, 16, seed=3, epoch=lambda: 1))))
+
+
+def test_many_photos_are_memory_mapped(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = sorted((shapes / "photos").glob("*.png"))[:3]
+    monkeypatch.setattr(data, "MEMORY_BYTES", 100)
+    mapped = decode(files, 16, tmp_path / "tmp" / "x.npy")
+    assert isinstance(mapped, np.memmap)
+    assert np.array_equal(mapped, decode(files, 16))
+
+
+def test_a_damaged_student_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / STUDENT).write_bytes(b"")
+    with pytest.raises(TrainError, match="not a student"):
+        student.load(RunFolder(tmp_path))
+
+
+def test_epochs_follow_the_number_of_images() -> None:
+    recipe = Recipe()
+    assert recipe.epochs(50) == recipe.most_epochs
+    assert recipe.epochs(1_000_000) == recipe.fewest_epochs
