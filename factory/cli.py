@@ -251,9 +251,11 @@ def doctor() -> None:
 
 def _take_through(until: str, target: Path, changes: start.Changes, runs: Path, store: Path, *, resume: bool) -> bool:
     """Start or go on with a run; print what the gate says and the run folder. False if the gate refused."""
-    from factory import pipeline, start
+    from factory import start
 
     with start.enter(target, changes, runs, store, resume=resume) as folder:
+        from factory import pipeline  # pulls torch: only now, so that wrong input is answered at once
+
         pipeline.run(folder, store, until, again=target.is_dir() and not resume)
         judged = until in ("gate", "report")
         if judged:

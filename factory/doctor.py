@@ -65,7 +65,7 @@ def _teachers() -> Iterator[Finding]:
     remedy = "" if warning is None else "connect once, or keep to --teacher offline"
     yield Finding(f"teacher {best.model}/{best.pretrained}", state, remedy)
     try:
-        offline.verify_weights()
+        offline.build_offline()
         yield Finding("teacher offline", "weights are here, and their hashes are right")
     except import_module("factory.errors").TeacherError as error:
         yield Finding("teacher offline", error.what, error.hint)

@@ -17,11 +17,11 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from factory import artifacts as files
-from factory import sources, teacher
+from factory import sources
 from factory.artifacts import RunFolder
 from factory.errors import RunError
 from factory.progress import console
-from factory.scenario import Scenario, dump, load
+from factory.scenario import Scenario, Teacher, dump, load
 
 
 def default_store() -> Path:
@@ -149,10 +149,8 @@ def _unfinished(home: Path, identity: str) -> list[RunFolder]:
 
 
 def _create(home: Path, request: Scenario, identity: str, store: Path) -> RunFolder:
-    chosen, warning = teacher.resolve(request.teacher)
-    if warning:
-        console.print(f"warning: {warning}", style="yellow")
     root = sources.locate(request.images, store)
+    chosen = _settled_teacher(request.teacher)
     settled = request.model_copy(
         update={"teacher": chosen, "images": request.images.model_copy(update=_settled_at(root))}
     )
@@ -165,6 +163,17 @@ def _create(home: Path, request: Scenario, identity: str, store: Path) -> RunFol
         return RunFolder(_renamed(draft, home))
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _settled_teacher(wanted: Teacher) -> Teacher:
+    if wanted.model != "auto":
+        return wanted
+    from factory import teacher  # pulls torch
+
+    chosen, warning = teacher.resolve(wanted)
+    if warning:
+        console.print(f"warning: {warning}", style="yellow")
+    return chosen
 
 
 def _settled_at(root: Path) -> dict[str, str | None]:

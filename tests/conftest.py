@@ -67,3 +67,12 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = json.dumps({"model_cfg": config, "preprocess_cfg": preprocess})
     (folder / "open_clip_config.json").write_text(text, encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file that the runtime accepts, of a run made up by `fake_run`."""
+    from fake_run import make_run
+
+    _, run = make_run(tmp_path_factory.mktemp("fake-run"))
+    return run.file("model.onnx")

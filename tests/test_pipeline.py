@@ -20,6 +20,8 @@ from factory.artifacts import RunFolder, read_json, sha256_file
 from factory.runtime import Model
 from factory.scenario import load
 
+pytestmark = pytest.mark.slow
+
 SCENARIO = """\
 name: disc
 question: Is there a disc?
