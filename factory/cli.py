@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
@@ -74,6 +75,8 @@ StoreOption = Annotated[
 
 def main() -> NoReturn:
     """Run the command line; errors of the factory become one message and exit code 2."""
+    # Threads of torch that wait by spinning slow each other down several times on a machine that others use too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app(standalone_mode=True)
     except FactoryError as error:
