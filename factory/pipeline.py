@@ -66,15 +66,18 @@ def label(job: Job) -> None:
     found = pq.read_table(job.run.need(files.IMAGES, "label"))
     golden = gold.read_gold(Path(job.scenario.gold), found) if job.scenario.gold else {}
     usable = _distinct(found)
+    start = time.perf_counter()
     model = teacher.load(job.scenario.teacher)
+    loaded = time.perf_counter() - start
     store = teacher.EmbeddingStore(job.store)
     names, paths = usable["sha256"].to_pylist(), usable["path"].to_pylist()
     pairs = [(sha256, _root(job) / path) for sha256, path in zip(names, paths, strict=True)]
     with bar("embedding") as progress:
-        teacher.embed(model, pairs, store, job.scenario.teacher.batch_size, progress)
+        embedded = teacher.embed(model, pairs, store, job.scenario.teacher.batch_size, progress)
     table = labelling.build(job.scenario, model, usable, store.get(model.key, names), golden)
     with files.atomic(job.run.file(files.LABELS)) as temporary:
         pq.write_table(table, temporary)
+    job.run.log("labelled", images=len(names), embedded=embedded, seconds_to_load_teacher=round(loaded, 3))
 
 
 def train(job: Job) -> None:
