@@ -11,6 +11,8 @@ import io
 from html import escape
 from pathlib import Path
 
+from PIL import ImageOps
+
 from factory.artifacts import RunFolder, read_json
 from factory.runtime import Model, read_rgb
 from factory.scenario import load
@@ -66,7 +68,7 @@ def draw(images: Path, run: RunFolder) -> str:
 def thumbnail(path: Path) -> str:
     """A square JPEG of the photo as a data URI."""
     buffer = io.BytesIO()
-    read_rgb(path).resize((2 * TILE, 2 * TILE)).save(buffer, "JPEG", quality=72)
+    ImageOps.fit(read_rgb(path), (2 * TILE, 2 * TILE)).save(buffer, "JPEG", quality=72)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

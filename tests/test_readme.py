@@ -1,0 +1,69 @@
+"""What the README says can be typed in, as it stands there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RUN_BY_CI = {"scripts/demo", "scripts/test"}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line.split("  #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def test_scripts_are_run_by_ci() -> None:
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+    assert set(commands()) >= RUN_BY_CI
+    assert all(script in ci for script in RUN_BY_CI)
+
+
+def test_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_room_of_the_house_is_drawn() -> None:
+    drawn = README.split("## The house")[1]
+    rooms = {path.name for path in (ROOT / "factory").iterdir() if not path.name.startswith("__")}
+
+    assert {room for room in rooms if room not in drawn} == set()
+
+
+@pytest.mark.slow
+def test_the_walk_through_works_as_written(tmp_path: Path) -> None:
+    from factory import demo
+
+    demo.make(tmp_path / "demo", 240)
+    (tmp_path / "ball.yaml").write_text(blocks("yaml")[0], encoding="utf-8")
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    for command in commands():
+        if command in RUN_BY_CI or command.startswith("pip install"):
+            continue
+        if "model.onnx" in command and "runs/" not in command:
+            command = command.replace("model.onnx", "runs/ball/*/model.onnx").replace("photos/", "demo/images/")
+        done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        # some of the demo's files are broken on purpose, which `predict` reports with 3
+        assert done.returncode == (3 if command.startswith("factory predict") else 0), f"{command}\n{done.stderr}"
+
+    model = next(tmp_path.glob("runs/ball/*/model.onnx"))
+    (tmp_path / "model.onnx").write_bytes(model.read_bytes())
+    for name in ("a.jpg", "b.png"):
+        (tmp_path / name).write_bytes((tmp_path / "demo" / "images" / "img_0001.jpg").read_bytes())
+    done = subprocess.run([sys.executable, "-c", blocks("python")[0]], cwd=tmp_path, capture_output=True, text=True)
+    assert re.fullmatch(r"(?:[ab]\.\w{3} (?:yes|no) [01]\.\d+\n){2}", done.stdout), done.stderr
