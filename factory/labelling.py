@@ -90,7 +90,7 @@ def zero_shot(images: np.ndarray, texts: np.ndarray, logit_scale: float) -> np.n
 
 def certainty(p_yes: np.ndarray) -> np.ndarray:
     """Training weights in [LEAST_WEIGHT, 1]: 1 where the teacher is sure, near 0 where it is not."""
-    return np.maximum(LEAST_WEIGHT, np.abs(2 * p_yes - 1)).astype(np.float32)
+    return np.asarray(np.maximum(LEAST_WEIGHT, np.abs(2 * p_yes - 1)), np.float32)
 
 
 def build(

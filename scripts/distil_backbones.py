@@ -132,14 +132,17 @@ def read_targets(paths: list[Path], components: int) -> tuple[list[str], Targets
     feats = F.normalize(feats) - F.normalize(feats).mean(0)
     values, vectors = torch.linalg.eigh(feats.T @ feats / len(feats))
     kept = feats @ vectors[:, -components:].flip(1)
-    print(f"{len(files)} photos; {components} components hold {values[-components:].sum() / values.sum():.3f} of the variance")
+    held = values[-components:].sum() / values.sum()
+    print(f"{len(files)} photos; {components} components hold {held:.3f} of the variance")
     return files, Targets(kept / kept.square().mean().sqrt(), logits.softmax(1))
 
 
 def decode(root: Path, files: list[str], cache: Path) -> np.ndarray:
     """All photos as uint8 `(N, 96, 96, 3)`, memory-mapped; decoded on the first call only."""
     if not cache.is_file():
-        photos = np.lib.format.open_memmap(cache.with_suffix(".part"), "w+", np.uint8, (len(files), CACHE_SIDE, CACHE_SIDE, 3))
+        photos = np.lib.format.open_memmap(
+            cache.with_suffix(".part"), "w+", np.uint8, (len(files), CACHE_SIDE, CACHE_SIDE, 3)
+        )
         with ThreadPoolExecutor(2) as pool:
             squares = pool.map(lambda f: to_square(read_rgb(root / f, at_least=CACHE_SIDE), CACHE_SIDE), files)
             for index, square in enumerate(squares):
@@ -171,7 +174,9 @@ def _pruned(state: dict[str, Tensor], keep: Tensor | None) -> dict[str, Tensor]:
     """Keep only the hidden channels `keep` of an inverted residual block."""
     if keep is None:
         return state
-    hidden = {k: v[keep] for k, v in state.items() if k.split(".")[0] in ("conv_pw", "bn1", "conv_dw", "bn2") and v.ndim}
+    hidden = {
+        k: v[keep] for k, v in state.items() if k.split(".")[0] in ("conv_pw", "bn1", "conv_dw", "bn2") and v.ndim
+    }
     return {**state, **hidden, "conv_pwl.weight": state["conv_pwl.weight"][:, keep]}
 
 
@@ -208,7 +213,11 @@ def train(args: argparse.Namespace, photos: np.ndarray, targets: Targets) -> Non
             average.update_parameters(model)
             losses.append(loss.item())
             if len(losses) % 50 == 0:
-                print(f"  {epoch + 1} {len(losses)} {np.mean(losses[-50:]):.4f} {time.time() - began:.0f}", file=sys.stderr, flush=True)
+                print(
+                    f"  {epoch + 1} {len(losses)} {np.mean(losses[-50:]):.4f} {time.time() - began:.0f}",
+                    file=sys.stderr,
+                    flush=True,
+                )
         explained, agreement = measure(average.module, photos, targets, held_out, max(args.sizes))
         print(
             f"{args.backbone} epoch {epoch + 1}/{args.epochs} loss {np.mean(losses):.4f} "
@@ -221,7 +230,10 @@ def train(args: argparse.Namespace, photos: np.ndarray, targets: Targets) -> Non
 def _groups(model: nn.Module) -> list[dict[str, object]]:
     """Weight decay on matrices and kernels only."""
     decayed = [p for p in model.parameters() if p.ndim > 1]
-    return [{"params": decayed, "weight_decay": 0.03}, {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0}]
+    return [
+        {"params": decayed, "weight_decay": 0.03},
+        {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
 
 
 def distance(said: tuple[Tensor, Tensor], targets: Targets, chosen: np.ndarray) -> Tensor:

@@ -31,7 +31,9 @@ def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder
 
 
 def test_it_learns_the_shapes_and_leaves_two_files(trained: RunFolder, shapes: Path) -> None:
-    labels = pq.read_table(trained.file(LABELS)).filter(pa.compute.equal(pq.read_table(trained.file(LABELS))["split"], "test"))
+    labels = pq.read_table(trained.file(LABELS)).filter(
+        pa.compute.equal(pq.read_table(trained.file(LABELS))["split"], "test")
+    )
     pixels = decode([shapes / path for path in labels["path"].to_pylist()], 48)
     with torch.inference_mode():
         logits = student.load(trained)(torch.from_numpy(pixels)).numpy()
@@ -68,7 +70,9 @@ def test_killed_after_an_epoch_it_ends_with_the_same_weights(
             run_once(tmp_path / "killed")
     assert list((tmp_path / "killed" / "tmp").glob("*.ckpt"))
     epochs = []
-    monkeypatch.setattr(Distillation, "on_train_epoch_start", lambda self: (epochs.append(self.current_epoch), original(self)))
+    monkeypatch.setattr(
+        Distillation, "on_train_epoch_start", lambda self: (epochs.append(self.current_epoch), original(self))
+    )
     resumed = run_once(tmp_path / "killed")
     assert epochs == [2, 3]
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
@@ -96,7 +100,9 @@ def test_auto_takes_the_best_that_fits() -> None:
 
 
 def test_an_unknown_backbone_is_named_with_the_known_ones() -> None:
-    with pytest.raises(TrainError, match="no backbone 'vgg'\nknown: auto, efficientnet-lite, mobilenetv3, resnet-mini"):
+    with pytest.raises(
+        TrainError, match="no backbone 'vgg'\n  known: auto, efficientnet-lite, mobilenetv3, resnet-mini"
+    ):
         backbones.choose("vgg", 300)
 
 

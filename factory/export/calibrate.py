@@ -42,7 +42,13 @@ class Calibration:
 
     def described(self) -> dict[str, Any]:
         """For the metadata."""
-        return {"method": "platt", "scale": self.scale, "shift": self.shift, "against": self.against, "images": self.images}
+        return {
+            "method": "platt",
+            "scale": self.scale,
+            "shift": self.shift,
+            "against": self.against,
+            "images": self.images,
+        }
 
 
 def truth(gold: np.ndarray, p_teacher: np.ndarray, weight: np.ndarray) -> Truth:

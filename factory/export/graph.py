@@ -14,6 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
+from factory.errors import ExportError
 from factory.export.plan import Op, Plan
 from factory.export.quantise import Quantised, Range, implied, weight_scales
 from factory.student.network import CENTRE
@@ -47,9 +48,15 @@ def int8_graph(quantised: Quantised, size: int) -> onnx.ModelProto:
         inputs = [made[i] for i in op.inputs]
         outer, inner = quantised.ranges.get(number), quantised.inner.get(number)
         if outer is None:
-            made[number] = build.float_op(op, inputs, half=False, packed=op.weight is not None and op.weight.numel() > 1000)
+            made[number] = build.float_op(
+                op, inputs, half=False, packed=op.weight is not None and op.weight.numel() > 1000
+            )
             continue
-        x = build.int8_conv(op, inputs[0], quantised.ranges[op.inputs[0]]) if op.kind == "conv" else build.plain(op, inputs)
+        x = (
+            build.int8_conv(op, inputs[0], quantised.ranges[op.inputs[0]])
+            if op.kind == "conv"
+            else build.plain(op, inputs)
+        )
         if not implied(op.act):
             x = build.activation(op.act, build.through_uint8(x, inner) if inner else x)
         made[number] = build.through_uint8(x, outer)
@@ -110,7 +117,8 @@ class _Builder:
 
     def int8_conv(self, op: Op, x: str, how: Range) -> str:
         """A convolution whose operands are dequantised: bias int32 at the scale of the sums."""
-        assert op.weight is not None and op.bias is not None  # noqa: S101 - what `conv` means
+        if op.weight is None or op.bias is None:
+            raise ExportError(f"{op.kind} has no weights to quantise")
         scales = _numpy(weight_scales(op.weight))
         sums = np.float32(how.scale) * scales
         stored = np.clip(np.rint(_numpy(op.bias) / sums), -(2**30), 2**30).astype(np.int32)
@@ -122,7 +130,9 @@ class _Builder:
     def _int8_weight(self, weight: Tensor) -> str:
         scales = weight_scales(weight)
         stored = (weight / scales[:, None, None, None]).round().clamp(-127, 127)
-        return self.node("DequantizeLinear", self.constant(_numpy(stored).astype(np.int8)), self.constant(_numpy(scales)), axis=0)
+        return self.node(
+            "DequantizeLinear", self.constant(_numpy(stored).astype(np.int8)), self.constant(_numpy(scales)), axis=0
+        )
 
     def _conv(self, op: Op, x: str, weight: str, bias: str) -> str:
         said: dict[str, Any] = {}

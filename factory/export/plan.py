@@ -9,12 +9,10 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from factory.errors import ExportError
 from factory.student.network import Student
@@ -69,7 +67,7 @@ def plan(student: Student) -> Plan:
 
 def compute(op: Op, *inputs: Tensor, act: bool = True) -> Tensor:
     """Do one operation in float32."""
-    if op.kind == "conv":
+    if op.weight is not None:
         x = F.conv2d(inputs[0], op.weight, op.bias, op.stride, op.pad, groups=op.groups)
     elif op.kind == "mean":
         x = inputs[0].mean((2, 3), keepdim=True)
@@ -103,7 +101,10 @@ class _Steps:
     """Collects operations while a traced graph is read."""
 
     def __init__(self, modules: dict[str, nn.Module]) -> None:
-        self.modules, self.ops, self.where, self.output = modules, [], {}, -1  # type: tuple[Any, Plan, dict[str, int], int]
+        self.modules = modules
+        self.ops: Plan = []
+        self.where: dict[str, int] = {}
+        self.output = -1
 
     def add(self, op: Op) -> int:
         self.ops.append(op)
@@ -123,6 +124,8 @@ class _Steps:
             self.where[node.name] = self.add(Op("add", inputs))
         elif node.target in (operator.mul, torch.mul):
             self.where[node.name] = self.add(Op("mul", inputs))
+        elif node.target is F.relu:
+            self.where[node.name] = self._activate("relu", inputs[0])
         else:
             raise ExportError(f"backbone operation {node.op} {node.target} cannot be exported")
 
@@ -132,9 +135,9 @@ class _Steps:
             return self._conv(module, inputs)
         if isinstance(module, nn.BatchNorm2d):
             self._fold(module, inputs[0])
-            return self._activate(getattr(module, "act", nn.Identity()), inputs[0])
+            return self._activate(type(getattr(module, "act", nn.Identity())).__name__, inputs[0])
         if kind in ("Identity", "ReLU", "ReLU6", "Hardswish", "Hardsigmoid"):
-            return self._activate(module, inputs[0])
+            return self._activate(kind, inputs[0])
         raise ExportError(f"backbone layer {kind} cannot be exported")
 
     def _conv(self, conv: nn.Conv2d, inputs: tuple[int, ...]) -> int:
@@ -145,13 +148,14 @@ class _Steps:
     def _fold(self, norm: nn.BatchNorm2d, at: int) -> None:
         """Scale and shift the convolution before a batch normalisation instead (Jacob et al. 2018, section 3.2)."""
         op = self.ops[at]
-        weight, bias = fuse_conv_bn_weights(
-            op.weight, op.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-        )
-        self.ops[at] = replace(op, weight=weight.detach(), bias=bias.detach())
+        if op.weight is None or op.bias is None or norm.running_mean is None or norm.running_var is None:
+            raise ExportError(f"a batch normalisation follows {op.kind}, not a convolution: it cannot be folded")
+        scale = norm.weight.detach() / torch.sqrt(norm.running_var + norm.eps)
+        bias = (op.bias - norm.running_mean) * scale + norm.bias.detach()
+        self.ops[at] = replace(op, weight=op.weight * scale[:, None, None, None], bias=bias)
 
-    def _activate(self, module: nn.Module, at: int) -> int:
-        kind = type(module).__name__.lower()
-        if kind != "identity":
-            self.ops[at] = replace(self.ops[at], act=kind)
+    def _activate(self, layer: str, at: int) -> int:
+        """Attach an activation, by the name of its layer, to the operation before it."""
+        if layer != "Identity":
+            self.ops[at] = replace(self.ops[at], act=layer.lower())
         return at

@@ -109,7 +109,9 @@ def simulate(quantised: Quantised, image: Tensor) -> Tensor:
     """What the int8 file computes, in float: logits `(N,)`."""
     made = {-1: image}
     for number, op in enumerate(quantised.ops):
-        made[number] = _step(op, [made[i] for i in op.inputs], quantised.ranges.get(number), quantised.inner.get(number))
+        made[number] = _step(
+            op, [made[i] for i in op.inputs], quantised.ranges.get(number), quantised.inner.get(number)
+        )
     return made[len(quantised.ops) - 1].flatten()
 
 
@@ -128,7 +130,9 @@ def _correct(ops: Plan, image: Tensor, ranges: dict[int, Range], inner: dict[int
     for number, op, inputs, _ in walk(ops, image):
         mine = [made[i] for i in op.inputs]
         if op.weight is not None and op.bias is not None and not stays_float(ops, number):
-            off = compute(op, *inputs, act=False) - compute(replace(op, weight=fake_weight(op.weight)), *mine, act=False)
+            off = compute(op, *inputs, act=False) - compute(
+                replace(op, weight=fake_weight(op.weight)), *mine, act=False
+            )
             op = replace(op, bias=op.bias + off.mean((0, 2, 3)))
         corrected.append(op)
         made[number] = _step(op, mine, ranges.get(number), inner.get(number))

@@ -39,7 +39,9 @@ def augment(images: Tensor, size: int, how: Augmentation, generator: torch.Gener
         float32 `(N, 3, size, size)` in [0, 255], channels-last in memory.
     """
     x = images.permute(0, 3, 1, 2).float()
-    x = F.grid_sample(x, _crops(len(x), size, how, generator), mode="bilinear", padding_mode="reflection", align_corners=False)
+    x = F.grid_sample(
+        x, _crops(len(x), size, how, generator), mode="bilinear", padding_mode="reflection", align_corners=False
+    )
     return _relight(x, how, generator).contiguous(memory_format=torch.channels_last)
 
 
@@ -61,9 +63,7 @@ def _crops(count: int, size: int, how: Augmentation, generator: torch.Generator)
     steps = (torch.arange(size) + 0.5) / size * 2 - 1
     across = torch.where(mirrored, -1.0, 1.0)[:, None] * sides[:, :1] * steps + centres[:, :1]
     down = sides[:, 1:] * steps + centres[:, 1:]
-    return torch.stack(
-        [across[:, None, :].expand(-1, size, -1), down[:, :, None].expand(-1, -1, size)], dim=-1
-    )
+    return torch.stack([across[:, None, :].expand(-1, size, -1), down[:, :, None].expand(-1, -1, size)], dim=-1)
 
 
 def _relight(x: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import timm
 from safetensors.torch import load_file
 from timm.models._efficientnet_blocks import InvertedResidual
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from factory.errors import TrainError
 
@@ -63,11 +65,10 @@ class ResidualBlock(nn.Module):
         self.body = nn.Sequential(*_conv(inputs, outputs, 3, stride), *_conv(outputs, outputs, 3, act=False))
         straight = inputs == outputs and stride == 1
         self.short = nn.Sequential() if straight else nn.Sequential(*_conv(inputs, outputs, 1, stride, act=False))
-        self.act = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """`(N, inputs, h, w)` -> `(N, outputs, h / stride, w / stride)`."""
-        return self.act(self.body(x) + self.short(x))
+        return F.relu(self.body(x) + self.short(x))
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, act: bool = True) -> list[nn.Module]:
@@ -86,7 +87,7 @@ def _resnet_mini() -> nn.Sequential:
 
 
 def _mobilenetv3() -> nn.Sequential:
-    full = timm.create_model("mobilenetv3_small_050")
+    full: Any = timm.create_model("mobilenetv3_small_050")
     blocks = [block for stage in full.blocks for block in stage]
     # The eleventh block and the 288-wide head go; a 192-wide head stays.
     return nn.Sequential(full.conv_stem, full.bn1, *blocks[:10], *_conv(48, 192, 1))
@@ -98,12 +99,10 @@ EFFICIENTNET_HIDDEN = 384
 
 
 def _efficientnet_lite() -> nn.Sequential:
-    full = timm.create_model("efficientnet_lite0")
+    full: Any = timm.create_model("efficientnet_lite0")
     blocks = [block for stage in full.blocks for block in stage][: EFFICIENTNET_BLOCKS - 2]
     narrow = [
-        InvertedResidual(
-            80, 80, 3, exp_ratio=EFFICIENTNET_HIDDEN / 80, act_layer=nn.ReLU6, norm_layer=type(full.bn1)
-        )
+        InvertedResidual(80, 80, 3, exp_ratio=EFFICIENTNET_HIDDEN / 80, act_layer=nn.ReLU6, norm_layer=type(full.bn1))
         for _ in range(2)
     ]
     return nn.Sequential(full.conv_stem, full.bn1, *blocks, *narrow, *_conv(80, 256, 1))
@@ -125,7 +124,8 @@ BACKBONES = {
             _mobilenetv3,
             192,
             "Apache-2.0",
-            "MobileNetV3-Small x0.5 (Howard et al. 2019; timm), first ten blocks; weights from scripts/distil_backbones.py",
+            "MobileNetV3-Small x0.5 (Howard et al. 2019; timm), first ten blocks; "
+            "weights from scripts/distil_backbones.py",
         ),
         Backbone(
             "resnet-mini",

@@ -1,4 +1,4 @@
-"""Training data: photos decoded once, targets, weights and teacher vectors; batches whose order depends on (seed, epoch)."""
+"""Training data: photos decoded once, targets, weights, teacher vectors; batches fixed by (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Examples(Dataset[Batch]):
 class EpochBatches(Sampler[Tensor]):
     """Row numbers of each batch: a permutation fixed by (seed, epoch), cut into batches of nearly equal size.
 
-    The epoch is asked for rather than told: after a resume Lightning tells a sampler too late.
+    The epoch is asked for rather than told: after a resume Lightning tells a sampler the wrong one.
     """
 
     def __init__(self, rows: int, batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
@@ -78,18 +78,16 @@ class Photos(pl.LightningDataModule):
     def __init__(self, train: Examples, val: Examples, batch_size: int, seed: int) -> None:
         super().__init__()
         self.train, self.val, self.batch_size, self.seed = train, val, batch_size, seed
+        self.epoch: Callable[[], int] = lambda: 0
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches."""
-        sampler = EpochBatches(len(self.train), self.batch_size, self.seed, self._epoch)
+        sampler = EpochBatches(len(self.train), self.batch_size, self.seed, self.epoch)
         return DataLoader(self.train, batch_size=None, sampler=sampler)
-
-    def _epoch(self) -> int:
-        return 0 if self.trainer is None else int(self.trainer.current_epoch)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Batches of up to 128 in order."""
-        rows = torch.arange(len(self.val)).split(128)
+        rows = torch.split(torch.arange(len(self.val)), 128)
         return DataLoader(self.val, batch_size=None, sampler=rows)
 
 
@@ -103,12 +101,15 @@ def load_photos(root: Path, run: RunFolder, store: Store, recipe: Recipe, size: 
     rows = {split: table.filter(pa.compute.equal(table["split"], split)) for split in ("train", "val")}
     for split, part in rows.items():
         if part.num_rows == 0:
-            raise TrainError(f"labels.parquet has no image in split {split!r}", hint="give more photos, then: factory label")
+            raise TrainError(
+                f"labels.parquet has no image in split {split!r}", hint="give more photos, then: factory label"
+            )
     vectors = _vectors(rows["train"], table.schema, store) if recipe.vector_weight else None
-    train, val = (
-        examples(part, _decode(root, part, size, run.path / "tmp" / f"{split}.npy"), recipe, vectors if split == "train" else None)
-        for split, part in rows.items()
+    larger = max(size, round(size * recipe.oversize))
+    train = examples(
+        rows["train"], _decode(root, rows["train"], larger, run.path / "tmp" / "train.npy"), recipe, vectors
     )
+    val = examples(rows["val"], _decode(root, rows["val"], size, run.path / "tmp" / "val.npy"), recipe, None)
     return Photos(train, val, min(recipe.batch_size, max(8, len(train) // 8)), seed)
 
 

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,7 +26,9 @@ Row = dict[str, float]
 class Distillation(pl.LightningModule):
     """Trains a `Student`; `result()` is the network to keep."""
 
-    def __init__(self, student: Student, recipe: Recipe, vector_dim: int, epochs: int, batches: int, seed: int, choose: bool) -> None:
+    def __init__(
+        self, student: Student, recipe: Recipe, vector_dim: int, epochs: int, batches: int, seed: int, choose: bool
+    ) -> None:
         super().__init__()
         self.student, self.recipe, self.seed, self.choose = student, recipe, seed, choose
         self.total_epochs, self.batches = epochs, batches
@@ -40,12 +44,12 @@ class Distillation(pl.LightningModule):
         self._sums: dict[str, float] = {}
         self._began = time.perf_counter()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW under one cycle; linear layers learn faster, vectors (biases, norms) do not decay."""
         recipe, fresh = self.recipe, [self.student.head, self.vector_head]
         new = [p for module in fresh if module is not None for p in module.parameters()]
         old = [p for p in self.student.backbone.parameters() if p.requires_grad]
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": [p for p in old if p.ndim > 1], "lr": recipe.rate, "weight_decay": recipe.weight_decay},
             {"params": [p for p in old if p.ndim <= 1], "lr": recipe.rate, "weight_decay": 0.0},
             {"params": new, "lr": recipe.head_rate, "weight_decay": recipe.weight_decay},
@@ -57,15 +61,15 @@ class Distillation(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_epoch_start(self) -> None:
-        """Everything random in this epoch follows from (seed, epoch), so that a resumed run repeats it."""
-        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+        """Keep the frozen modules frozen; start the sums."""
         for module in self.frozen:
             module.eval()
         self._sums, self._began = {"loss": 0.0, "batches": 0.0}, time.perf_counter()
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        """Loss of one augmented batch."""
-        dice = torch.Generator().manual_seed((self.seed * 100_003 + self.current_epoch) * 100_003 + index)
+        """Loss of one augmented batch. Its randomness follows from (seed, epoch, batch): a resume repeats it."""
+        seed = np.random.SeedSequence((self.seed, self.current_epoch, index)).generate_state(1)[0]
+        dice = torch.manual_seed(int(seed))
         pixels = augment(batch["images"], self._size(), self.recipe.augmentation, dice)
         features = self.student.features(pixels)
         logits = self.student.head(F.dropout(features, self.recipe.dropout)).squeeze(1)
@@ -88,7 +92,9 @@ class Distillation(pl.LightningModule):
         horizon = self.recipe.average * self.total_epochs * self.batches
         keep = min(1 - 1 / max(horizon, 1.0), (1 + self.global_step) / (10 + self.global_step)) if horizon > 0 else 0.0
         with torch.no_grad():
-            for mine, theirs in zip(self.averaged.state_dict().values(), self.student.state_dict().values(), strict=True):
+            for mine, theirs in zip(
+                self.averaged.state_dict().values(), self.student.state_dict().values(), strict=True
+            ):
                 if mine.is_floating_point():
                     mine.lerp_(theirs, 1 - keep)
                 else:
@@ -115,10 +121,15 @@ class Distillation(pl.LightningModule):
             "train_loss": self._sums["loss"] / max(self._sums["batches"], 1),
             "val_loss": val["loss"] / max(val["weight"], 1e-9),
             "val_agreement": val["agree"] / max(val["images"], 1),
-            "lr": self.optimizers().param_groups[0]["lr"],
+            "lr": self.trainer.optimizers[0].param_groups[0]["lr"],
             "seconds": time.perf_counter() - self._began,
         }
-        if not math.isfinite(row["val_loss"]) or row["val_loss"] < self.best_loss or not self.choose or self.best is None:
+        if (
+            not math.isfinite(row["val_loss"])
+            or row["val_loss"] < self.best_loss
+            or not self.choose
+            or self.best is None
+        ):
             self.best_loss, self.best_epoch = row["val_loss"], self.current_epoch
             self.best = {k: v.detach().clone() for k, v in self.averaged.state_dict().items()}
         self.history.append(row)
@@ -129,7 +140,10 @@ class Distillation(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a resume needs beyond weights and optimiser."""
         checkpoint["factory"] = {
-            "best": self.best, "best_loss": self.best_loss, "best_epoch": self.best_epoch, "history": self.history
+            "best": self.best,
+            "best_loss": self.best_loss,
+            "best_epoch": self.best_epoch,
+            "history": self.history,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -31,9 +31,11 @@ class Student(nn.Module):
 
     def features(self, pixels: Tensor) -> Tensor:
         """float32 `(N, 3, S, S)` in [0, 255] -> pooled features `(N, C)`."""
-        return self.backbone(normalise(pixels)).mean((2, 3))
+        maps: Tensor = self.backbone(normalise(pixels))
+        return maps.mean((2, 3))
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 `(N, S, S, 3)`, RGB in [0, 255] -> logits of yes `(N,)`, not calibrated."""
         pixels = images.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
-        return self.head(self.features(pixels)).squeeze(1)
+        logits: Tensor = self.head(self.features(pixels))
+        return logits.squeeze(1)

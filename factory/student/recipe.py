@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from factory.student.augment import Augmentation
 
@@ -15,6 +15,8 @@ class Recipe:
     """Side of the student's input, pixels, where the scenario says `auto`."""
     small_share: float = 0.5
     """Share of the training during which batches are 3/4 of that size (progressive resizing); the rest is full."""
+    oversize: float = 1.0
+    """Side of the decoded training photos over the student's: crops of larger photos stay sharp."""
     batch_size: int = 32
     steps: int = 350
     """Optimiser steps that `epochs: auto` aims at, within `fewest_epochs` and `most_epochs`."""
@@ -44,7 +46,7 @@ class Recipe:
     """Stop after this share of all epochs without a lower validation loss."""
     fewest_to_choose: int = 40
     """Validation images from which the best epoch is taken; with fewer their loss is noise and the last is."""
-    augmentation: Augmentation = Augmentation()
+    augmentation: Augmentation = field(default_factory=Augmentation)
 
     def epochs(self, images: int) -> int:
         """Passes over `images` training images."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import ctypes
 import hashlib
 import logging
 import shutil
@@ -27,6 +28,7 @@ from factory.student.module import Distillation, Row
 from factory.student.network import Student
 from factory.student.recipe import Recipe
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 COLUMNS = ("epoch", "train_loss", "val_loss", "val_agreement", "lr", "seconds")
 
 
@@ -45,6 +47,7 @@ def train(scenario: Scenario, run: RunFolder, store: Store, recipe: Recipe | Non
         TrainError: Nothing to learn from, an unknown backbone, or a loss that is no number.
     """
     recipe = recipe or Recipe()
+    _keep_memory()
     wanted = scenario.student
     backbone = backbones.choose(wanted.backbone, wanted.budget_kb, wanted.precision)
     size = recipe.image_size if wanted.image_size == "auto" else wanted.image_size
@@ -53,9 +56,13 @@ def train(scenario: Scenario, run: RunFolder, store: Store, recipe: Recipe | Non
     module = _module(backbone, photos, recipe, size, epochs, wanted.seed)
     _fit(module, photos, epochs, run.path / "tmp", _fingerprint(run, scenario, recipe))
     if not all(torch.isfinite(p).all() for p in module.result().parameters()):
-        raise TrainError("training diverged: the weights are no numbers any more", hint="report this with the run folder")
+        raise TrainError(
+            "training diverged: the weights are no numbers any more", hint="report this with the run folder"
+        )
     _write(module, run)
-    run.log("trained", backbone=backbone.name, image_size=size, epochs=len(module.history), best_epoch=module.best_epoch + 1)
+    run.log(
+        "trained", backbone=backbone.name, image_size=size, epochs=len(module.history), best_epoch=module.best_epoch + 1
+    )
     shutil.rmtree(run.path / "tmp", ignore_errors=True)
 
 
@@ -76,7 +83,9 @@ def load(run: RunFolder) -> Student:
     return student.to(memory_format=torch.channels_last).eval()
 
 
-def _module(backbone: backbones.Backbone, photos: Photos, recipe: Recipe, size: int, epochs: int, seed: int) -> Distillation:
+def _module(
+    backbone: backbones.Backbone, photos: Photos, recipe: Recipe, size: int, epochs: int, seed: int
+) -> Distillation:
     torch.manual_seed(seed)
     student = Student(backbone.name, size, backbones.pretrained(backbone)).to(memory_format=torch.channels_last)
     batches = len(photos.train_dataloader())
@@ -95,7 +104,15 @@ def _fit(module: Distillation, photos: Photos, epochs: int, scratch: Path, finge
     checkpoint = scratch / f"train-{fingerprint}.ckpt"
     with _quiet(), _progress(epochs) as show:
         module.on_row = show
-        keeper = ModelCheckpoint(scratch, checkpoint.stem, save_top_k=1, every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False)
+        photos.epoch = lambda: len(module.history)
+        keeper = ModelCheckpoint(
+            scratch,
+            checkpoint.stem,
+            save_top_k=1,
+            every_n_epochs=1,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
         trainer = pl.Trainer(
             max_epochs=epochs,
             accelerator="auto",
@@ -108,8 +125,7 @@ def _fit(module: Distillation, photos: Photos, epochs: int, scratch: Path, finge
             gradient_clip_val=5.0,
         )
         resume = str(checkpoint) if checkpoint.is_file() else None
-        # Our own file of a moment ago, in our own run folder: it may hold the plain dicts that weights_only refuses.
-        trainer.fit(module, photos, ckpt_path=resume, weights_only=False)
+        trainer.fit(module, photos, ckpt_path=resume, weights_only=True)
 
 
 def _write(module: Distillation, run: RunFolder) -> None:
@@ -120,6 +136,21 @@ def _write(module: Distillation, run: RunFolder) -> None:
         writer.writerows({k: v if k == "epoch" else f"{v:.6g}" for k, v in row.items()} for row in module.history)
     with atomic(run.file(STUDENT)) as temporary:
         torch.save({"config": student.config, "state_dict": student.state_dict()}, temporary)
+
+
+def _keep_memory() -> None:
+    """Have glibc keep freed memory instead of returning every large tensor to the kernel, which zeroes it anew.
+
+    A fifth of the processor time of training goes there otherwise (measured on two cores, torch 2.15). Other C
+    libraries have no `mallopt`, and lose nothing.
+    """
+    threshold = 1 << 30
+    try:
+        libc = ctypes.CDLL(None)
+        for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+            libc.mallopt(option, threshold)
+    except (AttributeError, OSError, TypeError):
+        return
 
 
 @contextmanager

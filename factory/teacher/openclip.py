@@ -57,7 +57,7 @@ class Teacher:
                 self.network.encode_text(self.tokenizer(list(texts[i : i + 256])).to(self.device), normalize=True)  # type: ignore[operator]
                 for i in range(0, len(texts), 256)
             ]
-        return torch.cat(parts).float().cpu().numpy()  # type: ignore[no-any-return]
+        return torch.cat(parts).float().cpu().numpy()
 
     @property
     def about(self) -> dict[str, object]:
@@ -97,14 +97,14 @@ def load(spec: scenario.Teacher) -> Teacher:
         name = f"{spec.model}/{spec.pretrained}" if spec.pretrained else spec.model
         licence = _licence(spec)
     side = _image_side(network)
-    network = network.eval().to(device, memory_format=torch.channels_last)
+    network = network.eval().to(device).to(memory_format=torch.channels_last)
     return Teacher(
         name=name,
         key=_key(network, preprocess),
         licence=licence,
         dim=_dimension(network, side),
         image_side=side,
-        logit_scale=float(network.logit_scale.detach().exp()),
+        logit_scale=float(network.state_dict()["logit_scale"].exp()),
         preprocess=preprocess,
         network=network,
         tokenizer=tokenizer,

@@ -1,0 +1,319 @@
+"""The student's recipe against the peer recipe: same photos, same splits, same labels.
+
+    python benchmarks/student.py PHOTOS/catsdogs:cat PHOTOS/scenes:forest PHOTOS/scenes:street PHOTOS/flowers:tulip
+    python benchmarks/student.py PHOTOS/flowers:tulip --train-images 50 100 200 400 1400 --peer none
+    python benchmarks/student.py PHOTOS/scenes:forest --labels teacher --peer none
+
+A question is a folder of class folders and the class that means yes. Three tenths of the photos are for testing; of
+the rest at most `--train-images` go to both recipes, and the factory takes its validation split out of them. Folder
+names are the labels, or with `--labels teacher` the offline teacher's word is and folder names only measure. The costs
+of the two errors are set so that balanced accuracy is what the threshold seeks. `--peer full` trains the peer recipe
+for its 200 epochs; `--peer time` runs two of them and scales its time, which says nothing of its accuracy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import peer
+from factory import export, labelling, student, teacher
+from factory.artifacts import LABELS, MODEL, RunFolder, sha256_file
+from factory.runtime import Model, find_images
+from factory.scenario import Scenario
+from factory.student.data import decode
+
+TEST_SHARE, VAL_SHARE = 0.3, 0.15
+
+
+@dataclass(frozen=True)
+class Question:
+    """A folder of class folders, and the one that means yes."""
+
+    root: Path
+    yes: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """One question with its photos dealt out by one seed."""
+
+    question: Question
+    seed: int
+    train: list[Path]
+    test: list[Path]
+
+    def truth(self, paths: Sequence[Path]) -> np.ndarray:
+        """Bool `(N,)`: the folder names' answers."""
+        return np.array([path.relative_to(self.question.root).parts[0] == self.question.yes for path in paths])
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trained model."""
+
+    recipe: str
+    question: str
+    seed: int
+    train_images: int
+    balanced_accuracy: float
+    auc: float
+    accuracy: float
+    float_balanced_accuracy: float
+    """Of the network before export; the file's own for the peer."""
+    train_seconds: float
+    export_seconds: float
+    bytes: int
+    milliseconds: float
+    teacher_balanced_accuracy: float
+    """Of the teacher's labels on the same test photos; NaN with gold labels."""
+
+
+def main() -> None:
+    """Parse, measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("questions", nargs="+", help="FOLDER:CLASS")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--train-images", type=int, nargs="+", default=[1400])
+    parser.add_argument("--labels", choices=["gold", "teacher"], default="gold")
+    parser.add_argument("--peer", choices=["full", "time", "none"], default="time")
+    parser.add_argument("--backbone", default="auto")
+    parser.add_argument("--store", type=Path, default=Path("benchmark-store"), help="embedding store, kept")
+    parser.add_argument("--out", type=Path, default=Path("benchmark-student"), help="stem of the CSV and the plot")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    model, store = (
+        teacher.load(Scenario(name="x", positive=("x",)).teacher.model_copy(update={"model": "offline"})),
+        teacher.EmbeddingStore(options.store),
+    )
+    rows = []
+    for question in (Question(Path(text.rpartition(":")[0]), text.rpartition(":")[2]) for text in options.questions):
+        embed(question, model, store)
+        for images in options.train_images:
+            for seed in range(options.seeds):
+                rows += compare(deal(question, images, seed), model, store, options)
+                write(rows, options.out)
+    summarise(rows)
+    plot(rows, options.out.with_suffix(".png"))
+
+
+def embed(question: Question, model: teacher.Teacher, store: teacher.EmbeddingStore) -> None:
+    """Bring all photos of a question into the store."""
+    pairs = [(sha256_file(path), path) for path in find_images(question.root)]
+    teacher.embed(model, pairs, store, 64, lambda done, total: None)
+
+
+def deal(question: Question, images: int, seed: int) -> Task:
+    """Shuffle and split; more training images never change the test photos."""
+    paths = find_images(question.root)
+    order = np.random.default_rng(seed).permutation(len(paths))
+    shuffled = [paths[i] for i in order]
+    cut = round(TEST_SHARE * len(paths))
+    return Task(question, seed, shuffled[cut:][:images], shuffled[:cut])
+
+
+def compare(
+    task: Task, model: teacher.Teacher, store: teacher.EmbeddingStore, options: argparse.Namespace
+) -> list[Row]:
+    """The rows of one task: the factory's, and the peer's if asked."""
+    with TemporaryDirectory() as folder:
+        scenario, labels = label(task, model, store, options)
+        run = RunFolder(Path(folder))
+        pq.write_table(labels, run.file(LABELS))
+        rows = [measure_factory(task, scenario, run, store)]
+    if options.peer != "none":
+        given = {
+            row["path"]: row["p_teacher"] >= 0.5 if row["gold"] is None else row["gold"] for row in labels.to_pylist()
+        }
+        answers = np.array([given[path.relative_to(task.question.root).as_posix()] for path in task.train])
+        rows.append(measure_peer(task, answers, peer.EPOCHS if options.peer == "full" else 2))
+    for row in rows:
+        print(
+            f"{row.recipe:<8} {row.question:<10} seed {row.seed} images {row.train_images:>5}  "
+            f"balanced {row.balanced_accuracy:.4f} (float {row.float_balanced_accuracy:.4f})  auc {row.auc:.4f}  "
+            f"train {row.train_seconds:.1f} s  export {row.export_seconds:.1f} s  {row.bytes:,} bytes  "
+            f"{row.milliseconds:.3f} ms  teacher {row.teacher_balanced_accuracy:.4f}",
+            flush=True,
+        )
+    return rows
+
+
+def label(
+    task: Task, model: teacher.Teacher, store: teacher.EmbeddingStore, options: argparse.Namespace
+) -> tuple[Scenario, pa.Table]:
+    """labels.parquet of a task: splits as dealt, gold from folder names or p_teacher from the teacher."""
+    question = task.question
+    others = sorted(p.name for p in question.root.iterdir() if p.is_dir() and p.name != question.yes)
+    yes = task.truth(task.train).mean()
+    scenario = Scenario.model_validate(
+        {
+            "name": question.yes.lower(),
+            "positive": [question.yes],
+            "negative": others,
+            "images": {"path": str(question.root)},
+            "student": {"seed": task.seed, "backbone": options.backbone},
+            "gate": {"false_no_cost": float((1 - yes) / yes), "parity": 0.05},
+        }
+    )
+    cut = round(len(task.train) * VAL_SHARE)
+    splits = (
+        dict.fromkeys(task.test, "test") | dict.fromkeys(task.train, "train") | dict.fromkeys(task.train[:cut], "val")
+    )
+    paths = {sha256_file(path): path for path in splits}
+    usable = pa.table(
+        {
+            "sha256": sorted(paths),
+            "path": [paths[sha].relative_to(question.root).as_posix() for sha in sorted(paths)],
+            "group": pa.array(range(len(paths)), pa.int32()),
+        }
+    )
+    table = labelling.build(scenario, model, usable, store.get(model.key, sorted(paths)), {})
+    return scenario, _relabel(table, task, splits, gold=options.labels == "gold")
+
+
+def _relabel(table: pa.Table, task: Task, splits: dict[Path, str], *, gold: bool) -> pa.Table:
+    files = [task.question.root / path for path in table["path"].to_pylist()]
+    columns = {name: table[name] for name in table.column_names}
+    columns["split"] = pa.array([splits[file] for file in files])
+    if gold:
+        columns["gold"] = pa.array(task.truth(files).tolist())
+    return pa.table(columns).replace_schema_metadata(table.schema.metadata)
+
+
+def measure_factory(task: Task, scenario: Scenario, run: RunFolder, store: teacher.EmbeddingStore) -> Row:
+    """Train, export, and ask the shipped file about the test photos."""
+    start = time.perf_counter()
+    student.train(scenario, run, store)
+    trained = time.perf_counter()
+    export.export(scenario, run)
+    shipped = time.perf_counter()
+    model = Model.load(run.file(MODEL), threads=1)
+    pixels, truth = decode(task.test, model.image_size), task.truth(task.test)
+    said = model.probabilities(pixels)
+    return Row(
+        "factory",
+        task.question.yes,
+        task.seed,
+        len(task.train),
+        *_scores(truth, said, model.threshold),
+        float(balanced_accuracy_score(truth, export.network_probabilities(run, pixels) >= model.threshold)),
+        trained - start,
+        shipped - trained,
+        run.file(MODEL).stat().st_size,
+        _milliseconds(model, pixels[:1]),
+        _teacher_score(task, pq.read_table(run.file(LABELS))),
+    )
+
+
+def measure_peer(task: Task, answers: np.ndarray, epochs: int) -> Row:
+    """The same for the peer recipe, which trains on all of the task's training photos."""
+    test, truth = decode(task.test, peer.SIZE), task.truth(task.test)
+    found = peer.run(decode(task.train, peer.SIZE), answers, test, task.seed, epochs)
+    scores = _scores(truth, found.probability, 0.5) if epochs == peer.EPOCHS else (np.nan,) * 3
+    size = len(task.train)
+    return Row(
+        "peer",
+        task.question.yes,
+        task.seed,
+        size,
+        *scores,
+        scores[0],
+        found.seconds,
+        0.0,
+        found.bytes,
+        found.milliseconds,
+        np.nan,
+    )
+
+
+def _scores(truth: np.ndarray, said: np.ndarray, threshold: float) -> tuple[float, float, float]:
+    """Balanced accuracy, AUC, accuracy."""
+    answer = said >= threshold
+    return (
+        float(balanced_accuracy_score(truth, answer)),
+        float(roc_auc_score(truth, said)),
+        float((answer == truth).mean()),
+    )
+
+
+def _teacher_score(task: Task, labels: pa.Table) -> float:
+    """The teacher's own balanced accuracy on the test photos, yes from 0.5."""
+    said = dict(zip(labels["path"].to_pylist(), labels["p_teacher"].to_pylist(), strict=True))
+    test = np.array([said[path.relative_to(task.question.root).as_posix()] for path in task.test])
+    return float(balanced_accuracy_score(task.truth(task.test), test >= 0.5))
+
+
+def _milliseconds(model: Model, one: np.ndarray) -> float:
+    times = []
+    for _ in range(200):
+        start = time.perf_counter()
+        model.probabilities(one)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times)) * 1000
+
+
+def write(rows: list[Row], out: Path) -> None:
+    """All rows so far as CSV."""
+    with open(out.with_suffix(".csv"), "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+
+
+def summarise(rows: list[Row]) -> None:
+    """Means over seeds by question, and the ratios of the two recipes."""
+    means: dict[str, dict[str, float]] = {}
+    for recipe in sorted({row.recipe for row in rows}):
+        mine = [row for row in rows if row.recipe == recipe]
+        names = [field.name for field in fields(Row)[4:]]
+        means[recipe] = {name: float(np.mean([getattr(row, name) for row in mine])) for name in names}
+        for question in dict.fromkeys(row.question for row in mine):
+            scores = [row.balanced_accuracy for row in mine if row.question == question]
+            said = f"balanced accuracy {np.mean(scores):.4f} +- {np.std(scores):.4f} ({len(scores)} models)"
+            print(f"{recipe:<8} {question:<10} {said}")
+    print(json.dumps(means, indent=2))
+    if "peer" in means:
+        ours, theirs = means["factory"], means["peer"]
+        gone = 1 - (1 - ours["balanced_accuracy"]) / (1 - theirs["balanced_accuracy"])
+        print(f"share of the peer's balanced error gone: {gone:.3f}")
+        print(f"training: {theirs['train_seconds'] / ours['train_seconds']:.1f} times faster")
+
+
+def plot(rows: list[Row], path: Path) -> None:
+    """Balanced accuracy over training images, a line for each question and recipe."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.5))
+    for recipe, question in dict.fromkeys((row.recipe, row.question) for row in rows):
+        mine = [row for row in rows if (row.recipe, row.question) == (recipe, question)]
+        sizes = sorted({row.train_images for row in mine})
+        heights = [np.mean([row.balanced_accuracy for row in mine if row.train_images == size]) for size in sizes]
+        axes.plot(
+            sizes, heights, marker="o", linestyle="-" if recipe == "factory" else "--", label=f"{recipe}: {question}"
+        )
+    axes.set(xlabel="training images", ylabel="balanced accuracy", xscale="log")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+
+
+if __name__ == "__main__":
+    main()
