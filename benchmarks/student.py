@@ -3,6 +3,7 @@
     python benchmarks/student.py PHOTOS/catsdogs:cat PHOTOS/scenes:forest PHOTOS/scenes:street PHOTOS/flowers:tulip
     python benchmarks/student.py PHOTOS/flowers:tulip --train-images 50 100 200 400 1400 --peer none
     python benchmarks/student.py PHOTOS/scenes:forest --labels teacher --peer none
+    python benchmarks/student.py PHOTOS/scenes:forest --peer none --recipe vector_weight=0 frozen=0
 
 A question is a folder of class folders and the class that means yes. Three tenths of the photos are for testing; of
 the rest at most `--train-images` go to both recipes, and the factory takes its validation split out of them. Folder
@@ -20,7 +21,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -37,6 +38,7 @@ from factory.artifacts import LABELS, MODEL, RunFolder, sha256_file
 from factory.runtime import Model, find_images
 from factory.scenario import Scenario
 from factory.student.data import decode
+from factory.student.recipe import Recipe
 
 TEST_SHARE, VAL_SHARE = 0.3, 0.15
 
@@ -93,6 +95,7 @@ def main() -> None:
     parser.add_argument("--labels", choices=["gold", "teacher"], default="gold")
     parser.add_argument("--peer", choices=["full", "time", "none"], default="time")
     parser.add_argument("--backbone", default="auto")
+    parser.add_argument("--recipe", nargs="*", default=[], metavar="NAME=VALUE", help="numbers of the recipe to change")
     parser.add_argument("--store", type=Path, default=Path("benchmark-store"), help="embedding store, kept")
     parser.add_argument("--out", type=Path, default=Path("benchmark-student"), help="stem of the CSV and the plot")
     options = parser.parse_args()
@@ -135,7 +138,7 @@ def compare(
         scenario, labels = label(task, model, store, options)
         run = RunFolder(Path(folder))
         pq.write_table(labels, run.file(LABELS))
-        rows = [measure_factory(task, scenario, run, store)]
+        rows = [measure_factory(task, scenario, run, store, recipe_with(options.recipe))]
     if options.peer != "none":
         given = {
             row["path"]: row["p_teacher"] >= 0.5 if row["gold"] is None else row["gold"] for row in labels.to_pylist()
@@ -195,10 +198,18 @@ def _relabel(table: pa.Table, task: Task, splits: dict[Path, str], *, gold: bool
     return pa.table(columns).replace_schema_metadata(table.schema.metadata)
 
 
-def measure_factory(task: Task, scenario: Scenario, run: RunFolder, store: teacher.EmbeddingStore) -> Row:
+def recipe_with(changes: list[str]) -> Recipe:
+    """The recipe with some of its numbers changed, for ablations: `vector_weight=0`, `frozen=3`."""
+    pairs = dict(change.split("=", 1) for change in changes)
+    return replace(Recipe(), **{name: type(getattr(Recipe(), name))(value) for name, value in pairs.items()})
+
+
+def measure_factory(
+    task: Task, scenario: Scenario, run: RunFolder, store: teacher.EmbeddingStore, recipe: Recipe
+) -> Row:
     """Train, export, and ask the shipped file about the test photos."""
     start = time.perf_counter()
-    student.train(scenario, run, store)
+    student.train(scenario, run, store, recipe)
     trained = time.perf_counter()
     export.export(scenario, run)
     shipped = time.perf_counter()

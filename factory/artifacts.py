@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from factory.errors import RunError
 
 SCENARIO = "scenario.yaml"
@@ -97,6 +100,33 @@ class RunFolder:
         if not path.is_file():
             raise RunError(f"{self.path} has no {name}", hint=f"run first: factory {made_by} {self.path}")
         return path
+
+    def table(self, name: str, made_by: str) -> pa.Table:
+        """One of the run's Parquet files, with its schema metadata.
+
+        Raises:
+            RunError: It is missing or damaged; the message names the command that makes it.
+        """
+        path = self.need(name, made_by)
+        try:
+            return pq.read_table(path)
+        except (pa.ArrowException, OSError) as error:
+            raise RunError(f"{path}: damaged ({error})", hint=self._remake(path, made_by)) from None
+
+    def json(self, name: str, made_by: str) -> Any:
+        """The content of one of the run's JSON files.
+
+        Raises:
+            RunError: It is missing or damaged; the message names the command that makes it.
+        """
+        path = self.need(name, made_by)
+        try:
+            return read_json(path)
+        except ValueError as error:
+            raise RunError(f"{path}: damaged ({error})", hint=self._remake(path, made_by)) from None
+
+    def _remake(self, path: Path, made_by: str) -> str:
+        return f"delete {path.name}, then: factory {made_by} {self.path}"
 
     def log(self, event: str, **fields: Any) -> None:
         """Append one line to log.jsonl: the time (Unix seconds), the event, its fields."""

@@ -36,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 240)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -81,6 +81,9 @@ def main() -> NoReturn:
         app(standalone_mode=True)
     except FactoryError as error:
         err.print(f"error: {escape(str(error))}", style="red")
+    except OSError as error:
+        err.print(f"error: {escape(str(error.filename or error))}: {error.strerror or 'cannot be used'}", style="red")
+        err.print("  check the path, its rights, and the space left")
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "factory":
             raise
@@ -190,7 +193,7 @@ def predict(
         list[str],
         typer.Argument(help="Files, folders, globs, or - for a list on stdin.", metavar="PATH...", show_default=False),
     ],
-    form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.table,
+    form: Annotated[Format, typer.Option("--format", help="How to print; json: one object a line.")] = Format.table,
     threshold: Annotated[
         float | None,
         typer.Option("--threshold", min=0, max=1, help="Yes from this probability on; else the model's own."),
@@ -206,7 +209,7 @@ def predict(
     from factory.runtime.inputs import expand
 
     loaded = Model.load(model)
-    predictions = loaded.iter_predict(expand(paths), threshold=threshold)
+    predictions = loaded.iter_predict(expand(paths, sys.stdin), threshold=threshold)
     unreadable = _PRINTERS[form](predictions)
     raise typer.Exit(SOME_UNREADABLE if unreadable else DONE)
 
@@ -263,6 +266,8 @@ def _take_through(until: str, target: Path, changes: start.Changes, runs: Path, 
         judged = until in ("gate", "report")
         if judged:
             _print_gate(pipeline.verdict(folder))
+        if until == "report":
+            err.print(f"report: {folder.path / 'report.html'}", markup=False)
         out.print(str(folder.path), markup=False)
         return not judged or pipeline.passed(folder)
 
@@ -276,13 +281,16 @@ def _print_gate(verdict: dict[str, Any]) -> None:
         figure = "" if clause["figure"] is None else f"{clause['figure']:.6g}"
         table.add_row(clause["name"], clause["rule"], figure, str(clause["n"]), low_high, clause["verdict"])
     out.print(table)
+    for clause in verdict["clauses"]:
+        if clause["verdict"] != "pass":
+            out.print(f"{clause['name']}: {clause['says']}", markup=False)
     out.print("gate: passed" if verdict["passed"] else "gate: REFUSED", style="bold")
 
 
 def _print_table(predictions: Iterable[Prediction]) -> bool:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("path", "probability", "label"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     failed = False
     for one in predictions:
         failed |= one.error is not None

@@ -39,6 +39,7 @@ def read_gold(path: Path, images: pa.Table) -> dict[str, bool]:
             )
         else:
             first_line.setdefault(sha256, line)
+    gold.pop("", None)  # files that could not be opened have no content to label
     if unknown:
         raise GoldError(
             f"{len(unknown)} gold labels name no image: {'; '.join(unknown[:3])}",

@@ -25,6 +25,7 @@ import factory
 from factory import artifacts as files
 from factory import export, gate, gold, images, labelling, report, student, teacher
 from factory.artifacts import RunFolder
+from factory.errors import GoldError
 from factory.progress import bar, console
 from factory.scenario import Scenario, load
 
@@ -63,7 +64,7 @@ def find(job: Job) -> None:
 
 def label(job: Job) -> None:
     """Embed the photos, ask the question, split."""
-    found = pq.read_table(job.run.need(files.IMAGES, "label"))
+    found = job.run.table(files.IMAGES, "label")
     golden = gold.read_gold(Path(job.scenario.gold), found) if job.scenario.gold else {}
     usable = _distinct(found)
     start = time.perf_counter()
@@ -130,6 +131,7 @@ def run(folder: RunFolder, store: Path, until: str = STAGE_NAMES[-1], *, again: 
         FactoryError: A stage cannot be done; what earlier stages made stays.
     """
     job = Job(folder, load(folder.file(files.SCENARIO)), store)
+    _check_early(job.scenario)
     for stage in STAGES[: STAGE_NAMES.index(until) + 1]:
         if _up_to_date(job, stage) and not (again and stage.name == until):
             continue
@@ -142,9 +144,16 @@ def run(folder: RunFolder, store: Path, until: str = STAGE_NAMES[-1], *, again: 
         _write_manifest(job)
 
 
+def _check_early(scenario: Scenario) -> None:
+    """Refuse what only a late stage would notice, before hours of work."""
+    student.choose(scenario.student.backbone, scenario.student.budget_kb, scenario.student.precision)
+    if scenario.gold and not Path(scenario.gold).is_file():
+        raise GoldError(f"{scenario.gold}: no such file of gold labels", hint="check the path")
+
+
 def verdict(folder: RunFolder) -> Any:
     """The content of gate.json."""
-    return files.read_json(folder.need(files.GATE, "gate"))
+    return folder.json(files.GATE, "gate")
 
 
 def passed(folder: RunFolder) -> bool:

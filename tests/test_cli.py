@@ -89,3 +89,24 @@ def test_json_output_is_one_object_a_line(tmp_path: Path, tiny_model: Path, shap
     assert done.returncode == 3
     assert set(first) == {"path", "probability", "label"}
     assert set(second) == {"path", "error"}
+
+
+def test_predict_reads_a_list_from_stdin(tmp_path: Path, tiny_model: Path, shapes: Path) -> None:
+    names = [str(shapes / "photos" / "p000.png"), str(tmp_path / "missing.jpg"), str(shapes / "photos" / "p001.png")]
+    command = [sys.executable, "-m", "factory", "predict", str(tiny_model), "-", "--format", "csv"]
+    done = subprocess.run(command, input="\r\n".join(names), cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 3
+    assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["path", *names]
+
+
+@pytest.mark.parametrize("where", ["file", "file/below"])
+def test_folders_that_cannot_be_made_are_named(where: str, tmp_path: Path, shapes: Path) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    (tmp_path / "s.yaml").write_text("name: x\npositive: [x]\nteacher: {model: offline}\n", encoding="utf-8")
+    for arguments in (["run", "s.yaml", "--images", shapes / "photos", "--out", where], ["new", "q", "--out", where]):
+        done = call(*arguments, cwd=tmp_path)
+
+        assert done.returncode == 2, arguments
+        assert "error: file" in done.stderr
+        assert "Traceback" not in done.stderr

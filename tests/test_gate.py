@@ -133,3 +133,13 @@ def test_no_test_images_is_no_crash() -> None:
     found = rule.figures(evidence(n=0))
 
     assert math.isnan(found["agreement_all"]["figure"])
+
+
+def test_balanced_accuracy_has_an_interval_even_when_nothing_is_wrong() -> None:
+    truth = np.arange(26) % 2 == 0
+    found = statistics.balanced_accuracy(truth, truth)
+
+    assert found.figure == 1.0
+    assert found.interval == pytest.approx((0.839, 1.0), abs=0.001)
+    half_right = statistics.balanced_accuracy(truth, np.ones(26, bool))
+    assert half_right.figure == 0.5

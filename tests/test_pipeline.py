@@ -137,6 +137,48 @@ def test_a_second_scenario_on_the_same_photos_embeds_nothing(finished: RunFolder
     assert sorted((bench / "store").rglob("*.parquet")) == shards
 
 
+@pytest.mark.parametrize("name", [files.LABELS, files.STUDENT, files.GATE])
+def test_a_damaged_file_is_named_and_mended(name: str, finished: RunFolder, tmp_path: Path) -> None:
+    run = RunFolder(Path(shutil.copytree(finished.path, tmp_path / "run")))
+    whole = run.file(name).read_bytes()
+    run.file(name).write_bytes(whole[: len(whole) // 2])
+    store = finished.path.parent.parent.parent / "store"
+    verb = {files.LABELS: "train", files.STUDENT: "export", files.GATE: "gate"}[name]
+
+    refused = factory(verb, run.path, "--store", store, cwd=tmp_path)
+
+    assert refused.returncode == 2, refused.stderr
+    assert f"{name}: damaged" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_an_unknown_backbone_and_missing_gold_are_refused_before_any_work(finished: RunFolder, tmp_path: Path) -> None:
+    bench = finished.path.parent.parent.parent
+    text = (bench / "disc.yaml").read_text(encoding="utf-8")
+    (bench / "vit.yaml").write_text(text.replace("resnet-mini", "vit"), encoding="utf-8")
+
+    for arguments, message in ((["vit.yaml"], "vit"), (["disc.yaml", "--gold", "none.csv"], "no such file of gold")):
+        done = factory("run", *arguments, "--out", tmp_path, "--store", "store", cwd=bench)
+        assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+        assert not list(tmp_path.rglob(files.IMAGES))
+
+
+def test_ctrl_c_says_how_to_go_on(finished: RunFolder, tmp_path: Path) -> None:
+    bench = finished.path.parent.parent.parent
+    text = (bench / "disc.yaml").read_text(encoding="utf-8").replace("epochs: 3", "epochs: 500")
+    (bench / "long.yaml").write_text(text.replace("name: disc", "name: long"), encoding="utf-8")
+    command = [sys.executable, "-m", "factory", "run", "long.yaml", "--gold", "gold.csv", "--store", "store"]
+    process = subprocess.Popen(command, cwd=bench, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(bench.glob("runs/long/*/tmp/*.ckpt")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=120)
+
+    assert process.returncode == 130
+    assert "the same command goes on from here" in told
+
+
 @pytest.mark.parametrize("stage", ["images", "label", "train", "export", "gate"])
 def test_kill_9_in_any_stage_then_the_same_command(
     stage: str, finished: RunFolder, shapes: Path, tiny_clip: Path, tmp_path: Path

@@ -13,7 +13,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from factory import __version__, student
@@ -201,7 +200,7 @@ def _prove(
 
 def _facts(scenario: Scenario, run: RunFolder, trained: Student, calibration: Calibration, at: float) -> dict[str, str]:
     """The metadata that all rungs share."""
-    teacher = teacher_of(pq.read_schema(run.need(LABELS, "label")))
+    teacher = teacher_of(run.table(LABELS, "label").schema)
     size = int(trained.config["image_size"])
     decoding = "EXIF orientation applied, 16-bit scaled to 8, transparency laid on white"
     return {
@@ -224,7 +223,7 @@ def _facts(scenario: Scenario, run: RunFolder, trained: Student, calibration: Ca
 
 
 def _held(scenario: Scenario, run: RunFolder, size: int) -> Held:
-    labels = pq.read_table(run.need(LABELS, "label"))
+    labels = run.table(LABELS, "label")
     root = Path(scenario.images.path or "")
     parts = {split: labels.filter(pa.compute.equal(labels["split"], split)) for split in ("train", "val", "test")}
     train = parts["train"]

@@ -34,7 +34,7 @@ def judge(scenario: Scenario, run: RunFolder) -> None:
         ImageError: A test image has changed or vanished.
     """
     model_path = run.need(files.MODEL, "export")
-    labels = pq.read_table(run.need(files.LABELS, "label"))
+    labels = run.table(files.LABELS, "label")
     model = Model.load(model_path)
     held_out = labels.filter(pc.is_in(labels["split"], pa.array(["val", "test"])))
     pixels = _pixels(scenario, held_out["path"].to_pylist(), model.image_size)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import balanced_accuracy_score
 
 Z95 = 1.959964
 """Two-sided 95 % point of the normal distribution."""
@@ -44,15 +44,12 @@ def least_sample(bar: float) -> int:
     return n
 
 
-def balanced_accuracy(truth: np.ndarray, answers: np.ndarray, resamples: int = 1000) -> Share:
-    """Balanced accuracy with a 95 % bootstrap interval, resampled within each class."""
-    random = np.random.default_rng(0)
-    recalls = []
-    for side in (True, False):
-        right = answers[truth == side] == side
-        recalls.append(right[random.integers(0, len(right), (resamples, len(right)))].mean(axis=1))
-    low, high = np.percentile(np.mean(recalls, axis=0), (2.5, 97.5))
-    return Share(float(balanced_accuracy_score(truth, answers)), len(truth), (float(low), float(high)))
+def balanced_accuracy(truth: np.ndarray, answers: np.ndarray) -> Share:
+    """Mean of the two recalls, with a 95 % interval from their Wilson intervals (MOVER; Zou and Donner 2008)."""
+    sides = [share(answers[truth == side] == side) for side in (True, False)]
+    figure = sum(side.figure for side in sides) / 2
+    below, above = (math.hypot(*[s.figure - s.interval[end] for s in sides]) / 2 for end in (0, 1))
+    return Share(figure, len(truth), (max(0.0, figure - below), min(1.0, figure + above)))
 
 
 def calibration_error(truth: np.ndarray, probability: np.ndarray, bins: int = 10) -> float | None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from factory.artifacts import GATE, IMAGES, LABELS, MODEL, PREDICTIONS, TRAINING, RunFolder, read_json, sha256_file
+from factory.artifacts import GATE, IMAGES, LABELS, MODEL, PREDICTIONS, TRAINING, RunFolder, sha256_file
 from factory.runtime import Model
 from factory.scenario import Scenario
 
@@ -122,7 +122,7 @@ def gather(scenario: Scenario, run: RunFolder) -> Evidence:
         RunError: An earlier stage has not made its file; the message names the command that does.
         ModelError: model.onnx is not a model of this factory.
     """
-    gate = read_json(run.need(GATE, "gate"))
+    gate = run.json(GATE, "gate")
     labels = run.need(LABELS, "label")
     model = run.need(MODEL, "export")
     rungs = run.events("rungs")

@@ -1,5 +1,6 @@
 """The student: backbones, data, training. Lightning stays in here."""
 
+from factory.student.backbones import choose
 from factory.student.train import load, train
 
-__all__ = ["load", "train"]
+__all__ = ["choose", "load", "train"]

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import lightning.pytorch as pl
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -97,7 +96,7 @@ def load_photos(root: Path, run: RunFolder, store: Store, recipe: Recipe, size: 
     Raises:
         TrainError: A split is empty, or all training images lie on one side.
     """
-    table = pq.read_table(run.need(LABELS, "label"))
+    table = run.table(LABELS, "label")
     rows = {split: table.filter(pa.compute.equal(table["split"], split)) for split in ("train", "val")}
     for split, part in rows.items():
         if part.num_rows == 0:

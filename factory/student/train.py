@@ -6,6 +6,7 @@ import csv
 import ctypes
 import hashlib
 import logging
+import pickle
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
@@ -78,8 +79,10 @@ def load(run: RunFolder) -> Student:
         saved = torch.load(path, weights_only=True, map_location="cpu")
         student = Student(**saved["config"])
         student.load_state_dict(saved["state_dict"])
-    except (KeyError, TypeError, RuntimeError, EOFError) as error:
-        raise TrainError(f"{path}: not a student ({error})", hint="train again: factory train --fresh") from error
+    except (KeyError, TypeError, ValueError, RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        raise TrainError(
+            f"{path}: damaged, or not a student ({error})", hint=f"train again: factory train {run.path} --fresh"
+        ) from None
     return student.to(memory_format=torch.channels_last).eval()
 
 
@@ -125,7 +128,10 @@ def _fit(module: Distillation, photos: Photos, epochs: int, scratch: Path, finge
             gradient_clip_val=5.0,
         )
         resume = str(checkpoint) if checkpoint.is_file() else None
-        trainer.fit(module, photos, ckpt_path=resume, weights_only=True)
+        try:
+            trainer.fit(module, photos, ckpt_path=resume, weights_only=True)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
 
 
 def _write(module: Distillation, run: RunFolder) -> None:
