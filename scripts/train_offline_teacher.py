@@ -2,215 +2,68 @@
 
     python scripts/train_offline_teacher.py DATA --cache .cache/offline-teacher | tee docs/offline_teacher_run.log
 
-DATA holds `imagenet_one_each/` (files `SYNSET_name.jpg`), `flickr8k_1000/` and `image_text/`: in any depth, a folder
-with `captions.csv` or `captions.txt` (image,caption) beside `images/`, or with `classes.csv` (folder,name) beside
-class folders.
+DATA holds `imagenet_one_each/`, `flickr8k_1000/` and `image_text/`: in any depth, a folder with `captions.csv` or
+`captions.txt` (image,caption) beside `images/`, or with `classes.csv` (folder,name) beside class folders.
 
-First a quarter of the named classes is held out, to measure unseen names and to choose the logit scale; then the
-heads are trained on everything and written. Prints the SHA-256 to be put into `factory/teacher/offline.py`.
+MEMBERS pairs of heads are trained, all from one text matrix, and averaged. First a quarter of the named classes is
+held out, to measure unseen names and to choose the logit scale; then the members are trained on everything, joined
+and written. Prints the SHA-256 for `factory/teacher/offline.py`.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import sys
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
-import numpy as np
 import torch
+from offline_teacher_data import Material, gather, say
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize
 
-from factory.runtime.images import find_images, read_rgb
-from factory.teacher.heads import CLASSES, ImageHead, TextHead
-from factory.teacher.offline import HEADS, build_tokenizer, build_towers, preprocessing
+from factory.teacher.heads import HIDDEN, ImageHead, TextHead
+from factory.teacher.offline import HEADS, build_towers
 
-TEMPLATES = ("{}", "a photo of a {}", "a close-up photo of a {}", "a good photo of a {}", "a picture of a {}")
-FOLDERS = ("imagenet_one_each", "flickr8k_1000", "image_text")
-CAPTION_WEIGHT, NAME_WEIGHT, CLASS_WEIGHT = 1.0, 0.5, 1.5
+CAPTION_WEIGHT, NAME_WEIGHT, CLASS_WEIGHT = 1.5, 0.3, 1.5
 BATCH, LEARNING_RATE, TEXT_LEARNING_RATE, WEIGHT_DECAY = 256, 1e-3, 3e-4, 0.05
 DEFINITIONS = 0.3
 """How often a class is taught by its WordNet definition: this is where "Siamese" learns that it is a cat."""
-SEED = 0
-
-
-@dataclass(frozen=True)
-class Material:
-    """Everything the heads learn from; photos are rows of `features`, texts are pooled tower features."""
-
-    features: Tensor  # (N, 1280)
-    captioned: Tensor  # (M,) rows
-    captions: Tensor  # (M, 5, 384)
-    named: Tensor  # (K,) rows
-    labels: Tensor  # (K,) index into `names`
-    names: list[str]  # C different names
-    name_texts: Tensor  # (C, T, 384)
-    class_texts: list[Tensor]  # each (1000, T, 384): first names, means over synonyms, definitions
-
-    def without(self, held: Tensor) -> Material:
-        """The same without the photos, not even unlabelled, of the names for which `held` (C,) is true."""
-        away = held[self.labels]
-        keep = torch.ones(len(self.features), dtype=torch.bool)
-        keep[self.named[away]] = False
-        row = keep.cumsum(0) - 1
-        new_label = (~held).cumsum(0) - 1
-        return Material(
-            self.features[keep],
-            row[self.captioned],
-            self.captions,
-            row[self.named[~away]],
-            new_label[self.labels[~away]],
-            [name for name, out in zip(self.names, held, strict=True) if not out],
-            self.name_texts[~held],
-            self.class_texts,
-        )
-
-
-# ------------------------------------------------------------------------------------------------ reading and features
-
-
-def say(text: str) -> None:
-    """One line of the log."""
-    print(text, flush=True)
-
-
-def read_rows(path: Path) -> list[list[str]]:
-    """The two columns of a CSV file, without its header."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [row[:2] for row in list(csv.reader(file))[1:]]
-
-
-def read_captions(data: Path) -> dict[Path, list[str]]:
-    """Photo -> its captions, from every captions file under `data`."""
-    captions: dict[Path, list[str]] = {}
-    for table in sorted([*data.rglob("captions.csv"), *data.rglob("captions.txt")]):
-        for image, caption in read_rows(table):
-            captions.setdefault(table.parent / "images" / image, []).append(caption)
-    return captions
-
-
-def read_named(data: Path) -> dict[Path, str]:
-    """Photo -> the name of its class folder, from every classes.csv under `data`."""
-    return {
-        photo: name
-        for table in sorted(data.rglob("classes.csv"))
-        for folder, name in read_rows(table)
-        for photo in find_images(table.parent / folder)
-    }
-
-
-def class_names() -> tuple[list[list[str]], list[str]]:
-    """The 1,000 ImageNet classes' synonyms, best known first, and their WordNet definitions (from timm)."""
-    from timm.data import ImageNetInfo
-
-    info = ImageNetInfo("imagenet-1k")
-    names = [[part.strip() for part in info.index_to_description(i).split(",")] for i in range(CLASSES)]
-    return names, [info.index_to_description(i, detailed=True) for i in range(CLASSES)]
-
-
-def cached(path: Path, keys: Sequence[str], compute: Callable[[list[str]], Tensor]) -> Tensor:
-    """Rows of `compute` for `keys`, those computed before read from `path` (.npz, no pickles)."""
-    known: dict[str, np.ndarray] = {}
-    if path.is_file():
-        with np.load(path) as file:
-            known = dict(zip(file["keys"].tolist(), file["rows"], strict=True))
-    missing = [key for key in dict.fromkeys(keys) if key not in known]
-    if missing:
-        known.update(zip(missing, compute(missing).numpy(), strict=True))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, keys=np.array(list(known)), rows=np.stack(list(known.values())))
-    return torch.from_numpy(np.stack([known[key] for key in keys]))
-
-
-def image_features(model: nn.Module, paths: list[str]) -> Tensor:
-    """Pooled features (N, 1280) of N photos; says how far it is."""
-    preprocess, trunk, start = preprocessing(model), model.visual.trunk, time.monotonic()
-    trunk = trunk.to(memory_format=torch.channels_last)
-    rows = []
-    with ThreadPoolExecutor() as pool, torch.inference_mode():
-        for i in range(0, len(paths), 64):
-            batch = torch.stack(list(pool.map(lambda path: preprocess(read_rgb(path)), paths[i : i + 64])))
-            rows.append(trunk(batch.to(memory_format=torch.channels_last)))
-            if i % 1280 == 0:
-                say(f"  images {i + len(batch)}/{len(paths)}, {(i + 64) / (time.monotonic() - start):.0f}/s")
-    return torch.cat(rows)
-
-
-def text_features(model: nn.Module, texts: list[str]) -> Tensor:
-    """Mean-pooled features (N, 384) of N texts, by length so that little is padding."""
-    tokenize, order = build_tokenizer(), sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    model.text.proj, rows = nn.Identity(), []
-    with torch.inference_mode():
-        for i in range(0, len(texts), 256):
-            rows.append(model.text(tokenize([texts[j] for j in order[i : i + 256]])))
-            if i % 10240 == 0:
-                say(f"  texts {i}/{len(texts)}")
-    return torch.cat(rows)[torch.tensor(order).argsort()]
-
-
-def gather(data: Path, cache: Path, model: nn.Module) -> Material:
-    """Read the folders, run both towers over them (or their cache) and lay everything out for training."""
-    captions, named = read_captions(data), read_named(data)
-    photos = [photo for folder in FOLDERS if (data / folder).is_dir() for photo in find_images(data / folder)]
-    row = {photo: i for i, photo in enumerate(photos)}
-    synonyms, definitions = class_names()
-    names = sorted(set(named.values()))
-    say(f"{len(photos)} photos, {len(captions)} with captions, {len(named)} of {len(names)} named classes")
-
-    phrases = [template.format(name) for name in [*chain.from_iterable(synonyms), *names] for template in TEMPLATES]
-    texts = list(dict.fromkeys([*phrases, *definitions, *chain.from_iterable(captions.values())]))
-    vectors = cached(cache / "texts.npz", texts, lambda missing: text_features(model, missing))
-    place = {text: i for i, text in enumerate(texts)}
-
-    def look_up(wanted: Sequence[str]) -> Tensor:
-        return vectors[[place[text] for text in wanted]]
-
-    def filled(name: str) -> Tensor:
-        return look_up([template.format(name) for template in TEMPLATES])
-
-    return Material(
-        features=cached(
-            cache / "images.npz",
-            [str(photo.relative_to(data)) for photo in photos],
-            lambda missing: image_features(model, [str(data / path) for path in missing]),
-        ),
-        captioned=torch.tensor([row[photo] for photo in captions]),
-        captions=torch.stack([look_up((five * 5)[:5]) for five in captions.values()]),
-        named=torch.tensor([row[photo] for photo in named]),
-        labels=torch.tensor([names.index(name) for name in named.values()]),
-        names=names,
-        name_texts=torch.stack([filled(name) for name in names]),
-        class_texts=[
-            torch.stack([filled(group[0]) for group in synonyms]),
-            torch.stack([torch.stack([filled(name) for name in group]).mean(0) for group in synonyms]),
-            look_up(definitions)[:, None],
-        ],
-    )
+MEMBERS = 2
+"""Trainings that are averaged into the heads, each with its share of the hidden units."""
+DECAY = 0.98
+"""Of the running mean over steps that a training ends with (Polyak and Juditsky 1992)."""
+BALANCE = 1.0
+"""How far anchor and class loss make up for classes that crowd in text space: 0 not at all, 1 wholly."""
+SPLIT = 0
+"""Seed of the draw of held-out names and tasks; it stays when --seed changes, so that runs can be compared."""
 
 
 # ------------------------------------------------------------------------------------------------ training
 
 
 def new_heads(material: Material, classifier: nn.Linear) -> tuple[ImageHead, TextHead]:
-    """Heads that start as plain ConSE: the correction is zero and the projection turns the text space as a whole."""
-    image, text = ImageHead(), TextHead()
+    """Heads of one member that start as plain ConSE: the correction is zero and the projection the identity.
+
+    Every member starts from this same projection, and stays close enough to it for the members to be averaged.
+    """
+    image, text = ImageHead(HIDDEN // MEMBERS), TextHead()
     image.classifier = classifier.requires_grad_(requires_grad=False)
     prototypes = normalize((material.class_texts[0].mean(1) + material.class_texts[1].mean(1)) / 2, dim=-1)
     text.mean = prototypes.mean(0)
     image.prototypes = text.centred(prototypes)
-    nn.init.orthogonal_(text.project.weight)
+    image.handicap = BALANCE * crowding(image.prototypes).log()
+    nn.init.eye_(text.project.weight)
     image.anchor.weight = text.project.weight  # one matrix while training: names move, and their photos with them
     nn.init.zeros_(image.correction[-1].weight)
     nn.init.zeros_(image.correction[-1].bias)
     return image, text
+
+
+def crowding(prototypes: Tensor) -> Tensor:
+    """How many classes (N,) lie around each of N unit vectors (N, D), itself included; only near ones count."""
+    return (prototypes @ prototypes.T).clamp(min=0).pow(4).sum(1)
 
 
 def pick(texts: Tensor) -> Tensor:
@@ -223,9 +76,29 @@ def cosines(images: Tensor, texts: Tensor) -> Tensor:
     return normalize(images, dim=-1) @ normalize(texts, dim=-1).T
 
 
-def train(material: Material, classifier: nn.Linear, steps: int) -> tuple[ImageHead, TextHead]:
+def train(material: Material, classifier: nn.Linear, steps: int, seed: int) -> tuple[ImageHead, TextHead]:
+    """Train the members and join them: the mean of their text matrices and of their corrections."""
+    members = [train_member(material, classifier, steps, seed * MEMBERS + i) for i in range(MEMBERS)]
+    image, text = new_heads(material, classifier)
+    text.project.weight = image.anchor.weight = mean([member.project.weight for _, member in members])
+    joined, parts = ImageHead(), [member.correction for member, _ in members]
+    joined.classifier, joined.anchor = image.classifier, image.anchor
+    joined.prototypes, joined.handicap = image.prototypes, image.handicap
+    joined.correction[1].weight = nn.Parameter(torch.cat([part[1].weight for part in parts]))
+    joined.correction[1].bias = nn.Parameter(torch.cat([part[1].bias for part in parts]))
+    joined.correction[-1].weight = nn.Parameter(torch.cat([part[-1].weight for part in parts], dim=1) / MEMBERS)
+    joined.correction[-1].bias = mean([part[-1].bias for part in parts])
+    return joined.eval(), text.eval()
+
+
+def mean(values: list[Tensor]) -> nn.Parameter:
+    """The mean of equally shaped tensors."""
+    return nn.Parameter(torch.stack(values).mean(0))
+
+
+def train_member(material: Material, classifier: nn.Linear, steps: int, seed: int) -> tuple[ImageHead, TextHead]:
     """Train both heads on three losses at once: captions, named folders, the image tower's own class probabilities."""
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
     image, text = new_heads(material, classifier)
     scales = nn.Parameter(torch.full((3,), 20.0).log())
     groups = [
@@ -236,6 +109,8 @@ def train(material: Material, classifier: nn.Linear, steps: int) -> tuple[ImageH
     rates = [LEARNING_RATE, TEXT_LEARNING_RATE, LEARNING_RATE]
     optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.1)
+    trained = nn.ModuleList([image.correction, text.project])
+    running = torch.optim.swa_utils.AveragedModel(trained, avg_fn=running_mean)
     # between a draw by photo and a draw by class: a class of 800 photos is not 20 times one of 40
     chance = torch.bincount(material.labels).float()[material.labels].rsqrt()
     image.train()
@@ -249,9 +124,17 @@ def train(material: Material, classifier: nn.Linear, steps: int) -> tuple[ImageH
         (CAPTION_WEIGHT * losses[0] + NAME_WEIGHT * losses[1] + CLASS_WEIGHT * losses[2]).backward()
         optimizer.step()
         schedule.step()
+        running.update_parameters(trained)
         if step % 100 == 0:
             say(f"  step {step}/{steps}: captions {losses[0]:.3f}, names {losses[1]:.3f}, classes {losses[2]:.3f}")
+    trained.load_state_dict(running.module.state_dict())
     return image.eval(), text.eval()
+
+
+def running_mean(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+    """An exponential mean that forgets its start: its decay rises to DECAY with the number of updates."""
+    keep = min(DECAY, (1 + float(count)) / (10 + float(count)))
+    return keep * old + (1 - keep) * new
 
 
 def caption_loss(material: Material, image: ImageHead, text: TextHead, scale: Tensor) -> Tensor:
@@ -278,7 +161,7 @@ def class_loss(material: Material, image: ImageHead, text: TextHead, scale: Tens
     names, synonyms, definitions = material.class_texts
     chosen = definitions if torch.rand(()) < DEFINITIONS else (names, synonyms)[int(torch.randint(2, ()))]
     logits = scale * cosines(image(features), text(pick(chosen)))
-    target = log_softmax(image.classifier(features), dim=-1)
+    target = log_softmax(image.classifier(features) - image.handicap, dim=-1)
     return kl_div(log_softmax(logits, dim=-1), target, reduction="batchmean", log_target=True)
 
 
@@ -287,7 +170,7 @@ def class_loss(material: Material, image: ImageHead, text: TextHead, scale: Tens
 
 def unseen_tasks(material: Material, held: Tensor, image: ImageHead, text: TextHead) -> list[tuple[Tensor, Tensor]]:
     """200 tasks of 2 to 10 unseen names: cosines (n, k) of 10 photos a name at most, and labels (n,)."""
-    generator = torch.Generator().manual_seed(SEED)
+    generator = torch.Generator().manual_seed(SPLIT)
     with torch.inference_mode():
         photos = normalize(image(material.features[material.named]), dim=-1)
         phrases = normalize(normalize(text(material.name_texts[:, 1:]), dim=-1).mean(1), dim=-1)
@@ -329,25 +212,27 @@ def main() -> None:
     parser.add_argument(
         "--steps", type=int, default=300, help="optimiser steps of each training (default: %(default)s)"
     )
+    parser.add_argument("--seed", type=int, default=0, help="of the trainings (default: %(default)s)")
+    parser.add_argument("--bfloat16", action="store_true", help="compute image features in bfloat16: faster, rounder")
     parser.add_argument("--threads", type=int, help="CPU threads; 1 is fastest on a busy machine")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    say(f"python {sys.version.split()[0]}, torch {torch.__version__}, seed {SEED}, steps {args.steps}")
+    say(f"python {sys.version.split()[0]}, torch {torch.__version__}, seed {args.seed}, steps {args.steps}")
     model = build_towers()
     classifier = model.visual.head.classifier
-    material = gather(args.data.resolve(), args.cache, model)
+    material = gather(args.data.resolve(), args.cache, model, args.bfloat16)
 
     held = torch.zeros(len(material.names), dtype=torch.bool)
-    held[torch.randperm(len(held), generator=torch.Generator().manual_seed(SEED))[: len(held) // 4]] = True
+    held[torch.randperm(len(held), generator=torch.Generator().manual_seed(SPLIT))[: len(held) // 4]] = True
     say(f"training with {int(held.sum())} names held out")
-    tasks = unseen_tasks(material, held, *train(material.without(held), classifier, args.steps))
+    tasks = unseen_tasks(material, held, *train(material.without(held), classifier, args.steps, args.seed))
     accuracy = float(torch.stack([(s.argmax(1) == y).float().mean() for s, y in tasks]).mean())
     scale = best_scale(tasks)
     say(f"unseen names, tasks of 2 to 10: top-1 {accuracy:.3f}; logit scale {scale:.1f}")
 
     say("training on everything")
-    digest = write(*train(material, classifier, args.steps), scale, args.out)
+    digest = write(*train(material, classifier, args.steps, args.seed), scale, args.out)
     say(f"wrote {args.out.name}: {args.out.stat().st_size} bytes, sha256 {digest}")
 
 

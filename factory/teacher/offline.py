@@ -36,7 +36,7 @@ SHA256 = {
     TEXT_WEIGHTS: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     TEXT_CONFIG: "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
     TOKENIZER: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-    HEADS.name: "db7dc5d57b43d6f12351bdace5404deb4f4c687ead7555091dfe613a9a91038a",
+    HEADS.name: "8148df0e6031f8da376751022cae4d21e6d96f709b1928a7abea9114b72e8dbf",
 }
 """What each file must hash to: path inside its package -> hex digest."""
 
