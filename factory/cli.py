@@ -23,8 +23,8 @@ from factory.runtime.errors import FactoryError
 if TYPE_CHECKING:  # everything past the base install is imported where a command needs it
     from factory import start
 
-DONE, REFUSED, WRONG_INPUT, SOME_UNREADABLE = 0, 1, 2, 3
-"""Exit codes."""
+DONE, REFUSED, WRONG_INPUT, SOME_UNREADABLE, STOPPED = 0, 1, 2, 3, 130
+"""Exit codes; the last is what a shell gives a program that Ctrl-C ends."""
 
 app = typer.Typer(
     name="factory",
@@ -89,9 +89,6 @@ def main() -> NoReturn:
             raise
         err.print(f"error: {error.name} is not installed: this command needs more than the base install", style="red")
         err.print("  pip install 'clip-factory[train]'")
-    except KeyboardInterrupt:
-        err.print("stopped; the same command goes on from here")
-        sys.exit(130)
     sys.exit(WRONG_INPUT)
 
 
@@ -262,7 +259,11 @@ def _take_through(until: str, target: Path, changes: start.Changes, runs: Path, 
     with start.enter(target, changes, runs, store, resume=resume) as folder:
         from factory import pipeline  # pulls torch: only now, so that wrong input is answered at once
 
-        pipeline.run(folder, store, until, again=target.is_dir() and not resume)
+        try:
+            pipeline.run(folder, store, until, again=target.is_dir() and not resume)
+        except KeyboardInterrupt:
+            err.print("stopped; the same command goes on from here")
+            raise typer.Exit(STOPPED) from None
         judged = until in ("gate", "report")
         if judged:
             _print_gate(pipeline.verdict(folder))
