@@ -122,8 +122,8 @@ def embed(question: Question, model: teacher.Teacher, store: teacher.EmbeddingSt
 
 
 def deal(question: Question, images: int, seed: int) -> Task:
-    """Shuffle and split; more training images never change the test photos."""
-    paths = find_images(question.root)
+    """Shuffle and split; more training images never change the test photos, and of exact copies one is dealt."""
+    paths = sorted({sha256_file(path): path for path in find_images(question.root)}.values())
     order = np.random.default_rng(seed).permutation(len(paths))
     shuffled = [paths[i] for i in order]
     cut = round(TEST_SHARE * len(paths))
