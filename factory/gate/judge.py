@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,8 @@ from factory.artifacts import RunFolder, atomic, sha256_file, write_json
 from factory.errors import ExportError
 from factory.gate.rule import Evidence, figures, is_passed, summarise, weigh
 from factory.runtime import Model
-from factory.runtime.images import load_square
 from factory.scenario import Scenario
+from factory.student.data import decode
 
 
 def judge(scenario: Scenario, run: RunFolder) -> None:
@@ -37,7 +35,8 @@ def judge(scenario: Scenario, run: RunFolder) -> None:
     labels = run.table(files.LABELS, "label")
     model = Model.load(model_path)
     held_out = labels.filter(pc.is_in(labels["split"], pa.array(["val", "test"])))
-    pixels = _pixels(scenario, held_out["path"].to_pylist(), model.image_size)
+    root = Path(scenario.images.path or ".")
+    pixels = decode([root / path for path in held_out["path"].to_pylist()], model.image_size)
     shipped = model.probabilities(pixels)
     _write_predictions(run, held_out, shipped)
 
@@ -66,12 +65,6 @@ def judge(scenario: Scenario, run: RunFolder) -> None:
             "inputs": run_inputs,
         },
     )
-
-
-def _pixels(scenario: Scenario, paths: list[str], size: int) -> np.ndarray:
-    root = Path(scenario.images.path or ".")
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return np.stack(list(pool.map(lambda path: load_square(root / path, size), paths)))
 
 
 def _write_predictions(run: RunFolder, rows: pa.Table, probability: np.ndarray) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from factory.runtime.errors import ImageError
-from factory.runtime.images import ImageSource, read_rgb, to_square
+from factory.runtime.images import ImageSource, load_square
 
 _PIL_LOCK = threading.Lock()
 """A PIL image reads its file when it is first used, which two threads must not do at once."""
@@ -55,6 +55,6 @@ def path_of(source: ImageSource) -> str | None:
 def _square(source: ImageSource, size: int) -> np.ndarray | str:
     try:
         with _PIL_LOCK if isinstance(source, Image.Image) else nullcontext():
-            return to_square(read_rgb(source, at_least=size), size)
+            return load_square(source, size)
     except ImageError as error:
         return error.what.removeprefix(f"{path_of(source) or type(source).__name__}: ")
