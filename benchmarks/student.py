@@ -1,15 +1,16 @@
 """The student's recipe against the peer recipe: same photos, same splits, same labels.
 
     python benchmarks/student.py PHOTOS/catsdogs:cat PHOTOS/scenes:forest PHOTOS/scenes:street PHOTOS/flowers:tulip
-    python benchmarks/student.py PHOTOS/flowers:tulip --train-images 50 100 200 400 1400 --peer none
-    python benchmarks/student.py PHOTOS/scenes:forest --labels teacher --peer none
-    python benchmarks/student.py PHOTOS/scenes:forest --peer none --recipe vector_weight=0 frozen=0
+    python benchmarks/student.py PHOTOS/flowers:tulip --train-images 50 100 200 400 1400 --recipes factory
+    python benchmarks/student.py PHOTOS/scenes:forest --labels teacher --recipes factory
+    python benchmarks/student.py PHOTOS/scenes:forest --recipes factory --change vector_weight=0 frozen=0
+    python benchmarks/student.py --add first.csv second.csv
 
 A question is a folder of class folders and the class that means yes. Three tenths of the photos are for testing; of
 the rest at most `--train-images` go to both recipes, and the factory takes its validation split out of them. Folder
 names are the labels, or with `--labels teacher` the offline teacher's word is and folder names only measure. The costs
-of the two errors are set so that balanced accuracy is what the threshold seeks. `--peer full` trains the peer recipe
-for its 200 epochs; `--peer time` runs two of them and scales its time, which says nothing of its accuracy.
+of the two errors are set so that balanced accuracy is what the threshold seeks. The peer recipe trains for 200 epochs;
+with `--peer-epochs 2` it only shows its time, scaled to 200, and its accuracy is left empty.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,8 +36,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import peer
 from factory import export, labelling, student, teacher
 from factory.artifacts import LABELS, MODEL, RunFolder, sha256_file
+from factory.memory import keep_memory
 from factory.runtime import Model, find_images
 from factory.scenario import Scenario
+from factory.scenario.model import Teacher
 from factory.student.data import decode
 from factory.student.recipe import Recipe
 
@@ -49,6 +52,14 @@ class Question:
 
     root: Path
     yes: str
+
+    @classmethod
+    def parse(cls, text: str) -> Question:
+        """`FOLDER:CLASS`."""
+        root, _, yes = text.rpartition(":")
+        if not Path(root, yes).is_dir():
+            raise argparse.ArgumentTypeError(f"{text}: there is no folder {Path(root, yes)}")
+        return cls(Path(root), yes)
 
 
 @dataclass(frozen=True)
@@ -89,30 +100,38 @@ class Row:
 def main() -> None:
     """Parse, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("questions", nargs="+", help="FOLDER:CLASS")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("questions", nargs="*", type=Question.parse, help="FOLDER:CLASS")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--train-images", type=int, nargs="+", default=[1400])
     parser.add_argument("--labels", choices=["gold", "teacher"], default="gold")
-    parser.add_argument("--peer", choices=["full", "time", "none"], default="time")
+    parser.add_argument("--recipes", choices=["factory", "peer"], nargs="+", default=["factory", "peer"])
+    parser.add_argument("--peer-epochs", type=int, default=peer.EPOCHS)
     parser.add_argument("--backbone", default="auto")
-    parser.add_argument("--recipe", nargs="*", default=[], metavar="NAME=VALUE", help="numbers of the recipe to change")
+    parser.add_argument("--change", nargs="*", default=[], metavar="NAME=VALUE", help="numbers of the recipe to change")
     parser.add_argument("--store", type=Path, default=Path("benchmark-store"), help="embedding store, kept")
+    parser.add_argument("--add", type=Path, nargs="*", default=[], metavar="CSV", help="rows measured earlier")
     parser.add_argument("--out", type=Path, default=Path("benchmark-student"), help="stem of the CSV and the plot")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    model, store = (
-        teacher.load(Scenario(name="x", positive=("x",)).teacher.model_copy(update={"model": "offline"})),
-        teacher.EmbeddingStore(options.store),
-    )
-    rows = []
-    for question in (Question(Path(text.rpartition(":")[0]), text.rpartition(":")[2]) for text in options.questions):
-        embed(question, model, store)
-        for images in options.train_images:
-            for seed in range(options.seeds):
-                rows += compare(deal(question, images, seed), model, store, options)
-                write(rows, options.out)
+    keep_memory()
+    rows = [row for path in options.add for row in read(path)]
+    for row in measure(options) if options.questions else ():
+        rows.append(row)
+        print(told(row), flush=True)
+        write(rows, options.out)
     summarise(rows)
     plot(rows, options.out.with_suffix(".png"))
+
+
+def measure(options: argparse.Namespace) -> Iterator[Row]:
+    """The rows of every question, number of training images, seed and recipe that was asked for."""
+    model, store = teacher.load(Teacher(model="offline")), teacher.EmbeddingStore(options.store)
+    for question in options.questions:
+        embed(question, model, store)
+    for seed in options.seeds:
+        for question in options.questions:
+            for images in options.train_images:
+                yield from compare(deal(question, images, seed), model, store, options)
 
 
 def embed(question: Question, model: teacher.Teacher, store: teacher.EmbeddingStore) -> None:
@@ -132,28 +151,30 @@ def deal(question: Question, images: int, seed: int) -> Task:
 
 def compare(
     task: Task, model: teacher.Teacher, store: teacher.EmbeddingStore, options: argparse.Namespace
-) -> list[Row]:
+) -> Iterator[Row]:
     """The rows of one task: the factory's, and the peer's if asked."""
     with TemporaryDirectory() as folder:
         scenario, labels = label(task, model, store, options)
         run = RunFolder(Path(folder))
         pq.write_table(labels, run.file(LABELS))
-        rows = [measure_factory(task, scenario, run, store, recipe_with(options.recipe))]
-    if options.peer != "none":
+        if "factory" in options.recipes:
+            yield measure_factory(task, scenario, run, store, recipe_with(options.change))
+    if "peer" in options.recipes:
         given = {
             row["path"]: row["p_teacher"] >= 0.5 if row["gold"] is None else row["gold"] for row in labels.to_pylist()
         }
         answers = np.array([given[path.relative_to(task.question.root).as_posix()] for path in task.train])
-        rows.append(measure_peer(task, answers, peer.EPOCHS if options.peer == "full" else 2))
-    for row in rows:
-        print(
-            f"{row.recipe:<8} {row.question:<10} seed {row.seed} images {row.train_images:>5}  "
-            f"balanced {row.balanced_accuracy:.4f} (float {row.float_balanced_accuracy:.4f})  auc {row.auc:.4f}  "
-            f"train {row.train_seconds:.1f} s  export {row.export_seconds:.1f} s  {row.bytes:,} bytes  "
-            f"{row.milliseconds:.3f} ms  teacher {row.teacher_balanced_accuracy:.4f}",
-            flush=True,
-        )
-    return rows
+        yield measure_peer(task, answers, options.peer_epochs)
+
+
+def told(row: Row) -> str:
+    """A row in a line."""
+    return (
+        f"{row.recipe:<8} {row.question:<10} seed {row.seed} images {row.train_images:>5}  "
+        f"balanced {row.balanced_accuracy:.4f} (float {row.float_balanced_accuracy:.4f})  auc {row.auc:.4f}  "
+        f"train {row.train_seconds:.1f} s  export {row.export_seconds:.1f} s  {row.bytes:,} bytes  "
+        f"{row.milliseconds:.3f} ms  teacher {row.teacher_balanced_accuracy:.4f}"
+    )
 
 
 def label(
@@ -286,19 +307,34 @@ def write(rows: list[Row], out: Path) -> None:
         writer.writerows(asdict(row) for row in rows)
 
 
+def read(path: Path) -> list[Row]:
+    """The rows of a CSV that `write` wrote."""
+    kinds = {"str": str, "int": int, "float": float}
+    with open(path, newline="", encoding="utf-8") as file:
+        return [Row(**{f.name: kinds[str(f.type)](line[f.name]) for f in fields(Row)}) for line in csv.DictReader(file)]
+
+
 def summarise(rows: list[Row]) -> None:
-    """Means over seeds by question, and the ratios of the two recipes."""
-    means: dict[str, dict[str, float]] = {}
-    for recipe in sorted({row.recipe for row in rows}):
-        mine = [row for row in rows if row.recipe == recipe]
-        names = [field.name for field in fields(Row)[4:]]
-        means[recipe] = {name: float(np.mean([getattr(row, name) for row in mine])) for name in names}
-        for question in dict.fromkeys(row.question for row in mine):
-            scores = [row.balanced_accuracy for row in mine if row.question == question]
-            said = f"balanced accuracy {np.mean(scores):.4f} +- {np.std(scores):.4f} ({len(scores)} models)"
-            print(f"{recipe:<8} {question:<10} {said}")
-    print(json.dumps(means, indent=2))
-    if "peer" in means:
+    """Means over seeds by question and number of images, then over questions, and the ratios of the two recipes."""
+    most = max(row.train_images for row in rows)
+    groups: dict[tuple[str, str, int], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.recipe, row.question, row.train_images), []).append(row)
+    for (recipe, question, images), mine in groups.items():
+        scores = [row.balanced_accuracy for row in mine]
+        said = f"balanced accuracy {np.mean(scores):.4f} +- {np.std(scores):.4f} ({len(scores)} models)"
+        kept = np.mean(scores) / np.mean([row.teacher_balanced_accuracy for row in mine])
+        print(f"{recipe:<8} {question:<10} {images:>5} images  {said}  of the teacher's {kept:.4f}")
+    means = {
+        recipe: {
+            name: float(np.nanmean([np.nanmean([getattr(row, name) for row in mine]) for mine in of_recipe]))
+            for name in [field.name for field in fields(Row)[4:]]
+        }
+        for recipe in dict.fromkeys(row.recipe for row in rows)
+        if (of_recipe := [mine for (r, _, images), mine in groups.items() if (r, images) == (recipe, most)])
+    }
+    print(f"means over questions at {most} images: {json.dumps(means, indent=2)}")
+    if {"factory", "peer"} <= means.keys():
         ours, theirs = means["factory"], means["peer"]
         gone = 1 - (1 - ours["balanced_accuracy"]) / (1 - theirs["balanced_accuracy"])
         print(f"share of the peer's balanced error gone: {gone:.3f}")

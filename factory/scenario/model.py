@@ -74,6 +74,9 @@ class Student(_Section):
 
     backbone: str = "auto"
     """`auto`, or a name that `factory doctor` lists."""
+    weights: Literal["package", "hub"] = "package"
+    """What the backbone starts from: `package`, distilled weights that come with the factory, or `hub`, timm's ImageNet
+    weights of the same architecture, downloaded once."""
     image_size: Literal["auto"] | Annotated[int, Field(ge=32, le=512, multiple_of=8)] = "auto"
     """Side of the square that the student sees, in pixels."""
     budget_kb: Annotated[float, Field(gt=0, le=100_000)] = 300

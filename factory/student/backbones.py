@@ -31,8 +31,10 @@ class Backbone:
     """One entry of the registry."""
 
     name: str
-    build: Callable[[], nn.Sequential]
-    """Makes the net with fresh weights."""
+    full: str
+    """The timm model that it is cut from, with the tag of its weights on the hub; empty: it is cut from none."""
+    cut: Callable[[Any], nn.Sequential]
+    """Cuts the net out of the full model, keeping its weights."""
     width: int
     """Channels of the feature map."""
     licence: str
@@ -43,6 +45,10 @@ class Backbone:
     def asset(self) -> Path:
         """The committed weights, float16 safetensors."""
         return ASSETS / f"{self.name}.safetensors"
+
+    def build(self) -> nn.Sequential:
+        """The net with fresh weights."""
+        return self.cut(timm.create_model(self.full.partition(".")[0]) if self.full else None)
 
     @property
     def parameters(self) -> int:
@@ -76,7 +82,7 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, act: bool = T
     return [conv, nn.BatchNorm2d(outputs), *([nn.ReLU()] if act else [])]
 
 
-def _resnet_mini() -> nn.Sequential:
+def _resnet_mini(_: None) -> nn.Sequential:
     return nn.Sequential(
         *_conv(3, 16, 3, 2),
         ResidualBlock(16, 16, 2),
@@ -86,8 +92,7 @@ def _resnet_mini() -> nn.Sequential:
     )
 
 
-def _mobilenetv3() -> nn.Sequential:
-    full: Any = timm.create_model("mobilenetv3_small_050")
+def _mobilenetv3(full: Any) -> nn.Sequential:
     blocks = [block for stage in full.blocks for block in stage]
     # The eleventh block and the 288-wide head go; a 192-wide head stays.
     return nn.Sequential(full.conv_stem, full.bn1, *blocks[:10], *_conv(48, 192, 1))
@@ -98,14 +103,31 @@ EFFICIENTNET_HIDDEN = 384
 """Hidden channels of the last two blocks, 480 in the original: with them the int8 file fits 300 kB."""
 
 
-def _efficientnet_lite() -> nn.Sequential:
-    full: Any = timm.create_model("efficientnet_lite0")
-    blocks = [block for stage in full.blocks for block in stage][: EFFICIENTNET_BLOCKS - 2]
-    narrow = [
-        InvertedResidual(80, 80, 3, exp_ratio=EFFICIENTNET_HIDDEN / 80, act_layer=nn.ReLU6, norm_layer=type(full.bn1))
-        for _ in range(2)
-    ]
-    return nn.Sequential(full.conv_stem, full.bn1, *blocks, *narrow, *_conv(80, 256, 1))
+def _efficientnet_lite(full: Any) -> nn.Sequential:
+    blocks = [block for stage in full.blocks for block in stage][:EFFICIENTNET_BLOCKS]
+    pruned = [_pruned(block, EFFICIENTNET_HIDDEN) for block in blocks[-2:]]
+    return nn.Sequential(full.conv_stem, full.bn1, *blocks[:-2], *pruned, *_conv(80, 256, 1))
+
+
+def _pruned(block: Any, hidden: int) -> InvertedResidual:
+    """The block with its `hidden` strongest hidden channels, by the product of their norms (after Li et al. 2017)."""
+    channels = block.conv_pwl.out_channels
+    narrow = InvertedResidual(
+        block.conv_pw.in_channels,
+        channels,
+        block.conv_dw.kernel_size[0],
+        exp_ratio=hidden / block.conv_pw.in_channels,
+        act_layer=nn.ReLU6,
+        norm_layer=type(block.bn1),
+    )
+    strength = block.bn2.weight.abs() * block.conv_pwl.weight[:, :, 0, 0].norm(dim=0)
+    keep = strength.topk(hidden).indices.sort().values
+    state = {
+        name: value[keep] if name.split(".")[0] in ("conv_pw", "bn1", "conv_dw", "bn2") and value.ndim else value
+        for name, value in block.state_dict().items()
+    }
+    narrow.load_state_dict({**state, "conv_pwl.weight": state["conv_pwl.weight"][:, keep]})
+    return narrow
 
 
 BACKBONES = {
@@ -113,6 +135,7 @@ BACKBONES = {
     for backbone in (
         Backbone(
             "efficientnet-lite",
+            "efficientnet_lite0.ra_in1k",
             _efficientnet_lite,
             256,
             "Apache-2.0",
@@ -121,6 +144,7 @@ BACKBONES = {
         ),
         Backbone(
             "mobilenetv3",
+            "mobilenetv3_small_050.lamb_in1k",
             _mobilenetv3,
             192,
             "Apache-2.0",
@@ -129,6 +153,7 @@ BACKBONES = {
         ),
         Backbone(
             "resnet-mini",
+            "",
             _resnet_mini,
             128,
             "Apache-2.0",
@@ -179,12 +204,21 @@ def read_weights(path: Path, net: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.to(formats[name]) for name, tensor in load_file(path).items()}
 
 
-def pretrained(backbone: Backbone) -> nn.Sequential:
-    """The net with its committed weights.
+def pretrained(backbone: Backbone, weights: str = "package") -> nn.Sequential:
+    """The net with weights to start from.
+
+    Args:
+        backbone: Which net.
+        weights: `package`: the committed ones, distilled from a larger network; `hub`: timm's ImageNet weights of the
+            full model, downloaded once.
 
     Raises:
-        TrainError: The weights are missing or are not this net's.
+        TrainError: The weights are missing, cannot be fetched, or are not this net's.
     """
+    return _from_hub(backbone) if weights == "hub" else _from_package(backbone)
+
+
+def _from_package(backbone: Backbone) -> nn.Sequential:
     net = backbone.build()
     try:
         net.load_state_dict(read_weights(backbone.asset, net))
@@ -192,3 +226,16 @@ def pretrained(backbone: Backbone) -> nn.Sequential:
         hint = "reinstall the package"
         raise TrainError(f"weights of backbone {backbone.name} do not load: {error}", hint=hint) from error
     return net
+
+
+def _from_hub(backbone: Backbone) -> nn.Sequential:
+    if not backbone.full:
+        raise TrainError(f"backbone {backbone.name} has no weights on the hub", hint="set student.weights to package")
+    try:
+        return backbone.cut(timm.create_model(backbone.full, pretrained=True))
+    except Exception as error:  # the hub's client raises classes of several libraries
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TrainError(
+            f"weights {backbone.full} of backbone {backbone.name} cannot be had from the hub: {reason}",
+            hint="connect to the network once, or set student.weights to package",
+        ) from error

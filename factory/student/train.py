@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import ctypes
 import hashlib
 import logging
 import pickle
@@ -21,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from factory.artifacts import LABELS, STUDENT, TRAINING, RunFolder, atomic, sha256_file
 from factory.errors import TrainError
+from factory.memory import keep_memory
 from factory.progress import console
 from factory.scenario import Scenario
 from factory.student import backbones
@@ -29,7 +29,6 @@ from factory.student.module import Distillation, Row
 from factory.student.network import Student
 from factory.student.recipe import Recipe
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 COLUMNS = ("epoch", "train_loss", "val_loss", "val_agreement", "lr", "seconds")
 
 
@@ -48,13 +47,15 @@ def train(scenario: Scenario, run: RunFolder, store: Store, recipe: Recipe | Non
         TrainError: Nothing to learn from, an unknown backbone, or a loss that is no number.
     """
     recipe = recipe or Recipe()
-    _keep_memory()
+    keep_memory()
     wanted = scenario.student
     backbone = backbones.choose(wanted.backbone, wanted.budget_kb, wanted.precision)
     size = recipe.image_size if wanted.image_size == "auto" else wanted.image_size
     photos = load_photos(Path(scenario.images.path or ""), run, store, recipe, size, wanted.seed)
     epochs = recipe.epochs(len(photos.train)) if wanted.epochs == "auto" else wanted.epochs
-    module = _module(backbone, photos, recipe, size, epochs, wanted.seed)
+    torch.manual_seed(wanted.seed)
+    net = backbones.pretrained(backbone, wanted.weights)
+    module = _module(Student(backbone.name, size, net), photos, recipe, epochs, wanted.seed)
     _fit(module, photos, epochs, run.path / "tmp", _fingerprint(run, scenario, recipe))
     if not all(torch.isfinite(p).all() for p in module.result().parameters()):
         raise TrainError(
@@ -86,13 +87,10 @@ def load(run: RunFolder) -> Student:
     return student.to(memory_format=torch.channels_last).eval()
 
 
-def _module(
-    backbone: backbones.Backbone, photos: Photos, recipe: Recipe, size: int, epochs: int, seed: int
-) -> Distillation:
-    torch.manual_seed(seed)
-    student = Student(backbone.name, size, backbones.pretrained(backbone)).to(memory_format=torch.channels_last)
+def _module(student: Student, photos: Photos, recipe: Recipe, epochs: int, seed: int) -> Distillation:
     batches = len(photos.train_dataloader())
     choose = len(photos.val) >= recipe.fewest_to_choose
+    student = student.to(memory_format=torch.channels_last)
     return Distillation(student, recipe, photos.train.vectors.shape[1], epochs, batches, seed, choose)
 
 
@@ -142,21 +140,6 @@ def _write(module: Distillation, run: RunFolder) -> None:
         writer.writerows({k: v if k == "epoch" else f"{v:.6g}" for k, v in row.items()} for row in module.history)
     with atomic(run.file(STUDENT)) as temporary:
         torch.save({"config": student.config, "state_dict": student.state_dict()}, temporary)
-
-
-def _keep_memory() -> None:
-    """Have glibc keep freed memory instead of returning every large tensor to the kernel, which zeroes it anew.
-
-    A fifth of the processor time of training goes there otherwise (measured on two cores, torch 2.15). Other C
-    libraries have no `mallopt`, and lose nothing.
-    """
-    threshold = 1 << 30
-    try:
-        libc = ctypes.CDLL(None)
-        for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
-            libc.mallopt(option, threshold)
-    except (AttributeError, OSError, TypeError):
-        return
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from factory.errors import ImageError, ImagesError
+from factory.memory import keep_memory
 from factory.runtime.images import read_rgb
 from factory.teacher.openclip import Teacher
 from factory.teacher.store import EmbeddingStore
@@ -45,6 +46,7 @@ def embed(
     missing = [(sha, path) for sha, path in files if sha not in known]
     if not missing:
         return 0
+    keep_memory()
     done = 0
     progress(0, len(missing))
     with store.writer(teacher.key, teacher.about) as writer:
