@@ -1,7 +1,8 @@
 """The peer recipe: what users of small CLIP-distilled classifiers have today, written fresh from its description.
 
 A plain residual net on 64 x 64 RGB in [0, 1], hard labels, focal loss, Adam with steps, batches of 4, 200 epochs, last
-weights kept. Photos are decoded once and kept in memory, which flatters its time.
+weights kept. Photos are decoded once and kept in memory, tensors lie channels-last and Adam is fused, all of which
+flatters its time.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def run(train: np.ndarray, answers: np.ndarray, test: np.ndarray, seed: int, epo
         epochs: 200 for the recipe itself; fewer only measure the time.
     """
     torch.manual_seed(seed)
-    net = network()
+    net = network().to(memory_format=torch.channels_last)
     start = time.perf_counter()
     fit(net, torch.from_numpy(train).permute(0, 3, 1, 2), torch.from_numpy(answers).long(), epochs)
     seconds = (time.perf_counter() - start) * EPOCHS / epochs
@@ -87,7 +88,7 @@ def run(train: np.ndarray, answers: np.ndarray, test: np.ndarray, seed: int, epo
 
 def fit(net: nn.Module, images: Tensor, answers: Tensor, epochs: int) -> None:
     """Adam 1e-3, weight decay 5e-4, times 0.6 every 30 epochs."""
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, weight_decay=5e-4)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, weight_decay=5e-4, fused=True)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 30, 0.6)
     vary = v2.RandomChoice(
         [
@@ -101,6 +102,7 @@ def fit(net: nn.Module, images: Tensor, answers: Tensor, epochs: int) -> None:
     for _ in range(epochs):
         for rows in torch.randperm(len(images)).split(BATCH):
             batch = torch.stack([vary(images[row]) for row in rows]).float() / 255
+            batch = batch.contiguous(memory_format=torch.channels_last)
             loss = focal(net(batch), answers[rows])
             optimizer.zero_grad()
             loss.backward()

@@ -220,9 +220,14 @@ def _relabel(table: pa.Table, task: Task, splits: dict[Path, str], *, gold: bool
 
 
 def recipe_with(changes: list[str]) -> Recipe:
-    """The recipe with some of its numbers changed, for ablations: `vector_weight=0`, `frozen=3`."""
-    pairs = dict(change.split("=", 1) for change in changes)
-    return replace(Recipe(), **{name: type(getattr(Recipe(), name))(value) for name, value in pairs.items()})
+    """The recipe with some of its numbers changed, for ablations: `vector_weight=0`, `frozen=3`, `smallest_crop=1`."""
+    recipe = Recipe()
+    for name, value in (change.split("=", 1) for change in changes):
+        if hasattr(recipe, name):
+            recipe = replace(recipe, **{name: type(getattr(recipe, name))(value)})
+        else:
+            recipe = replace(recipe, augmentation=replace(recipe.augmentation, **{name: float(value)}))
+    return recipe
 
 
 def measure_factory(
@@ -342,24 +347,31 @@ def summarise(rows: list[Row]) -> None:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """Balanced accuracy over training images, a line for each question and recipe."""
+    """Balanced accuracy over training images: a line for each question and recipe, a bar of one deviation of seeds."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4.5))
+    questions = list(dict.fromkeys(row.question for row in rows))
     for recipe, question in dict.fromkeys((row.recipe, row.question) for row in rows):
         mine = [row for row in rows if (row.recipe, row.question) == (recipe, question)]
-        sizes = sorted({row.train_images for row in mine})
-        heights = [np.mean([row.balanced_accuracy for row in mine if row.train_images == size]) for size in sizes]
-        axes.plot(
-            sizes, heights, marker="o", linestyle="-" if recipe == "factory" else "--", label=f"{recipe}: {question}"
-        )
+        scores = {
+            size: [row.balanced_accuracy for row in mine if row.train_images == size]
+            for size in sorted({row.train_images for row in mine})
+        }
+        style = {"color": f"C{questions.index(question)}", "linestyle": "-" if recipe == "factory" else "--"}
+        means, spread = [np.mean(s) for s in scores.values()], [np.std(s) for s in scores.values()]
+        axes.errorbar(list(scores), means, spread, marker="o", capsize=3, label=f"{recipe}: {question}", **style)
     axes.set(xlabel="training images", ylabel="balanced accuracy", xscale="log")
+    sizes = sorted({row.train_images for row in rows})
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(fontsize="small")
     figure.savefig(path, dpi=120, bbox_inches="tight")
+    plt.close(figure)
 
 
 if __name__ == "__main__":
