@@ -87,7 +87,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--start", type=Path, help="weights to start from instead of the backbone's own start")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 80, 96, 112], help="image sides, one drawn each batch")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[64, 80, 96, 112], help="image sides, one drawn each batch"
+    )
     parser.add_argument("--components", type=int, default=256)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)

@@ -138,6 +138,31 @@ def test_every_backbone_becomes_the_same_graph_in_three_precisions(network: Stud
     assert simulate(quantised, image).sub(logits).square().mean().sqrt() < 0.15 * logits.std() + 0.02
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_mirroring_student_answers_alike_for_a_photo_and_its_mirror_image(
+    network: Student, pixels: torch.Tensor, precision: str
+) -> None:
+    import onnxruntime as ort
+
+    both = Student(network.config["backbone"], 48, network.backbone, mirror=True).eval()
+    both.head = network.head
+    ops = plan(both)
+    if precision == "fp32":
+        graph = float_graph(ops, 48, mirror=True)
+    else:
+        graph = int8_graph(quantise(ops, normalise(pixels.permute(0, 3, 1, 2).float())), 48, mirror=True)
+    onnx.checker.check_model(graph, full_check=True)
+    session = ort.InferenceSession(graph.SerializeToString())
+
+    straight, mirrored = (session.run(None, {"image": p.numpy()})[0] for p in (pixels, pixels.flip(2)))
+    one_view = (network(pixels) + network(pixels.flip(2))) / 2
+
+    assert torch.allclose(both(pixels), one_view, atol=1e-4)
+    assert np.abs(straight - mirrored).max() < 1e-5
+    assert np.abs(straight - one_view.sigmoid().numpy()).mean() < {"fp32": 1e-4, "int8": 0.05}[precision]
+
+
 def test_ranges_hold_zero_exactly_and_fit_the_data() -> None:
     x = torch.randn(1000).clamp(min=-0.5)
     found = choose_range(x)

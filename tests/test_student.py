@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +203,23 @@ def test_batches_hold_every_row_once_and_follow_seed_and_epoch() -> None:
     assert len(first) == len(sampler) == 3
     assert torch.equal(first[0], next(iter(sampler)))
     assert not torch.equal(first[0], next(iter(EpochBatches(50, 16, seed=3, epoch=lambda: 1))))
+
+
+def test_where_left_and_right_matter_nothing_is_mirrored(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    original = sys.modules["factory.student.module"].augment
+    monkeypatch.setattr(
+        "factory.student.module.augment",
+        lambda images, size, how, dice: drawn.append(how.flip) or original(images, size, how, dice),
+    )
+    for mirror in (True, False):
+        scenario, run, store = make_shapes_run(tmp_path / str(mirror), shapes, epochs=1, mirror=mirror)
+        student.train(scenario, run, store)
+        assert student.load(run).config["mirror"] is mirror
+    assert set(drawn) == {0.5, 0.0}
+    assert drawn == sorted(drawn, reverse=True)
 
 
 def test_many_photos_are_memory_mapped(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

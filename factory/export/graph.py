@@ -25,24 +25,25 @@ _DIGITS = string.ascii_lowercase + string.ascii_uppercase
 _ACT_NODES = {"relu": "Relu", "hardswish": "HardSwish"}
 
 
-def float_graph(ops: Plan, size: int, half: bool = False) -> onnx.ModelProto:
+def float_graph(ops: Plan, size: int, *, mirror: bool = False, half: bool = False) -> onnx.ModelProto:
     """The plan in float32 arithmetic.
 
     Args:
         ops: The folded student.
         size: Side of the input, pixels.
+        mirror: Average the logits of the image and its mirror image.
         half: Store convolution weights as float16; runtimes cast them once when they load the file.
     """
-    build = _Builder()
+    build = _Builder(mirror)
     made = {-1: build.normalised_image()}
     for number, op in enumerate(ops):
         made[number] = build.float_op(op, [made[i] for i in op.inputs], half)
     return build.finish(made[len(ops) - 1], size)
 
 
-def int8_graph(quantised: Quantised, size: int) -> onnx.ModelProto:
+def int8_graph(quantised: Quantised, size: int, *, mirror: bool = False) -> onnx.ModelProto:
     """The quantised plan: QuantizeLinear and DequantizeLinear around float operations, which runtimes fuse to int8."""
-    build = _Builder()
+    build = _Builder(mirror)
     made = {-1: build.dequantised_image(quantised.ranges[-1])}
     for number, op in enumerate(quantised.ops):
         inputs = [made[i] for i in op.inputs]
@@ -66,7 +67,8 @@ def int8_graph(quantised: Quantised, size: int) -> onnx.ModelProto:
 class _Builder:
     """Nodes and constants of a graph in the making."""
 
-    def __init__(self) -> None:
+    def __init__(self, mirror: bool) -> None:
+        self.mirror = mirror
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[tuple[Any, ...], onnx.TensorProto] = {}
         self.used = 0
@@ -93,12 +95,20 @@ class _Builder:
     def scalar(self, value: float) -> str:
         return self.constant(np.array(value, np.float32))
 
+    def image(self) -> str:
+        """The input as uint8 `(N, 3, S, S)`; with `mirror`, `(2N, 3, S, S)`, the mirrored ones last."""
+        if not self.mirror:
+            return self.node("Transpose", "image", perm=[0, 3, 1, 2])
+        last, beyond, width = (self.constant(np.array([number], np.int64)) for number in (-1, -(2**62), 2))
+        mirrored = self.node("Slice", "image", last, beyond, width, last)
+        return self.node("Transpose", self.node("Concat", "image", mirrored, axis=0), perm=[0, 3, 1, 2])
+
     def normalised_image(self) -> str:
-        x = self.node("Cast", self.node("Transpose", "image", perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
+        x = self.node("Cast", self.image(), to=TensorProto.FLOAT)
         return self.node("Sub", self.node("Mul", x, self.scalar(1 / CENTRE)), self.scalar(1.0))
 
     def dequantised_image(self, how: Range) -> str:
-        return self._dequantise(self.node("Transpose", "image", perm=[0, 3, 1, 2]), how)
+        return self._dequantise(self.image(), how)
 
     def plain(self, op: Op, inputs: list[str]) -> str:
         return self.node({"add": "Add", "mul": "Mul", "mean": "GlobalAveragePool"}[op.kind], *inputs)
@@ -159,8 +169,11 @@ class _Builder:
         return self.node("DequantizeLinear", x, self.scalar(how.scale), self.constant(np.array(how.zero, np.uint8)))
 
     def finish(self, logit: str, size: int) -> onnx.ModelProto:
-        flat = self.node("Reshape", logit, self.constant(np.array([-1], np.int64)))
-        self.node("Sigmoid", flat, output="probability")
+        shape = [2, -1] if self.mirror else [-1]
+        logits = self.node("Reshape", logit, self.constant(np.array(shape, np.int64)))
+        if self.mirror:
+            logits = self.node("ReduceMean", logits, axes=[0], keepdims=0)
+        self.node("Sigmoid", logits, output="probability")
         graph = helper.make_graph(
             self.nodes,
             "g",

@@ -135,16 +135,17 @@ def _graphs(
     scenario: Scenario, trained: Student, calibration: Calibration, sample: np.ndarray
 ) -> dict[str, onnx.ModelProto]:
     """The allowed rungs, the most precise first."""
-    size, wanted = int(trained.config["image_size"]), scenario.student.precision
+    size, mirror = int(trained.config["image_size"]), bool(trained.config["mirror"])
+    wanted = scenario.student.precision
     with torch.inference_mode():
         ops = _calibrated(plan(trained), calibration)
         graphs = {}
         if wanted in ("auto", "fp32"):
-            graphs["fp32"] = float_graph(ops, size)
+            graphs["fp32"] = float_graph(ops, size, mirror=mirror)
         if wanted in ("auto", "fp16"):
-            graphs["fp16"] = float_graph(ops, size, half=True)
+            graphs["fp16"] = float_graph(ops, size, mirror=mirror, half=True)
         if wanted in ("auto", "int8"):
-            graphs["int8"] = int8_graph(quantise(ops, _image(sample)), size)
+            graphs["int8"] = int8_graph(quantise(ops, _image(sample)), size, mirror=mirror)
     return graphs
 
 

@@ -83,6 +83,9 @@ class Student(_Section):
     """Largest size of model.onnx, in kB of 1,000 bytes."""
     precision: Literal["auto", "fp32", "fp16", "int8"] = "auto"
     """Number format of the weights in the file; `auto` takes the most accurate that fits the budget."""
+    mirror: bool = True
+    """Whether a mirrored photo has the same answer: training then mirrors photos at random, and the model averages its
+    answers for a photo and its mirror image. `false` where left and right matter (arrows, writing) or time does."""
     epochs: Literal["auto"] | Annotated[int, Field(ge=1, le=10_000)] = "auto"
     """Passes over the training images; `auto` fits them to the number of images."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

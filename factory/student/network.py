@@ -22,10 +22,13 @@ def normalise(pixels: Tensor) -> Tensor:
 class Student(nn.Module):
     """A yes/no classifier of square images."""
 
-    def __init__(self, backbone: str, image_size: int, weights: nn.Sequential | None = None) -> None:
+    def __init__(
+        self, backbone: str, image_size: int, weights: nn.Sequential | None = None, *, mirror: bool = False
+    ) -> None:
+        """`mirror`: whether answers are averaged over the image and its mirror image."""
         super().__init__()
         entry = backbones.get(backbone)
-        self.config: dict[str, Any] = {"backbone": backbone, "image_size": image_size}
+        self.config: dict[str, Any] = {"backbone": backbone, "image_size": image_size, "mirror": mirror}
         self.backbone = entry.build() if weights is None else weights
         self.head = nn.Linear(entry.width, 1)
 
@@ -38,4 +41,6 @@ class Student(nn.Module):
         """uint8 `(N, S, S, 3)`, RGB in [0, 255] -> logits of yes `(N,)`, not calibrated."""
         pixels = images.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
         logits: Tensor = self.head(self.features(pixels))
+        if self.config["mirror"]:
+            logits = (logits + self.head(self.features(pixels.flip(3)))) / 2
         return logits.squeeze(1)

@@ -10,7 +10,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -47,6 +47,8 @@ def train(scenario: Scenario, run: RunFolder, store: Store, recipe: Recipe | Non
         TrainError: Nothing to learn from, an unknown backbone, or a loss that is no number.
     """
     recipe = recipe or Recipe()
+    if not scenario.student.mirror:
+        recipe = replace(recipe, augmentation=replace(recipe.augmentation, flip=0.0))
     keep_memory()
     wanted = scenario.student
     backbone = backbones.choose(wanted.backbone, wanted.budget_kb, wanted.precision)
@@ -55,7 +57,8 @@ def train(scenario: Scenario, run: RunFolder, store: Store, recipe: Recipe | Non
     epochs = recipe.epochs(len(photos.train)) if wanted.epochs == "auto" else wanted.epochs
     torch.manual_seed(wanted.seed)
     net = backbones.pretrained(backbone, wanted.weights)
-    module = _module(Student(backbone.name, size, net), photos, recipe, epochs, wanted.seed)
+    network = Student(backbone.name, size, net, mirror=wanted.mirror)
+    module = _module(network, photos, recipe, epochs, wanted.seed)
     _fit(module, photos, epochs, run.path / "tmp", _fingerprint(run, scenario, recipe))
     if not all(torch.isfinite(p).all() for p in module.result().parameters()):
         raise TrainError(
