@@ -11,7 +11,7 @@ from factory.student.augment import Augmentation
 class Recipe:
     """How a student is trained."""
 
-    image_size: int = 96
+    image_size: int = 128
     """Side of the student's input, pixels, where the scenario says `auto`."""
     small_share: float = 0.5
     """Share of the training during which batches are 3/4 of that size (progressive resizing); the rest is full."""
