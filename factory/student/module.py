@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from factory.student.augment import augment
+from factory.student.augment import augment, resize
 from factory.student.data import Batch
 from factory.student.network import Student
 from factory.student.recipe import Recipe
@@ -106,7 +106,7 @@ class Distillation(pl.LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Loss and agreement of the averaged weights, images as they are."""
-        logits = self.averaged(batch["images"])
+        logits = self.averaged.one_view(resize(batch["images"], int(self.student.config["image_size"])))
         losses = F.binary_cross_entropy_with_logits(logits, batch["target"], batch["weight"], reduction="sum")
         self._val["loss"] += losses.item()
         self._val["weight"] += batch["weight"].sum().item()

@@ -37,10 +37,14 @@ class Student(nn.Module):
         maps: Tensor = self.backbone(normalise(pixels))
         return maps.mean((2, 3))
 
+    def one_view(self, pixels: Tensor) -> Tensor:
+        """float32 `(N, 3, S, S)` in [0, 255] -> logits of yes `(N,)`, as they are without the mirror image."""
+        logits: Tensor = self.head(self.features(pixels))
+        return logits.squeeze(1)
+
     def forward(self, images: Tensor) -> Tensor:
         """uint8 `(N, S, S, 3)`, RGB in [0, 255] -> logits of yes `(N,)`, not calibrated."""
         pixels = images.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
-        logits: Tensor = self.head(self.features(pixels))
-        if self.config["mirror"]:
-            logits = (logits + self.head(self.features(pixels.flip(3)))) / 2
-        return logits.squeeze(1)
+        if not self.config["mirror"]:
+            return self.one_view(pixels)
+        return (self.one_view(pixels) + self.one_view(pixels.flip(3))) / 2
