@@ -13,7 +13,7 @@ class Recipe:
 
     image_size: int = 128
     """Side of the student's input, pixels, where the scenario says `auto`."""
-    small_share: float = 0.5
+    small_share: float = 0.7
     """Share of the training during which batches are 3/4 of that size (progressive resizing); the rest is full."""
     oversize: float = 1.25
     """Side of the decoded training photos over the student's: crops of larger photos stay sharp."""
@@ -37,7 +37,7 @@ class Recipe:
     """0: every image counts alike; 1: yes and no have the same total weight; between: a power of that."""
     vector_weight: float = 0.5
     """Weight of the auxiliary loss that regresses the teacher's image vectors; 0 drops it."""
-    frozen: int = 5
+    frozen: int = 6
     """Leading modules of the backbone that stay as pretrained: no gradient, no batch statistics."""
     dropout: float = 0.1
     average: float = 0.1
