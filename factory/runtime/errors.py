@@ -27,3 +27,7 @@ class ImageError(FactoryError):
 
 class ModelError(FactoryError):
     """The model file is not one that this runtime can trust or run."""
+
+
+class RegistryError(FactoryError):
+    """A registry cannot be reached, lacks what is asked for, or holds what cannot be trusted."""
