@@ -12,8 +12,10 @@ ROOT = Path(__file__).parent.parent / "factory"
 FLOORS = (
     {"__main__"},
     {"cli"},
+    {"cli_models"},
     {"demo", "doctor", "start"},
     {"pipeline"},
+    {"registry"},
     {"report"},
     {"gate"},
     {"export"},

@@ -1,0 +1,1 @@
+"""Where releases are kept: published, found, trusted, taken back."""
