@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -46,6 +47,13 @@ class Format(StrEnum):
     table = "table"
     json = "json"
     csv = "csv"
+
+
+class Report(StrEnum):
+    """How a finding is printed."""
+
+    words = "words"
+    json = "json"
 
 
 Target = Annotated[
@@ -195,6 +203,10 @@ def predict(
         float | None,
         typer.Option("--threshold", min=0, max=1, help="Yes from this probability on; else the model's own."),
     ] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option("--scores", help="Count the probabilities here too, for `factory drift`.", metavar="FILE"),
+    ] = None,
 ) -> None:
     """Answer the question for photos; needs neither torch nor a network.
 
@@ -202,13 +214,48 @@ def predict(
 
     Example:  factory predict model.onnx photos/ --format json
     """
-    from factory.runtime import Model
+    from factory.runtime import Model, ScoreHistogram
     from factory.runtime.inputs import expand
 
     loaded = Model.load(model)
-    predictions = loaded.iter_predict(expand(paths, sys.stdin), threshold=threshold)
-    unreadable = _PRINTERS[form](predictions)
+    counted = ScoreHistogram(loaded.sha256)
+    if scores is not None:
+        counted.append(scores)  # nothing yet: a file that cannot take them is refused before the work, not after
+    predictions = loaded.iter_predict(expand(paths, sys.stdin), threshold=threshold, scores=counted)
+    try:
+        unreadable = _PRINTERS[form](predictions)
+    finally:  # stopped half-way, what was answered counts all the same
+        if scores is not None:
+            counted.append(scores)
     raise typer.Exit(SOME_UNREADABLE if unreadable else DONE)
+
+
+@app.command()
+def drift(
+    model: Annotated[Path, typer.Argument(help="The model file.", metavar="MODEL.onnx", show_default=False)],
+    scores: Annotated[
+        Path,
+        typer.Argument(
+            help="What `factory predict` left with --scores, or printed as json or csv.",
+            metavar="SCORES",
+            show_default=False,
+        ),
+    ],
+    form: Annotated[Report, typer.Option("--format", help="How to say it.")] = Report.words,
+    fail: Annotated[bool, typer.Option("--fail", help="Exit with 1 if the inputs have moved.")] = False,
+) -> None:
+    """Say whether the inputs have moved since the model was made, by the scores that it gives.
+
+    Example:  factory drift model.onnx scores.json
+    """
+    from factory.runtime import Model
+    from factory.runtime.drift import compare, reference
+    from factory.runtime.scores import read_scores
+
+    loaded = Model.load(model)
+    found = compare(reference(loaded.metadata), read_scores(scores, loaded.sha256).counts)
+    print(json.dumps(asdict(found)) if form is Report.json else f"{found.says}\n{found.advice}")  # noqa: T201
+    raise typer.Exit(REFUSED if fail and found.verdict == "moved" else DONE)
 
 
 @app.command()

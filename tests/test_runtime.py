@@ -452,8 +452,8 @@ def test_what_stands_for_nothing_is_passed_on_and_gets_an_error(model, tmp_path,
 
 def test_public_names():
     assert sorted(runtime.__all__) == [
-        *("FactoryError", "ImageError", "Model", "ModelError"),
-        *("Prediction", "find_images", "read_rgb", "to_square"),
+        *("FactoryError", "ImageError", "Model", "ModelError", "OfflineWarning"),
+        *("Prediction", "RegistryError", "ScoreHistogram", "find_images", "read_rgb", "to_square"),
     ]
     assert all(hasattr(runtime, name) for name in runtime.__all__)
 
@@ -466,7 +466,8 @@ model = factory.runtime.Model.load({str(tmp_path / "red.onnx")!r})
 import numpy
 assert model.predict([numpy.zeros((4, 4, 3), numpy.uint8)])[0].label == "no"
 heavy = {{"torch", "torchvision", "lightning", "open_clip", "timm", "transformers", "pandas", "pyarrow", "pydantic",
-          "onnx", "scipy", "sklearn", "fsspec", "imagehash", "matplotlib"}}
+          "onnx", "scipy", "sklearn", "fsspec", "imagehash", "matplotlib", "cryptography", "platformdirs",
+          "urllib.request"}}
 print(sorted(heavy & set(sys.modules)), sorted(m for m in sys.modules if m.startswith("factory.")))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -57,6 +57,42 @@ def test_what_was_written_is_what_is_read() -> None:
     assert Release.parse(index.models["forklift"].versions[3].to_json()) == index.models["forklift"].versions[3]
 
 
+def test_where_files_lie() -> None:
+    index = Index.parse(json.dumps(tree()))
+    three = index.models["forklift"].versions[3]
+    assert index.location(three) == f"blobs/ab/{'ab' * 32}"
+    assert index.location(three, "card.md") == f"blobs/cd/{'cd' * 32}"
+    other = Index.parse(json.dumps(tree() | {"layout": "../{name}-v{version}/{file}"}))
+    assert other.location(three, "card.md") == "../forklift-v3/card.md"
+    assert Index.parse(json.dumps(other.to_json())) == other
+    with pytest.raises(RegistryError) as caught:
+        index.location(three, "../x")
+    assert str(caught.value) == 'forklift@3 has no file "../x"\n  files: card.md, model.onnx'
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        *(
+            "",
+            "/etc/passwd",
+            "../../x",
+            "a/../b",
+            "..",
+            "a//b",
+            "file:///x",
+            "//host/x",
+            "{other}",
+            "{name.x}",
+            ".ssh/x",
+        ),
+        *("a\\b", "a/", "a..b", "{name!r}", "a b", "a?b", "a%2e%2e/b"),
+    ],
+)
+def test_layouts_that_are_refused(layout: str) -> None:
+    assert refusal(tree() | {"layout": layout}).startswith(f"index.json: `layout` is {json.dumps(layout)}, expected")
+
+
 # --- references
 
 

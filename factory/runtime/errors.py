@@ -31,3 +31,7 @@ class ModelError(FactoryError):
 
 class RegistryError(FactoryError):
     """A registry cannot be reached, lacks what is asked for, or holds what cannot be trusted."""
+
+
+class OfflineWarning(UserWarning):
+    """A registry does not answer, and what was fetched before is used in its place."""

@@ -26,6 +26,10 @@ SLUG = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 FILE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(?:\.[a-z0-9_-]+)*")
 UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|\+00:00)")
+LAYOUT = "blobs/{sha256:2}/{sha256}"
+"""Where a file of a release lies below the registry's root, unless the index says otherwise."""
+_PART = r"(?:[A-Za-z0-9_-]|\{name\}|\{version\}|\{file\}|\{sha256\}|\{sha256:2\})"
+LAYOUTS = re.compile(rf"(?:\.\./)?(?:{_PART}[.]?)*{_PART}(?:/(?:{_PART}[.]?)*{_PART})*")
 MAX_NAME = 100
 MAX_TEXT = 1000
 """Characters of a question or of the name of who published."""
@@ -135,6 +139,9 @@ class Index:
     """A registry's table of contents."""
 
     models: Mapping[str, Entry]
+    layout: str = LAYOUT
+    """Where files lie, relative to the registry's root, with {name}, {version}, {file}, {sha256} and {sha256:2} (its
+    first two digits) filled in. One leading `../` is for registries on the web alone, and stays on their host."""
 
     @classmethod
     def parse(cls, data: bytes | str, where: str = INDEX) -> Index:
@@ -152,8 +159,9 @@ class Index:
             hint = "a newer factory may read it" if isinstance(found, str) else "is this the root of a registry?"
             raise RegistryError(f"{where}: `format` is {shown(found)}, expected {shown(FORMAT)}", hint=hint)
         models = fields.mapping("models", SLUG, MAX_NAME)
+        layout = fields.match("layout", LAYOUTS, MAX_TEXT) if "layout" in fields.tree else LAYOUT
         fields.no_more()
-        return cls({name: _entry(name, tree, f"{where}: models.{name}") for name, tree in models.items()})
+        return cls({name: _entry(name, tree, f"{where}: models.{name}") for name, tree in models.items()}, layout)
 
     def to_json(self) -> dict[str, Any]:
         """The index as a JSON object; `parse` of its text gives the same index."""
@@ -165,7 +173,19 @@ class Index:
             }
             for name, entry in self.models.items()
         }
-        return {"format": FORMAT, "models": models}
+        return {"format": FORMAT, "models": models} | ({} if self.layout == LAYOUT else {"layout": self.layout})
+
+    def location(self, release: Release, file: str = MODEL) -> str:
+        """Where one of a release's files lies, relative to the registry's root, with `/` between the parts.
+
+        Raises:
+            RegistryError: The release has no such file.
+        """
+        if file not in release.files:
+            raise RegistryError(f"{release} has no file {shown(file)}", hint=_those("files", release.files))
+        sha256 = release.files[file].sha256
+        filled = {"name": release.name, "version": str(release.version), "file": file, "sha256": sha256}
+        return re.sub(r"\{(\w+)(:2)?\}", lambda m: filled[m[1]][: 2 if m[2] else None], self.layout)
 
     def find(self, reference: Reference) -> Release:
         """The release that a reference stands for.

@@ -17,8 +17,11 @@ import onnxruntime as ort
 
 from factory.runtime.ahead import path_of, squares, usable_cpus
 from factory.runtime.contract import check_graph, check_metadata, read_test_vectors
-from factory.runtime.errors import FactoryError, ImageError, ModelError
+from factory.runtime.errors import FactoryError, ImageError, ModelError, RegistryError
+from factory.runtime.fetch import PublicKey, fetch
 from factory.runtime.images import ImageSource
+from factory.runtime.index import MAX_TEXT, Reference, Release
+from factory.runtime.scores import ScoreHistogram
 from factory.runtime.wire import has_external_data
 
 VERIFY_TOLERANCE = 1e-3
@@ -57,25 +60,55 @@ class Model:
     """All metadata of the file, as strings; the structured ones are JSON. Cannot be changed."""
     sha256: str
     """Hex sha256 of the file's bytes."""
+    release: Release | None
+    """What the registry says of it; None if it was loaded from a file."""
     _session: ort.InferenceSession = field(repr=False)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, sha256: str | None = None, threads: int | None = None) -> Model:
-        """Load and check a model file.
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        registry: str | os.PathLike[str] | None = None,
+        public_key: PublicKey | None = None,
+        sha256: str | None = None,
+        threads: int | None = None,
+    ) -> Model:
+        """Load and check a model: a file, or a release of a registry.
+
+            Model.load("forklift.onnx")
+            Model.load("forklift@champion", registry="https://models.example.org", public_key="key.pem")
 
         Args:
-            path: The ONNX file.
+            path: The ONNX file; with a registry, NAME, NAME@VERSION or NAME@ALIAS.
+            registry: A folder, or a URL: file://, http(s)://, or any other through fsspec. What was fetched is kept
+                in $FACTORY_CACHE, by default the user's cache folder; see `factory.runtime.fetch.fetch`.
+            public_key: Refuse a release that the holder of this ed25519 key (PEM, or a path to it) has not signed.
             sha256: Hex hash that the file's bytes must have.
             threads: Threads for the network; by default as many as there are processors, 4 at most.
 
         Raises:
             ModelError: The file is missing, not ONNX, has another hash, refers to other files, or is not a model of
                 this factory: metadata, inputs or outputs are not as they should be.
+            RegistryError: The registry lacks the release, cannot be reached, or holds something that was altered.
         """
+        if registry is not None:
+            found = fetch(os.fspath(path), registry, public_key=public_key)
+            model = cls._of(found.data, f"{found.release} of {registry}", sha256, threads, found.release)
+            _check_release(model, found.release)
+            return model
+        if public_key is not None:
+            raise RegistryError(f"{path}: a public key, and no registry to check", hint="a file alone has no signature")
         try:
             data = Path(path).read_bytes()
         except OSError as error:
-            raise ModelError(f"{path}: cannot be opened ({error.strerror})", hint="check the path") from None
+            raise ModelError(f"{path}: cannot be opened ({error.strerror})", hint=_where_else(path)) from None
+        return cls._of(data, str(path), sha256, threads)
+
+    @classmethod
+    def _of(
+        cls, data: bytes, path: str, sha256: str | None, threads: int | None, release: Release | None = None
+    ) -> Model:
         found = hashlib.sha256(data).hexdigest()
         if sha256 is not None and found != sha256.lower():
             raise ModelError(f"{path}: sha256 is {found}, not {sha256}", hint="the file was altered: fetch it again")
@@ -86,7 +119,7 @@ class Model:
             check_graph(session.get_inputs(), session.get_outputs(), size)
         except ModelError as error:
             raise ModelError(f"{path}: {error.what}", hint=error.hint) from None
-        return cls(metadata["name"], metadata["question"], threshold, size, metadata, found, session)
+        return cls(metadata["name"], metadata["question"], threshold, size, metadata, found, release, session)
 
     def predict(
         self,
@@ -95,9 +128,12 @@ class Model:
         threshold: float | None = None,
         batch_size: int = 64,
         workers: int | None = None,
+        scores: ScoreHistogram | None = None,
     ) -> list[Prediction]:
         """Answer for many images; like `iter_predict`, all at once."""
-        return list(self.iter_predict(images, threshold=threshold, batch_size=batch_size, workers=workers))
+        return list(
+            self.iter_predict(images, threshold=threshold, batch_size=batch_size, workers=workers, scores=scores)
+        )
 
     def iter_predict(
         self,
@@ -106,6 +142,7 @@ class Model:
         threshold: float | None = None,
         batch_size: int = 64,
         workers: int | None = None,
+        scores: ScoreHistogram | None = None,
     ) -> Iterator[Prediction]:
         """Answer for any number of images, in order, while threads read the next ones.
 
@@ -115,12 +152,13 @@ class Model:
             threshold: Probability in [0, 1] from which the answer is yes, instead of the model's own.
             batch_size: Images a run of the network.
             workers: Threads that read images; by default one for each processor.
+            scores: A histogram of this model in which the probabilities are counted; see `factory.runtime.drift`.
 
         Yields:
             One prediction for each image; one that cannot be read gets an `error`, and the others go on.
 
         Raises:
-            FactoryError: An argument is out of range, or `images` is a single image.
+            FactoryError: An argument is out of range, `scores` is of another model, or `images` is a single image.
         """
         threshold = self.threshold if threshold is None else threshold
         workers = usable_cpus() if workers is None else workers
@@ -128,9 +166,11 @@ class Model:
             raise FactoryError(f"threshold {threshold}: expected a number in [0, 1]")
         if batch_size < 1 or workers < 1:
             raise FactoryError(f"batch_size {batch_size}, workers {workers}: expected 1 or more")
+        if scores is not None and scores.sha256 != self.sha256:
+            raise FactoryError("scores is the histogram of another model", hint="ScoreHistogram(model.sha256)")
         if isinstance(images, (str, bytes)) or (isinstance(images, np.ndarray) and images.ndim != 4):
             raise FactoryError("images is a single image, expected several", hint="put it in a list")
-        return self._stream(images, threshold, batch_size, workers)
+        return self._stream(images, threshold, batch_size, workers, scores)
 
     def probabilities(self, batch: np.ndarray) -> np.ndarray:
         """Run the network on squares made by `to_square`.
@@ -178,12 +218,20 @@ class Model:
         return difference
 
     def _stream(
-        self, images: Iterable[ImageSource], threshold: float, batch_size: int, workers: int
+        self,
+        images: Iterable[ImageSource],
+        threshold: float,
+        batch_size: int,
+        workers: int,
+        scores: ScoreHistogram | None,
     ) -> Iterator[Prediction]:
         with closing(squares(images, self.image_size, ahead=2 * batch_size + workers, workers=workers)) as read:
             while chunk := list(islice(read, batch_size)):
                 readable = [square for _, square in chunk if isinstance(square, np.ndarray)]
-                answers = iter(self.probabilities(np.stack(readable)).tolist() if readable else [])
+                found = self.probabilities(np.stack(readable)) if readable else np.empty(0, np.float32)
+                if scores is not None:
+                    scores.add(found)
+                answers = iter(found.tolist())
                 for source, square in chunk:
                     if isinstance(square, str):
                         yield Prediction(path_of(source), None, None, square)
@@ -191,6 +239,28 @@ class Model:
                         probability = next(answers)
                         label: Literal["yes", "no"] = "yes" if probability >= threshold else "no"
                         yield Prediction(path_of(source), probability, label, None)
+
+
+def _check_release(model: Model, release: Release) -> None:
+    """Refuse a file that is not the model that the release describes, though its hash is right."""
+    for what, inside, said in (
+        ("name", model.name, release.name),
+        ("threshold", model.threshold, release.threshold),
+        ("question", " ".join(model.question.split())[:MAX_TEXT], release.question),
+    ):
+        if inside != said:
+            raise RegistryError(
+                f"{release}: its file has {what} {inside!r}, the registry says {said!r}",
+                hint="do not use it; ask who runs the registry",
+            )
+
+
+def _where_else(path: str | os.PathLike[str]) -> str:
+    try:
+        Reference.parse(os.fspath(path))
+    except RegistryError:
+        return "check the path"
+    return "check the path; a model of a registry needs registry=..."
 
 
 def _session(data: bytes, threads: int) -> ort.InferenceSession:
