@@ -9,10 +9,11 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+from factory.runtime.address import root_of
 from factory.runtime.cache import Cache, default_folder
 from factory.runtime.errors import OfflineWarning, RegistryError
 from factory.runtime.index import INDEX, MODEL, Index, Reference, Release, verify_signature
-from factory.runtime.transport import UnreachableError, read, root_of
+from factory.runtime.transport import UnreachableError, read
 
 MAX_INDEX = 64_000_000
 """Bytes of an index: some 50,000 releases."""

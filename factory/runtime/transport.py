@@ -11,8 +11,9 @@ import time
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin
 
+from factory.runtime.address import root_of
 from factory.runtime.errors import RegistryError
 
 STALL: Final = 20.0
@@ -28,42 +29,11 @@ class UnreachableError(RegistryError):
     """The registry does not answer; what was fetched before may still serve."""
 
 
-def root_of(registry: str | os.PathLike[str]) -> str:
-    """A registry's root in the one way of writing it by which the cache knows it: absolute, no `/` at the end.
-
-    Args:
-        registry: A folder, or a URL: file://, http(s)://, or any that fsspec knows.
-
-    Raises:
-        RegistryError: It is empty, or a URL with `..`, a query, or a user's password in it.
-    """
-    text = os.fspath(registry)
-    if not text:
-        raise RegistryError("the registry's address is empty", hint="give a folder or a URL")
-    if "://" not in text:
-        return os.path.abspath(text)
-    try:
-        parts = urlsplit(text)
-    except ValueError as error:
-        raise RegistryError(f"{text}: no address of a registry ({error})") from None
-    if parts.scheme == "file":
-        if parts.netloc not in ("", "localhost"):
-            raise RegistryError(f"{text}: a file on another machine", hint="write it as file:///FOLDER")
-        return os.path.abspath(_from_url(parts.path))
-    if parts.password is not None:  # not shown: it is a secret
-        raise RegistryError(f"a password in the address of {parts.hostname}", hint="leave it out: addresses are logged")
-    if ".." in parts.path.split("/"):
-        raise RegistryError(f"{text}: `..` in the address of a registry", hint="write the address out")
-    if parts.scheme in ("http", "https") and (parts.query or parts.fragment):
-        raise RegistryError(f"{text}: a query in the address of a registry", hint="give the address of its root alone")
-    return (parts.scheme + text[len(parts.scheme) :]).rstrip("/")
-
-
 def read(root: str, path: str, limit: int) -> bytes:
     """The bytes of one file of a registry.
 
     Args:
-        root: As `root_of` gives it.
+        root: As `factory.runtime.address.root_of` gives it.
         path: Relative to the root, `/` between the parts.
         limit: Most bytes that the file may have.
 
@@ -107,12 +77,14 @@ def _read_web(url: str, limit: int) -> bytes:
     except URLError as error:
         if type(error.reason).__name__ == "SSLCertVerificationError":
             hint = "do not go on: someone may be listening in, or the server's certificate has run out"
-            raise RegistryError(f"{url}: its certificate cannot be trusted ({error.reason})", hint=hint) from None
-        raise UnreachableError(f"{url}: cannot be reached ({error.reason})") from None
+            raise RegistryError(
+                f"{url}: its certificate cannot be trusted ({_plain(error.reason)})", hint=hint
+            ) from None
+        raise UnreachableError(f"{url}: cannot be reached ({_plain(error.reason)})") from None
     except (OSError, HTTPException) as error:
-        raise UnreachableError(f"{url}: cannot be reached ({error or type(error).__name__})") from None
+        raise UnreachableError(f"{url}: cannot be reached ({_plain(error)})") from None
     except ValueError as error:
-        raise RegistryError(f"{url}: no address of a registry ({error})") from None
+        raise RegistryError(f"{url}: no address of a registry ({_plain(error)})") from None
 
 
 def _read_body(response: Any, limit: int, url: str) -> bytes:
@@ -156,11 +128,11 @@ def _read_fsspec(root: str, path: str, limit: int) -> bytes:
     except FileNotFoundError:
         raise _missing(where) from None
     except PermissionError as error:
-        raise RegistryError(f"{where}: may not be read ({error})", hint="check your rights") from None
+        raise RegistryError(f"{where}: may not be read ({_plain(error)})", hint="check your rights") from None
     except (ImportError, ValueError) as error:  # fsspec names the package that this kind of URL needs
-        raise RegistryError(f"{root}: {error}", hint="pip install 'clip-factory[registry]'") from None
+        raise RegistryError(f"{root}: {_plain(error)}", hint="pip install 'clip-factory[registry]'") from None
     except Exception as error:  # each file system has its own
-        raise UnreachableError(f"{where}: cannot be reached ({type(error).__name__}: {error})") from None
+        raise UnreachableError(f"{where}: cannot be reached ({type(error).__name__}: {_plain(error)})") from None
 
 
 def _within(data: bytes, limit: int, where: str) -> bytes:
@@ -177,9 +149,10 @@ def _missing(where: str) -> RegistryError:
     return RegistryError(f"{where}: no such file", hint="check the address of the registry")
 
 
-def _from_url(path: str) -> str:
-    if os.name == "nt":  # /C:/registry
-        from urllib.request import url2pathname
+def _plain(error: object) -> str:
+    """What an error says, which may be what the other end sent: one line, short, nothing that a terminal obeys."""
+    line = "".join(sign if sign.isprintable() else " " for sign in str(error)).strip()
+    return line[:200] or type(error).__name__
 
-        return url2pathname(path)
-    return unquote(path)
+
+__all__ = ["UnreachableError", "read", "root_of"]
