@@ -13,19 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 import factory
+from factory import cli_models
 from factory.runtime import Prediction
 from factory.runtime.errors import FactoryError
+from factory.terminal import DONE, REFUSED, SOME_UNREADABLE, STOPPED, WRONG_INPUT, err, gate_table, out, plain, table
 
 if TYPE_CHECKING:  # everything past the base install is imported where a command needs it
     from factory import start
-
-DONE, REFUSED, WRONG_INPUT, SOME_UNREADABLE, STOPPED = 0, 1, 2, 3, 130
-"""Exit codes; the last is what a shell gives a program that Ctrl-C ends."""
 
 app = typer.Typer(
     name="factory",
@@ -37,8 +34,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 240)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+app.add_typer(cli_models.app)
+app.command()(cli_models.publish)
 
 
 class Format(StrEnum):
@@ -291,12 +288,7 @@ def doctor() -> None:
     """
     from factory.doctor import examine
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("what", "state", "remedy"):
-        table.add_column(column)
-    for finding in examine():
-        table.add_row(escape(finding.what), escape(finding.state), escape(finding.remedy))
-    out.print(table)
+    out.print(table(("what", "state", "remedy"), ((one.what, one.state, one.remedy) for one in examine())))
 
 
 def _take_through(until: str, target: Path, changes: start.Changes, runs: Path, store: Path, *, resume: bool) -> bool:
@@ -321,14 +313,7 @@ def _take_through(until: str, target: Path, changes: start.Changes, runs: Path, 
 
 
 def _print_gate(verdict: dict[str, Any]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("clause", "rule", "figure", "n", "95 % interval", "verdict"):
-        table.add_column(column)
-    for clause in verdict["clauses"]:
-        low_high = "-".join(f"{end:.3f}" for end in clause["interval"] or ())
-        figure = "" if clause["figure"] is None else f"{clause['figure']:.6g}"
-        table.add_row(clause["name"], clause["rule"], figure, str(clause["n"]), low_high, clause["verdict"])
-    out.print(table)
+    out.print(gate_table(verdict["clauses"]))
     for clause in verdict["clauses"]:
         if clause["verdict"] != "pass":
             out.print(f"{clause['name']}: {clause['says']}", markup=False)
@@ -336,15 +321,13 @@ def _print_gate(verdict: dict[str, Any]) -> None:
 
 
 def _print_table(predictions: Iterable[Prediction]) -> bool:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("path", "probability", "label"):
-        table.add_column(column, overflow="fold")
     failed = False
+    shown = table(("path", "probability", "label"))
     for one in predictions:
         failed |= one.error is not None
-        shown = f"{one.probability:.3f}" if one.probability is not None else ""
-        table.add_row(escape(one.path or ""), shown, one.label or escape(f"error: {one.error}"))
-    out.print(table)
+        probability = f"{one.probability:.3f}" if one.probability is not None else ""
+        shown.add_row(plain(one.path or ""), probability, one.label or plain(f"error: {one.error}"))
+    out.print(shown)
     return failed
 
 

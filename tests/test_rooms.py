@@ -25,7 +25,7 @@ FLOORS = (
     {"gold", "images", "sources", "splits"},
     {"scenario"},
     {"artifacts", "progress", "prompts"},
-    {"errors"},
+    {"errors", "terminal"},
     {"runtime"},
 )
 """From the roof down; a room imports lower floors only. `start` may ask the pipeline nothing."""
