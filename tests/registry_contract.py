@@ -5,45 +5,53 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from types import MappingProxyType
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+import finished_run
 import pytest
-from fake_run import make_run
 
 from factory.errors import RegistryError
+from factory.registry.aliases import promote, rollback
 from factory.registry.backend import Decide, Draft, Move, Registry
-from factory.runtime import Model
+from factory.registry.keys import Signer, make_pair
+from factory.registry.publish import publish
+from factory.registry.run import GateRefusedError, Terms, draft_of
+from factory.registry.take import pull, verify_release
+from factory.registry.trust import Trust
 from factory.runtime.index import Reference, Release
 
-FILES = ("model.onnx", "card.md", "manifest.json", "gate.json", "report.html", "scenario.yaml")
+NAME = "red-ball"
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Finished runs of one scenario."""
+
+    first: Path
+    second: Path
+    refused: Path
+    """By the gate."""
 
 
 @pytest.fixture(scope="session")
-def a_draft(tmp_path_factory: pytest.TempPathFactory) -> Draft:
-    """A release of a model file that the runtime accepts, ready to be published."""
+def some_runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     folder = tmp_path_factory.mktemp("to-publish")
-    _, run = make_run(folder)
-    for file in FILES:
-        if not run.file(file).is_file():
-            run.file(file).write_text(f"---\nlicense: apache-2.0\ntags:\n- clip-factory\n---\n\n# {file}\n")
-    model = Model.load(run.file("model.onnx"))
-    return Draft(
-        name=model.name,
-        question=model.question,
-        threshold=model.threshold,
-        passed=True,
-        forced=False,
-        created="2026-11-21T09:00:00Z",
-        by="Ada <ada@example.org>",
-        files=MappingProxyType({file: run.file(file).read_bytes() for file in FILES}),
-    )
+    first = finished_run.finished(folder / "first")
+    refused = finished_run.finished(folder / "refused", finished_run.REFUSED)
+    return Runs(first, finished_run.another(first, folder / "second", threshold="0.5"), refused)
+
+
+@pytest.fixture(scope="session")
+def a_draft(some_runs: Runs) -> Draft:
+    """A release of a model file that the runtime accepts, ready to be published."""
+    return replace(draft_of(some_runs.first), created="2026-11-21T09:00:00Z", by="Ada <ada@example.org>")
 
 
 def another(draft: Draft, number: int) -> Draft:
     """The same model with another report: a release of its own."""
     report = draft.files["report.html"] + b"<!-- %d -->" % number
-    return replace(draft, files=MappingProxyType({**draft.files, "report.html": report}))
+    return replace(draft, files={**draft.files, "report.html": report})
 
 
 def to(name: str, alias: str, after: int, by: str = "Ada") -> Decide:
@@ -141,12 +149,71 @@ class Contract:
         found = registry.read(release, "card.md")
         assert hashlib.sha256(found).hexdigest() != release.files["card.md"].sha256
         self.tamper(release, "card.md", b"x" * (release.files["card.md"].size + 1))
-        with pytest.raises(RegistryError, match="more than"):
+        with pytest.raises(RegistryError, match=r"(more|larger) than"):
             registry.read(release, "card.md")
 
     def tamper(self, release: Release, file: str, data: bytes) -> None:
         """Change the stored bytes of a file behind the registry's back."""
         raise NotImplementedError
 
+    def test_publish_promote_roll_back_pull_verify(self, registry: Registry, some_runs: Runs, tmp_path: Path) -> None:
+        first = publish(some_runs.first, registry, "champion", Terms(by="Ada"))
+        assert (first.release.version, first.new, first.release.passed) == (1, True, True)
+        again = publish(some_runs.first, registry, "champion")
+        assert (again.release, again.new, again.move) == (first.release, False, None)
+        assert publish(some_runs.second, registry).release.version == 2
+        promote(registry, f"{NAME}@2", "champion", "Bob")
+        assert registry.index().find(Reference.parse(NAME)).version == 2
+        rollback(registry, NAME, "champion", "Cyd")
+        told = [(move.before, move.after, move.by, move.why) for move in registry.history(NAME)]
+        assert told == [(None, 1, "Ada", "publish"), (1, 2, "Bob", "promote"), (2, 1, "Cyd", "rollback")]
+        path = pull(registry, f"{NAME}@champion", tmp_path)
+        for file in first.release.files:
+            assert (path.parent / file).read_bytes() == (some_runs.first / file).read_bytes()
+        checked = verify_release(registry, f"{NAME}@2")
+        assert checked.model.threshold == 0.5 and checked.difference < 0.001
 
-__all__ = ["Contract", "a_draft", "another", "to"]
+    def test_a_refused_run_is_published_by_force_alone(self, registry: Registry, some_runs: Runs) -> None:
+        with pytest.raises(GateRefusedError, match="the gate refused this run"):
+            publish(some_runs.refused, registry)
+        assert registry.index().models == {}
+        release = publish(some_runs.refused, registry, terms=Terms(force=True)).release
+        assert (release.passed, release.forced) == (False, True)
+        assert b"Published by force" in registry.read(release, "card.md")
+
+    def test_an_altered_file_is_not_pulled(self, registry: Registry, some_runs: Runs, tmp_path: Path) -> None:
+        release = publish(some_runs.first, registry).release
+        data = bytearray((some_runs.first / "gate.json").read_bytes())
+        data[-3] ^= 1
+        self.tamper(release, "gate.json", bytes(data))
+        with pytest.raises(
+            RegistryError, match=f"{NAME}@1: gate.json .*the release says {release.files['gate.json'].sha256}"
+        ):
+            pull(registry, f"{NAME}@1", tmp_path)
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize(
+        ("reference", "message"),
+        [
+            ("blue-ball", "no model blue-ball in the registry"),
+            (f"{NAME}@3", f"{NAME} has no version 3"),
+            (f"{NAME}@shadow", f"{NAME} has no alias shadow"),
+        ],
+    )
+    def test_what_is_not_there_is_named(self, registry: Registry, a_draft: Draft, reference: str, message: str) -> None:
+        registry.publish(a_draft)
+        with pytest.raises(RegistryError, match=message):
+            promote(registry, reference, "champion", "Ada")
+        with pytest.raises(RegistryError, match=f"{NAME} has no alias champion"):
+            rollback(registry, NAME, "champion", "Ada")
+
+    def test_signatures_are_kept(self, registry: Registry, some_runs: Runs, tmp_path: Path) -> None:
+        private, public = make_pair(tmp_path / "keys")
+        publish(some_runs.first, registry, terms=Terms(signer=Signer.read(private)))
+        assert verify_release(registry, f"{NAME}@1", Trust.read(public)).signed
+        publish(some_runs.second, registry)
+        with pytest.raises(RegistryError, match=f"{NAME}@2: not signed"):
+            pull(registry, f"{NAME}@2", tmp_path / "pulled", Trust.read(public))
+
+
+__all__ = ["Contract", "Runs", "a_draft", "another", "some_runs", "to"]

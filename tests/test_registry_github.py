@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from fake_github import READER, REPO, WRITER, Downloads, FakeGitHub
 from loopback import Response
-from registry_contract import Contract, a_draft, another, to
+from registry_contract import Contract, a_draft, another, some_runs, to
 
 from factory.errors import RegistryError
 from factory.registry.backend import Draft, Move
@@ -19,7 +19,7 @@ from factory.runtime import Model
 from factory.runtime.index import Index, Release
 
 NAME = "red-ball"
-assert a_draft  # a fixture
+assert a_draft and some_runs  # fixtures
 
 
 @pytest.fixture
@@ -242,3 +242,13 @@ def test_wrong_addresses(github: FakeGitHub, url: str) -> None:
 def test_the_token_travels_over_https_alone() -> None:
     with pytest.raises(RegistryError, match="in the clear"):
         GitHubRegistry(f"github://{REPO}?api=http://example.org").index()
+
+
+def test_a_pinned_key_is_a_file_of_the_branch(github: FakeGitHub, registry: GitHubRegistry, a_draft: Draft) -> None:
+    assert registry.pinned_key() is None
+    registry.publish(a_draft)
+    assert registry.pinned_key() is None
+    github.write("heads/clip-factory", "signer.pem", b"PEM")
+    assert registry.pinned_key() == b"PEM"
+    registry.move(NAME, to(NAME, "champion", 1))
+    assert registry.pinned_key() == b"PEM"  # a commit of the books keeps it

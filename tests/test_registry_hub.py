@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from fake_hub import NARROW, READER, WRITER, FakeHub, Store
 from loopback import Response
-from registry_contract import Contract, a_draft, another, to
+from registry_contract import Contract, a_draft, another, some_runs, to
 
 from factory.errors import RegistryError
 from factory.registry.backend import Draft, Move
@@ -18,7 +18,7 @@ from factory.runtime import Model
 from factory.runtime.index import Release
 
 NAME, REPO = "red-ball", "acme/red-ball"
-assert a_draft  # a fixture
+assert a_draft and some_runs  # fixtures
 
 
 @pytest.fixture
@@ -213,3 +213,16 @@ def test_offline_is_said_at_once(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(RegistryError, match="offline mode is enabled") as caught:
         HubRegistry(f"hf://{REPO}", hub.url, waited.append).index()
     assert "HF_HUB_OFFLINE" in str(caught.value) and not waited
+
+
+def test_a_pinned_key_is_a_file_of_the_repository(hub: FakeHub, registry: HubRegistry, a_draft: Draft) -> None:
+    assert registry.pinned_key() is None
+    owner = HubRegistry("hf://acme", hub.url)
+    assert owner.pinned_key() is None
+    registry.publish(a_draft)
+    repo = hub.repos[REPO]
+    repo.add(repo.commits[repo.head] | {"signer.pem": b"PEM"}, "by hand")
+    assert registry.pinned_key() == owner.pinned_key() == b"PEM"
+    owner.publish(replace(a_draft, name="forklift"))
+    with pytest.raises(RegistryError, match="acme/forklift, acme/red-ball ask for different signatures"):
+        owner.pinned_key()

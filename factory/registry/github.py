@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 from factory.errors import RegistryError
 from factory.registry import ledger
 from factory.registry.backend import Decide, Draft, Move
+from factory.registry.files import MAX_RECORD, PINNED
 from factory.registry.github_api import Posting, Repository
 from factory.registry.ledger import HISTORY, MAX_BYTES, Ledger
 from factory.runtime.index import INDEX, Index, Release
@@ -82,8 +83,10 @@ class GitHubRegistry:
         return repository.download(assets[file], release.files[file].size)
 
     def pinned_key(self) -> bytes | None:
-        """None: what a registry on GitHub may hold is settled by the rights to the repository."""
-        return None
+        """The content of signer.pem on the branch."""
+        repository = self._branch().repository
+        head = repository.head()
+        return None if head is None else repository.read(PINNED, head, MAX_RECORD)
 
     def _branch(self) -> _Branch:
         parts = urlsplit(self.url)

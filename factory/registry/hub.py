@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from factory.errors import RegistryError
 from factory.registry import ledger
 from factory.registry.backend import Decide, Draft, Move
+from factory.registry.files import MAX_RECORD, PINNED
 from factory.registry.hub_api import Hub
 from factory.registry.ledger import HISTORY, MAX_BYTES, Ledger
 from factory.runtime.index import INDEX, Entry, Index, Release
@@ -44,9 +45,8 @@ class HubRegistry:
 
         With hf://OWNER, of the repositories that the Hub lists under the tag `clip-factory`: a new one takes a while.
         """
-        owner, name = self._address()
         models: dict[str, Entry] = {}
-        for slug in [f"{owner}/{name}"] if name else self._hub().models(owner):
+        for slug in self._slugs():
             head, books = self._repo(slug).load()
             if head is None:
                 hint = "check the name; if it is private, set HF_TOKEN to a token that may read it"
@@ -90,8 +90,21 @@ class HubRegistry:
         return data
 
     def pinned_key(self) -> bytes | None:
-        """None: what a repository of the Hub may hold is settled by the rights to it."""
-        return None
+        """The content of signer.pem at the root of the repository; of all repositories of an owner, the same.
+
+        Raises:
+            RegistryError: The repositories of the owner do not agree.
+        """
+        hub, slugs = self._hub(), self._slugs()
+        found = {hub.read(slug, PINNED, "main", MAX_RECORD) for slug in slugs}
+        if len(found) > 1:
+            hint = "name one of them: hf://OWNER/NAME"
+            raise RegistryError(f"{self.url}: {', '.join(slugs)} ask for different signatures", hint=hint)
+        return next(iter(found), None)
+
+    def _slugs(self) -> list[str]:
+        owner, name = self._address()
+        return [f"{owner}/{name}"] if name else self._hub().models(owner)
 
     def _address(self) -> tuple[str, str | None]:
         found = ADDRESS.fullmatch(self.url)
