@@ -119,7 +119,7 @@ def list_models(registry: RegistryOption, form: FormOption = Form.table) -> None
         for name, entry in models.items():
             _print_json(_listed(name, entry))
         return
-    columns = ("model", "aliases", "newest", "published", "kB", "gate", "question")
+    columns = ("model", "aliases", "newest", "published (UTC)", "kB", "gate", "question")
     out.print(table(columns, (_row(name, entry) for name, entry in models.items())) if models else "no models yet")
 
 

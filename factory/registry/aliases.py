@@ -18,6 +18,7 @@ def promote(registry: Registry, reference: str, alias: str, by: str, trust: Trus
     Raises:
         RegistryError: There is no such release, it is not signed as `trust` asks, or the alias is no alias.
     """
+    check_alias(alias)
     release = registry.index().find(Reference.parse(reference))
     trust.check(registry, release)
     return point(registry, release, alias, by, "promote")
@@ -25,7 +26,6 @@ def promote(registry: Registry, reference: str, alias: str, by: str, trust: Trus
 
 def point(registry: Registry, release: Release, alias: str, by: str, why: Reason) -> Move | None:
     """Move an alias to a release; None if it is there already."""
-    check_alias(alias)
 
     def decide(history: Sequence[Move]) -> Move | None:
         before = standing(history).get(alias)

@@ -93,7 +93,7 @@ class FilesRegistry:
 
     def read(self, release: Release, file: str) -> bytes:
         """The bytes of one file of a release."""
-        return self.store.read(Index({}).location(release, file), MAX_FILE)
+        return self.store.read(Index({}).location(release, file), release.files[file].size)
 
     def pinned_key(self) -> bytes | None:
         """The content of signer.pem."""
@@ -134,7 +134,7 @@ class FilesRegistry:
         """Write index.json until it says what is listed after it was written: of racing writers, the last is right."""
         while True:
             index = self.index()
-            self.store.put(INDEX, _text(index.to_json()))
+            self.store.put(INDEX, json.dumps(index.to_json(), ensure_ascii=False).encode())
             if self.index() == index:
                 return
 

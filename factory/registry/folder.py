@@ -42,7 +42,7 @@ class FolderStore:
             folders.sort()  # a move is listed before the version that it names, though both may be new
             below = Path(place).relative_to(self.root).as_posix()
             for name in folders + files:
-                if (Path(place) / name).is_symlink():
+                if os.path.islink(os.path.join(place, name)):
                     raise _link(f"{place}/{name}")
             found += [f"{below}/{name}" for name in files if not name.startswith(".")]
         return sorted(found)

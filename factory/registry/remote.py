@@ -38,7 +38,7 @@ class RemoteStore:
         if scheme not in CONDITIONAL | RENAMING:
             raise RegistryError(
                 f"{url}: {scheme}:// cannot create a file only if there is none, so a version could be lost",
-                hint=f"use a folder, or one of {', '.join(sorted(CONDITIONAL | RENAMING - {'memory'}))}",
+                hint=f"use a folder, or one of {', '.join(sorted((CONDITIONAL | RENAMING) - {'memory'}))}",
             )
         try:
             from fsspec.core import url_to_fs

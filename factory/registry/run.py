@@ -73,7 +73,7 @@ def draft_of(folder: Path, terms: Terms = USUAL) -> Draft:
         forced=not passed,
         created=now(),
         by=terms.by or whoever(),
-        files=files,
+        files={name: files[name] for name in RELEASED},
         signer=terms.signer,
     )
 
