@@ -10,7 +10,9 @@ from pathlib import Path
 
 import finished_run
 import pytest
+from typer.testing import CliRunner
 
+from factory.cli import app
 from factory.errors import RegistryError
 from factory.registry.aliases import promote, rollback
 from factory.registry.backend import Decide, Draft, Move, Registry
@@ -214,6 +216,25 @@ class Contract:
         publish(some_runs.second, registry)
         with pytest.raises(RegistryError, match=f"{NAME}@2: not signed"):
             pull(registry, f"{NAME}@2", tmp_path / "pulled", Trust.read(public))
+
+    def test_all_of_it_by_commands(self, registry: Registry, some_runs: Runs, tmp_path: Path) -> None:
+        def factory(*words: str) -> list[str]:
+            result = CliRunner().invoke(app, list(words))
+            assert result.exit_code == 0, (words, result.output, result.exception)
+            return result.stdout.splitlines()
+
+        there = ("--registry", registry.url)
+        first = factory("publish", str(some_runs.first), "--to", registry.url, "--alias", "champion", "--by", "Ada")
+        assert first == [f"{NAME}@1"]
+        assert factory("publish", str(some_runs.second), "--to", registry.url) == [f"{NAME}@2"]
+        assert factory("models", "promote", f"{NAME}@2", "champion", *there) == [f"{NAME}@2"]
+        assert factory("models", "rollback", NAME, "champion", *there) == [f"{NAME}@1"]
+        assert "champion 1" in " ".join(factory("models", "list", *there))
+        assert "rollback" in " ".join(factory("models", "show", f"{NAME}@champion", *there))
+        [pulled] = factory("models", "pull", f"{NAME}@champion", *there, "--out", str(tmp_path))
+        assert Path(pulled).read_bytes() == (some_runs.first / "model.onnx").read_bytes()
+        assert factory("models", "verify", pulled, *there)[-1].split() == ["ok", f"{NAME}@1"]
+        assert any("threshold" in line for line in factory("models", "diff", f"{NAME}@1", f"{NAME}@2", *there))
 
 
 __all__ = ["Contract", "Runs", "a_draft", "another", "some_runs", "to"]

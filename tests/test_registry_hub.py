@@ -28,19 +28,22 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # its storage has a protocol of its own
     monkeypatch.setenv("HF_TOKEN", WRITER)
     with Store() as store, FakeHub(store) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)  # HF_ENDPOINT is read when the library is imported
+        files = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
         yield server
 
 
 @pytest.fixture
 def registry(hub: FakeHub) -> HubRegistry:
-    return HubRegistry(f"hf://{REPO}", hub.url, sleep=lambda seconds: None)
+    return HubRegistry(f"hf://{REPO}", sleep=lambda seconds: None)
 
 
 class TestContract(Contract):
     @pytest.fixture
     def registry(self, hub: FakeHub) -> HubRegistry:
         self.hub = hub
-        return HubRegistry("hf://acme", hub.url)
+        return HubRegistry("hf://acme")
 
     def tamper(self, release: Release, file: str, data: bytes) -> None:
         sha = release.files[file].sha256
@@ -101,22 +104,22 @@ def test_the_runtime_reads_a_repository_as_it_is(
 
 
 def test_an_owner_is_the_registry_of_all_their_models(hub: FakeHub, a_draft: Draft) -> None:
-    registry = HubRegistry("hf://acme", hub.url)
+    registry = HubRegistry("hf://acme")
     registry.publish(a_draft)
     registry.publish(replace(a_draft, name="forklift"))
     assert sorted(registry.index().models) == ["forklift", NAME]
     with pytest.raises(RegistryError, match=f"hf://{REPO} keeps {NAME}, not forklift"):
-        HubRegistry(f"hf://{REPO}", hub.url).publish(replace(a_draft, name="forklift"))
+        HubRegistry(f"hf://{REPO}").publish(replace(a_draft, name="forklift"))
 
 
 def test_a_busy_hub_is_asked_again(hub: FakeHub, a_draft: Draft) -> None:
     waited: list[float] = []
     hub.failures += [Response(503), Response(429), Response(500)]
-    assert HubRegistry(f"hf://{REPO}", hub.url, waited.append).publish(a_draft).version == 1
+    assert HubRegistry(f"hf://{REPO}", waited.append).publish(a_draft).version == 1
     assert waited == [1.0, 2.0, 4.0]
     hub.failures += [Response(503)] * 5
     with pytest.raises(RegistryError, match="the Hub answers 503"):
-        HubRegistry(f"hf://{REPO}", hub.url, waited.append).index()
+        HubRegistry(f"hf://{REPO}", waited.append).index()
 
 
 @pytest.mark.parametrize(
@@ -151,7 +154,7 @@ def test_a_narrow_token_publishes_to_a_repository_that_is_there(
 
 def test_a_missing_repository_is_an_error_not_an_empty_registry(hub: FakeHub) -> None:
     with pytest.raises(RegistryError, match="hf://acme/nothing: no such repository, or it is hidden"):
-        HubRegistry("hf://acme/nothing", hub.url).index()
+        HubRegistry("hf://acme/nothing").index()
 
 
 def test_decide_is_asked_again_where_somebody_was_quicker(hub: FakeHub, registry: HubRegistry, a_draft: Draft) -> None:
@@ -211,13 +214,13 @@ def test_offline_is_said_at_once(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     waited: list[float] = []
     with pytest.raises(RegistryError, match="offline mode is enabled") as caught:
-        HubRegistry(f"hf://{REPO}", hub.url, waited.append).index()
+        HubRegistry(f"hf://{REPO}", waited.append).index()
     assert "HF_HUB_OFFLINE" in str(caught.value) and not waited
 
 
 def test_a_pinned_key_is_a_file_of_the_repository(hub: FakeHub, registry: HubRegistry, a_draft: Draft) -> None:
     assert registry.pinned_key() is None
-    owner = HubRegistry("hf://acme", hub.url)
+    owner = HubRegistry("hf://acme")
     assert owner.pinned_key() is None
     registry.publish(a_draft)
     repo = hub.repos[REPO]

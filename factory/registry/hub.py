@@ -33,7 +33,6 @@ class HubRegistry:
     """The models of one owner, hf://OWNER, or one of them, hf://OWNER/NAME. HF_ENDPOINT may name another Hub."""
 
     url: str
-    endpoint: str | None = None
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
 
     def __post_init__(self) -> None:
@@ -112,7 +111,7 @@ class HubRegistry:
         return found[1], found[2]
 
     def _hub(self) -> Hub:
-        return Hub(self.endpoint, self.sleep)
+        return Hub(self.sleep)
 
     def _repo(self, slug: str) -> _Repo:
         return _Repo(f"hf://{slug}", slug, self._hub())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from factory.errors import RegistryError
 
@@ -35,11 +35,10 @@ class HubError(RegistryError):
 
 @dataclass(frozen=True)
 class Hub:
-    """The Hub, or a service that speaks like it."""
+    """The Hub at huggingface.co, or a service that speaks like it, at HF_ENDPOINT."""
 
-    endpoint: str | None
-    """None for the address in HF_ENDPOINT, else huggingface.co."""
     sleep: Callable[[float], None]
+    """Waits some seconds before a call is tried again."""
 
     def heads(self, repo: str) -> tuple[str, dict[str, str]] | None:
         """The commit at the head of main, and tag -> commit; None if there is no such repository.
@@ -114,7 +113,7 @@ class Hub:
 
     def _ask(self, what: str, call: Callable[[HfApi], T]) -> T:
         """Call, and again while the Hub is busy or cannot be reached; any error comes out as a HubError."""
-        api = _client(self.endpoint)
+        api = _client()
         for wait in (*WAITS, None):
             try:
                 return call(api)
@@ -139,7 +138,12 @@ def _download(api: HfApi, repo: str, path: str, revision: str, most: int) -> byt
     url = hf_hub_url(repo, path, revision=revision, endpoint=api.endpoint)
     headers = build_hf_headers(library_name=TAG)
     # the client follows a redirect to where large files lie without the token
-    with http_stream_backoff("GET", url, headers=headers, timeout=TIMEOUT, retry_on_status_codes=()) as response:
+    once: dict[str, Any] = {
+        "timeout": TIMEOUT,
+        "retry_on_exceptions": (),
+        "retry_on_status_codes": (),
+    }  # new tries are `_ask`'s
+    with http_stream_backoff("GET", url, headers=headers, **once) as response:
         hf_raise_for_status(response)
         data = bytearray()
         for chunk in response.iter_bytes():
@@ -149,7 +153,7 @@ def _download(api: HfApi, repo: str, path: str, revision: str, most: int) -> byt
     return bytes(data)
 
 
-def _client(endpoint: str | None) -> HfApi:
+def _client() -> HfApi:
     try:
         from huggingface_hub import HfApi, get_session
     except ModuleNotFoundError:
@@ -159,7 +163,7 @@ def _client(endpoint: str | None) -> HfApi:
     session = get_session()
     if session.timeout.read is None:  # its default is to wait for ever
         session.timeout = TIMEOUT
-    return HfApi(endpoint=endpoint, library_name=TAG)
+    return HfApi(library_name=TAG)
 
 
 def _is_passing(error: Exception, status: int | None) -> bool:
