@@ -35,7 +35,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cli_models.app)
-app.command()(cli_models.publish)
 
 
 class Format(StrEnum):
@@ -186,6 +185,9 @@ _verb(
 
     Example:  factory gate runs/forklift/2026-11-21T09-00-00""",
 )
+
+
+app.command()(cli_models.publish)
 
 
 @app.command()

@@ -100,7 +100,9 @@ def publish(
         raise typer.Exit(REFUSED) from None
     release = done.release
     if not done.new:
-        err.print(f"{release} has these very bytes already, published {release.created} by {plain(release.by)}")
+        err.print(
+            f"{release} has these very bytes already, published {_moment(release.created)} by {plain(release.by)}"
+        )
     if alias is not None:
         _print_move(done.move, release, alias)
     out.print(f"{release}", markup=False)
@@ -119,7 +121,7 @@ def list_models(registry: RegistryOption, form: FormOption = Form.table) -> None
         for name, entry in models.items():
             _print_json(_listed(name, entry))
         return
-    columns = ("model", "aliases", "newest", "published (UTC)", "kB", "gate", "question")
+    columns = ("model", "aliases", "newest", "published", "kB", "gate", "question")
     out.print(table(columns, (_row(name, entry) for name, entry in models.items())) if models else "no models yet")
 
 
@@ -144,7 +146,8 @@ def show(
     if seen.history:
         out.print()
         columns = ("when", "alias", "from", "to", "why", "by")
-        out.print(table(columns, ((m.when, m.alias, m.before or "", m.after, m.why, m.by) for m in seen.history)))
+        moves = ((_moment(m.when), m.alias, m.before or "", m.after, m.why, m.by) for m in seen.history)
+        out.print(table(columns, moves))
 
 
 @app.command()
@@ -296,7 +299,8 @@ def _listed(name: str, entry: Entry) -> dict[str, Any]:
 def _row(name: str, entry: Entry) -> tuple[object, ...]:
     newest = entry.versions[max(entry.versions)]
     aliases = ", ".join(f"{alias} {version}" for alias, version in sorted(entry.aliases.items()))
-    return name, aliases, newest.version, _day(newest), f"{newest.size / 1000:.1f}", _gate(newest), entry.question
+    size = f"{newest.size / 1000:.1f}"
+    return name, aliases, newest.version, _moment(newest.created), size, _gate(newest), entry.question
 
 
 def _about(release: Release, aliases: list[str], *, signed: bool) -> Iterable[tuple[str, object]]:
@@ -309,14 +313,14 @@ def _about(release: Release, aliases: list[str], *, signed: bool) -> Iterable[tu
         ("threshold", f"{release.threshold:g}"),
         ("size", f"{release.size / 1000:.1f} kB"),
         ("sha256", release.sha256),
-        ("published", f"{release.created} by {release.by}"),
+        ("published", f"{_moment(release.created)} by {release.by}"),
         ("signature", mark),
         ("files", ", ".join(sorted(release.files))),
     )
 
 
-def _day(release: Release) -> str:
-    return release.created[:16].replace("T", " ")
+def _moment(when: str) -> str:
+    return f"{when[:19].replace('T', ' ')} UTC"
 
 
 def _gate(release: Release) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -443,6 +446,51 @@ def test_an_altered_record_is_refused(two: FilesRegistry, tmp_path: Path) -> Non
 def _verify_after_refresh(registry: FilesRegistry, record: Path) -> None:
     promote(registry, "red-ball@1", "shadow", "Ada")  # so that index.json repeats the lie
     verify_release(registry, "red-ball@2")
+
+
+# through the web
+
+
+@pytest.fixture
+def web(two: FilesRegistry) -> Iterator[str]:
+    """The folder as a plain web server shows it."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=two.url))
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_the_web_is_for_reading(web: str, two: FilesRegistry, run: Path, tmp_path: Path) -> None:
+    shown = open_registry(web)
+
+    assert shown.index() == two.index()
+    assert (
+        pull(shown, "red-ball", tmp_path / "web").read_bytes() == pull(two, "red-ball", tmp_path / "own").read_bytes()
+    )
+    assert str(verify_release(shown, str(run / "model.onnx")).release) == "red-ball@1"
+    for write in (
+        lambda: publish(run, shown),
+        lambda: promote(shown, "red-ball@1", "champion", "Ada"),
+        lambda: rollback(shown, "red-ball", "champion", "Ada"),
+    ):
+        assert message(write) == f"{web}: the web is for reading\n  write to the folder that the server shows"
+
+
+def test_what_the_web_alters_is_refused(web: str, two: FilesRegistry, tmp_path: Path) -> None:
+    place = blob(two, "model.onnx")
+    place.write_bytes(bytes(place.stat().st_size))
+
+    assert f"red-ball@2: model.onnx at {web} has sha256" in message(
+        lambda: pull(open_registry(web), "red-ball", tmp_path)
+    )
 
 
 # signatures

@@ -102,7 +102,7 @@ def test_list(registry: str) -> None:
         "model",
         "aliases",
         "newest",
-        "published (UTC)",
+        "published",
         "kB",
         "gate",
         "question",
@@ -154,6 +154,15 @@ def test_verify_without_a_registry(runs: tuple[Path, Path, Path]) -> None:
     assert call("models", "verify", runs[0] / "model.onnx").stdout == (
         "test vectors  answers differ by 0 at most from those stored in the file\nok            red-ball\n"
     )
+
+
+def test_who_publishes_is_one_line(registry: str, runs: tuple[Path, Path, Path]) -> None:
+    """It goes into records that are never changed: what could not be read again is refused before."""
+    for words in (("publish", runs[2], "--force"), ("models", "promote", "red-ball@1", "shadow")):
+        done = call(*words, "--by", "Ada\nEve")
+        assert done.exit_code == 1
+        assert str(done.exception).endswith('`by` is "Ada\\nEve", expected one line of at most 1000 characters')
+    assert sorted(open_registry(registry).index().models["red-ball"].versions) == [1, 2]
 
 
 def test_keys_sign_and_check(registry: str, runs: tuple[Path, Path, Path], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from registry_contract import Contract, a_draft, another, to
+from registry_contract import Contract, a_draft, another, some_runs, to
 from s3_server import bucket, s3_address
 
 from factory.errors import RegistryError
@@ -19,7 +19,7 @@ from factory.registry.backend import Draft, standing
 from factory.registry.files import FilesRegistry
 from factory.runtime.index import Release
 
-__all__ = ["a_draft", "bucket", "s3_address"]
+__all__ = ["a_draft", "bucket", "s3_address", "some_runs"]
 
 EACH = 50
 """Releases that each of two racing publishers adds."""

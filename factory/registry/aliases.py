@@ -31,7 +31,7 @@ def point(registry: Registry, release: Release, alias: str, by: str, why: Reason
         before = standing(history).get(alias)
         if before == release.version:
             return None
-        return Move(release.name, alias, before, release.version, now(), by, why)
+        return _checked(Move(release.name, alias, before, release.version, now(), by, why))
 
     return registry.move(release.name, decide)
 
@@ -54,7 +54,7 @@ def rollback(registry: Registry, name: str, alias: str, by: str, trust: Trust = 
             hint = f"choose one: factory models promote {name}@VERSION {alias}"
             raise RegistryError(f"{name}: {alias} has stood for no version before {line[-1]}", hint=hint)
         trust.check(registry, registry.index().find(Reference(name, version=line[-2])))
-        return Move(name, alias, line[-1], line[-2], now(), by, "rollback")
+        return _checked(Move(name, alias, line[-1], line[-2], now(), by, "rollback"))
 
     return cast(Move, registry.move(name, decide))
 
@@ -81,3 +81,8 @@ def check_alias(alias: str) -> None:
     if not is_alias(alias):
         hint = "small letters, digits and single dashes, and not a number: champion, for example"
         raise RegistryError(f"{alias!a} cannot be an alias", hint=hint)
+
+
+def _checked(move: Move) -> Move:
+    """A record is never changed: one that could not be read again must not be written."""
+    return Move.parse(move.to_json(), f"{move.alias} of {move.name}")

@@ -36,6 +36,7 @@ def publish(folder: Path, registry: Registry, alias: str | None = None, terms: T
     if alias is not None:
         check_alias(alias)
     draft = draft_of(folder, terms)
+    draft.seal(1)  # whatever the number will be: what a record may not say is refused before anything is written
     check_signer(registry, terms.signer)
     release = registry.publish(draft)
     move = None if alias is None else point(registry, release, alias, terms.by or whoever(), "publish")

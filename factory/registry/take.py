@@ -78,7 +78,7 @@ def verify_release(registry: Registry, model: str, trust: Trust = ANYONE) -> Che
         ModelError: The file is not a model of this factory, or answers otherwise than when it was exported.
     """
     index = registry.index()
-    if model.endswith(".onnx"):
+    if model.endswith(".onnx") or os.sep in model:
         sha256 = Model.load(model, threads=1).sha256
         release = _by_hash([one for entry in index.models.values() for one in entry.versions.values()], sha256)
         if release is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NoReturn
 
 from factory.errors import RegistryError
@@ -38,10 +39,14 @@ class WebRegistry:
 
     def read(self, release: Release, file: str) -> bytes:
         """The bytes of one file of a release."""
-        return transport.read(self._root, self.index().location(release, file), release.files[file].size)
+        return transport.read(self._root, Index({}, self._layout).location(release, file), release.files[file].size)
 
     def pinned_key(self) -> None:
         """None: it would come from the very server that is to be checked."""
+
+    @cached_property
+    def _layout(self) -> str:
+        return self.index().layout
 
     @property
     def _root(self) -> str:
