@@ -20,7 +20,7 @@ from PIL import Image
 from red_model import METADATA, SIZE, WEIGHTS, graph, save
 
 from factory import runtime
-from factory.runtime import FactoryError, ImageError, Model, ModelError, Prediction
+from factory.runtime import FactoryError, ImageError, Model, ModelError, Prediction, ahead
 from factory.runtime.inputs import expand
 from factory.runtime.wire import has_external_data
 
@@ -108,7 +108,36 @@ def test_an_endless_stream_is_taken_little_by_little(model):
     assert [a.label for a in islice(answers, 10)] == ["yes"] * 10
     answers.close()
     assert next(taken) <= 10 + 3 * 4 + 2
-    assert not [t for t in threading.enumerate() if t.name.startswith("decode")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("answer")]
+
+
+def test_batches_start_small_and_never_pass_the_limit():
+    asked = []
+
+    def ask(batch):
+        asked.append((len(batch), threading.current_thread().name))
+        return batch[:, 0, 0, 0] / 255
+
+    images = [np.full((3, 3, 3), level, np.uint8) for level in range(40)]
+    alone, three = [1, 2, 3, *[4] * 8, 2], [*[1] * 3, *[2] * 3, *[3] * 3, *[4] * 5, 2]
+    for workers, sizes in ((1, alone), (3, three)):
+        asked.clear()
+        found = list(ahead.answers(images, 2, ask, batch_size=4, workers=workers))
+        assert [answer for _, answer in found] == [level / 255 for level in range(40)]
+        assert sorted(size for size, _ in asked) == sorted(sizes)
+        assert all(name.startswith("answer") is (workers > 1) for _, name in asked)
+    asked.clear()
+    assert len(list(ahead.answers(images[:1], 2, ask, batch_size=4, workers=3))) == 1
+    assert asked == [(1, threading.current_thread().name)], "one image needs no other thread"
+
+
+def test_a_network_that_fails_stops_the_stream_and_its_threads():
+    def ask(batch):
+        raise ModelError("red: the network fails (out of memory)")
+
+    with pytest.raises(ModelError, match=r"^red: the network fails \(out of memory\)$"):
+        list(ahead.answers([flat("red")] * 40, 2, ask, batch_size=4, workers=3))
+    assert not [t for t in threading.enumerate() if t.name.startswith("answer")]
 
 
 def test_many_threads_share_a_model(model):
