@@ -206,6 +206,34 @@ def test_nothing_in_a_release_moves_the_terminal(registry: str, runs: tuple[Path
         assert "\N{REPLACEMENT CHARACTER}[2J[red]>= 0" in shown
 
 
+def test_a_folder_needs_no_more_than_the_base_install(runs: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    absent = (
+        "torch",
+        "pyarrow",
+        "pydantic",
+        "ruamel",
+        "fsspec",
+        "cryptography",
+        "huggingface_hub",
+        "mlflow",
+        "sklearn",
+    )
+    code = (
+        "import sys\n"
+        f"sys.modules.update(dict.fromkeys({absent!r}))\n"
+        "from factory.cli import app\n"
+        "def call(words):\n"
+        "    app(words.split() + ['--registry', 'r'], standalone_mode=False)\n"
+        f"app(['publish', {str(runs[0])!r}, '--to', 'r', '--alias', 'champion'], standalone_mode=False)\n"
+        "for words in ('list', 'show red-ball', 'pull red-ball', 'verify red-ball-1/model.onnx'):\n"
+        "    call(f'models {words}')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "ok            red-ball@1"
+
+
 def test_others_add_back_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """By an entry point named like the scheme; the factory's own schemes stay its own."""
     (tmp_path / "tape_registry.py").write_text(
