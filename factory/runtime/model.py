@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import onnxruntime as ort
@@ -17,11 +17,13 @@ import onnxruntime as ort
 from factory.runtime.ahead import answers, path_of, usable_cpus
 from factory.runtime.contract import check_graph, check_metadata, read_test_vectors
 from factory.runtime.errors import FactoryError, ImageError, ModelError, RegistryError
-from factory.runtime.fetch import PublicKey, fetch
 from factory.runtime.images import ImageSource
-from factory.runtime.index import MAX_TEXT, Reference, Release
 from factory.runtime.scores import ScoreHistogram
 from factory.runtime.wire import has_external_data
+
+if TYPE_CHECKING:  # a model that lies in a file needs nothing that speaks to registries
+    from factory.runtime.fetch import PublicKey
+    from factory.runtime.index import Release
 
 VERIFY_TOLERANCE = 1e-3
 """Largest difference between a stored probability and one computed here. Processors round differently, int8 most."""
@@ -95,6 +97,8 @@ class Model:
         if threads < 1:
             raise FactoryError(f"threads {threads}: expected 1 or more")
         if registry is not None:
+            from factory.runtime.fetch import fetch
+
             found = fetch(os.fspath(path), registry, public_key=public_key)
             model = cls._of(found.data, f"{found.release} of {registry}", sha256, threads, found.release)
             _check_release(model, found.release)
@@ -243,6 +247,8 @@ class Model:
 
 def _check_release(model: Model, release: Release) -> None:
     """Refuse a file that is not the model that the release describes, though its hash is right."""
+    from factory.runtime.index import MAX_TEXT
+
     for what, inside, said in (
         ("name", model.name, release.name),
         ("threshold", model.threshold, release.threshold),
@@ -256,6 +262,8 @@ def _check_release(model: Model, release: Release) -> None:
 
 
 def _where_else(path: str | os.PathLike[str]) -> str:
+    from factory.runtime.index import Reference
+
     try:
         Reference.parse(os.fspath(path))
     except RegistryError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import stat
 import time
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urljoin
@@ -64,7 +63,8 @@ def _read_file(path: Path, limit: int) -> bytes:
 
 
 def _read_web(url: str, limit: int) -> bytes:
-    from urllib.error import HTTPError, URLError  # urllib.request takes a while to import: only who needs it waits
+    from http.client import HTTPException  # takes a while to import: only who needs it waits
+    from urllib.error import HTTPError, URLError
     from urllib.request import Request
 
     from factory.runtime.web import opener
