@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fake_github import READER, REPO, WRITER, Downloads, FakeGitHub
+from fake_github import READER, REPO, ROUTES, WRITER, Downloads, FakeGitHub
 from loopback import Response
 from registry_contract import Contract, a_draft, another, some_runs, to
 
@@ -96,7 +96,7 @@ def test_a_service_that_stays_busy_is_given_up(github: FakeGitHub, registry: Git
 @pytest.mark.parametrize(
     ("token", "message", "hint"),
     [
-        ("ghp_wrong", "the token is refused", "is GITHUB_TOKEN whole and still valid"),
+        ("ghp_wrong", "the token is refused", "is GITHUB_TOKEN still valid"),
         (READER, "not allowed .403: Resource not accessible", "Contents: read and write"),
         (None, "not found .404", "GITHUB_TOKEN is not set"),
     ],
@@ -252,3 +252,29 @@ def test_a_pinned_key_is_a_file_of_the_branch(github: FakeGitHub, registry: GitH
     assert registry.pinned_key() == b"PEM"
     registry.move(NAME, to(NAME, "champion", 1))
     assert registry.pinned_key() == b"PEM"  # a commit of the books keeps it
+
+
+def test_a_draft_that_cannot_be_filled_is_taken_away(
+    github: FakeGitHub, registry: GitHubRegistry, a_draft: Draft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = (r"POST /releases/(\d+)/assets", lambda *_: Response(507))
+    monkeypatch.setattr("fake_github.ROUTES", [full, *ROUTES])
+    with pytest.raises(RegistryError, match="507"):
+        registry.publish(a_draft)
+    assert github.releases == {}
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (Response(200, b"<html>Log in to the network</html>"), "does not answer in JSON"),
+        (Response(409, b'{"message": "Git Repository is empty."}'), "give it a first commit"),
+        (Response(403, b'{"message": "API rate limit exceeded for 1.2.3.4"}'), "wait an hour, or set GITHUB_TOKEN"),
+        (Response(500), "500"),
+    ],
+)
+def test_odd_answers(github: FakeGitHub, registry: GitHubRegistry, answer: Response, message: str) -> None:
+    github.failures += [answer] * 5
+    with pytest.raises(RegistryError) as caught:
+        registry.index()
+    assert message in str(caught.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -229,3 +230,10 @@ def test_a_pinned_key_is_a_file_of_the_repository(hub: FakeHub, registry: HubReg
     owner.publish(replace(a_draft, name="forklift"))
     with pytest.raises(RegistryError, match="acme/forklift, acme/red-ball ask for different signatures"):
         owner.pinned_key()
+
+
+def test_without_the_library_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(RegistryError, match="huggingface_hub is not installed") as caught:
+        HubRegistry("hf://acme").index()
+    assert "pip install 'clip-factory[registry]'" in str(caught.value)

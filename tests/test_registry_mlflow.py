@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from loopback import Loopback, Response
 from mlflow_server import serve
 from registry_contract import Contract, a_draft, another, some_runs, to
 
@@ -191,3 +193,20 @@ def test_wrong_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     for url in ("mlflow://", "mlflow+ftp://x", "mlflow+http://", "mlflow+http://me:secret@host"):
         with pytest.raises(RegistryError, match="no address of an MLflow server"):
             MlflowRegistry(url).index()
+
+
+def test_without_the_library_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(RegistryError, match="MLflow is not installed") as caught:
+        MlflowRegistry("mlflow+http://127.0.0.1:9").index()
+    assert "pip install 'clip-factory[mlflow]'" in str(caught.value)
+
+
+def test_refusals_say_what_to_do(client: mlflow.MlflowClient) -> None:
+    """A stand-in: the real server asks for names and passwords only with a plug-in."""
+    with Loopback() as server:
+        server.failures += [Response(401, b"You are not authenticated."), Response(403, b"Permission denied")]
+        for status in (401, 403):
+            with pytest.raises(RegistryError, match=f"not allowed .{status}: ") as caught:
+                MlflowRegistry(f"mlflow+{server.url}").index()
+            assert "MLFLOW_TRACKING_TOKEN" in str(caught.value)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
@@ -126,8 +127,13 @@ def _upload(repository: Repository, draft: Draft) -> Posting:
     card = draft.files.get("card.md", b"").decode(errors="replace")
     text = card.split("---\n", 2)[-1].strip() or draft.question  # without the front matter
     posting = repository.draft(f"{draft.name}: {draft.question}"[:200], text)
-    for file, data in draft.files.items():
-        repository.upload(posting, file, data)
+    try:
+        for file, data in draft.files.items():
+            repository.upload(posting, file, data)
+    except RegistryError:
+        with suppress(RegistryError):
+            repository.discard(posting)
+        raise
     return posting
 
 

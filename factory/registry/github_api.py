@@ -29,7 +29,7 @@ HEADERS = {
 RAW = {"Accept": "application/vnd.github.raw+json"}
 BYTES = {"Accept": "application/octet-stream"}
 SLUG = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
-MAY_NOT = "it needs the right `Contents: read and write` for the repository (classic tokens: scope `repo`)"
+RIGHT = "the token needs the right `Contents: read and write` for the repository (classic tokens: scope `repo`)"
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Repository:
         """Publish a draft under a tag; False if another release has that tag."""
         wish = {"tag_name": tag, "name": name, "draft": False}
         answer = self._call("PATCH", f"/releases/{posting.number}", wish, allowed=(200, 422))
-        if answer.status == 422 and "already_exists" not in _codes(answer):
+        if answer.status == 422 and "already_exists" not in answer.complaint[1]:
             raise self._problem(answer)
         return answer.status == 200
 
@@ -195,23 +195,21 @@ class Repository:
         return answer
 
     def _problem(self, answer: Answer) -> RegistryError:
-        said = answer.json.get("message", "") if isinstance(answer.json, dict) else ""
-        asked = "GITHUB_TOKEN" if self.service.token else "GITHUB_TOKEN is not set: it"
-        where = f"{self.service.base}: {self.slug}"
+        where, (said, codes) = f"{self.service.base}: {self.slug}", answer.complaint
+        right = RIGHT if self.service.token else f"GITHUB_TOKEN is not set; {RIGHT}"
+        if "rate limit" in said.lower():
+            return RegistryError(f"{where}: {said}", hint="wait an hour, or set GITHUB_TOKEN, which may ask more often")
         if answer.status == 401:
-            return RegistryError(
-                f"{where}: the token is refused (401)", hint=f"is GITHUB_TOKEN whole and still valid? {MAY_NOT}"
-            )
+            return RegistryError(f"{where}: the token is refused (401)", hint=f"is GITHUB_TOKEN still valid? {RIGHT}")
         if answer.status == 403:
-            return RegistryError(f"{where}: not allowed (403: {said})", hint=f"check {asked}: {MAY_NOT}")
+            return RegistryError(f"{where}: not allowed (403: {said})", hint=right)
         if answer.status == 404:
-            hint = f"check OWNER/REPO, and {asked}: a private repository is hidden from a token without the right to it"
+            hint = f"check OWNER/REPO; what is private is hidden from who may not read it: {right}"
             return RegistryError(f"{where}: not found (404)", hint=hint)
         if answer.status == 409 and "empty" in said.lower():
             return RegistryError(f"{where}: the repository is empty", hint="give it a first commit, such as a README")
-        return RegistryError(
-            f"{where}: {answer.status} {said} {_codes(answer)}".rstrip(), hint="see https://www.githubstatus.com"
-        )
+        what = " ".join([str(answer.status), said, *codes])
+        return RegistryError(f"{where}: {what}", hint="see https://www.githubstatus.com")
 
 
 def _posting(tree: Any) -> Posting:
@@ -219,10 +217,5 @@ def _posting(tree: Any) -> Posting:
 
 
 def _is_race(answer: Answer) -> bool:
-    said = answer.json.get("message", "") if isinstance(answer.json, dict) else ""
+    said, _ = answer.complaint
     return answer.status == 409 or "fast forward" in said or "already exists" in said
-
-
-def _codes(answer: Answer) -> list[str]:
-    errors = answer.json.get("errors", []) if isinstance(answer.json, dict) else []
-    return [str(error.get("code")) for error in errors if isinstance(error, dict)]

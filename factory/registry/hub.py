@@ -4,7 +4,7 @@ The commit brings the files of the release at the root (card.md as README.md, wh
 results) and by their hashes under blobs/, with the books, index.json and history.json, that name them. It is made only
 if nobody committed in between (`parent_commit`), so a version exists whole or not at all. Then it is tagged v3, for
 people and other tools (`revision="v3"`). A move of an alias is a commit too. The runtime reads such a repository as it
-is, at https://huggingface.co/OWNER/NAME/resolve/main or hf://OWNER/NAME.
+is, if it is public: https://huggingface.co/OWNER/NAME/resolve/main is the address of a registry.
 """
 
 from __future__ import annotations

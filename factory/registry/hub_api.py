@@ -138,11 +138,12 @@ def _download(api: HfApi, repo: str, path: str, revision: str, most: int) -> byt
     url = hf_hub_url(repo, path, revision=revision, endpoint=api.endpoint)
     headers = build_hf_headers(library_name=TAG)
     # the client follows a redirect to where large files lie without the token
+    # new tries are `_ask`'s
     once: dict[str, Any] = {
         "timeout": TIMEOUT,
         "retry_on_exceptions": (),
         "retry_on_status_codes": (),
-    }  # new tries are `_ask`'s
+    }
     with http_stream_backoff("GET", url, headers=headers, **once) as response:
         hf_raise_for_status(response)
         data = bytearray()
@@ -167,12 +168,13 @@ def _client() -> HfApi:
 
 
 def _is_passing(error: Exception, status: int | None) -> bool:
-    import httpx2
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     if status is not None:
         return status in BUSY
-    return isinstance(error, (httpx2.TransportError, OSError)) and not isinstance(error, OfflineModeIsEnabled)
+    # the HTTP library, and so the module of this class, depends on the version of huggingface_hub
+    of_network = any(base.__name__ == "TransportError" for base in type(error).__mro__) or isinstance(error, OSError)
+    return of_network and not isinstance(error, OfflineModeIsEnabled)
 
 
 def _problem(where: str, what: str, error: Exception) -> HubError:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from factory.errors import RegistryError
 
@@ -55,7 +56,7 @@ def connect(url: str) -> MlflowClient:
         from mlflow import MlflowClient
     except ModuleNotFoundError:
         raise RegistryError(
-            "MLflow is not installed, and mlflow:// needs it", hint="pip install mlflow-skinny"
+            "MLflow is not installed, and mlflow:// needs it", hint="pip install 'clip-factory[mlflow]'"
         ) from None
     _knock(server)
     return MlflowClient(tracking_uri=server, registry_uri=registry)
@@ -64,17 +65,14 @@ def connect(url: str) -> MlflowClient:
 def _knock(server: str) -> None:
     """Say at once that nobody answers, which MLflow says after minutes of new tries."""
     parts = urlsplit(server)
-    if parts.scheme not in ("http", "https") or os.environ.get(
-        "HTTPS_PROXY" if parts.scheme == "https" else "HTTP_PROXY"
-    ):
+    if parts.scheme not in ("http", "https") or parts.scheme in getproxies():
         return
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         socket.create_connection((parts.hostname or "", port), TIMEOUT).close()
     except (OSError, ValueError) as error:
-        raise RegistryError(
-            f"{server}: no MLflow server answers ({error})", hint="is it running? check the address"
-        ) from None
+        hint = "is it running? check the address"
+        raise RegistryError(f"{server}: no MLflow server answers ({error})", hint=hint) from None
 
 
 @contextmanager

@@ -36,11 +36,27 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """The body as JSON; None if it is none."""
+        """The body as JSON.
+
+        Raises:
+            RegistryError: It is none.
+        """
         try:
             return json.loads(self.body)
         except ValueError:
-            return None
+            raise RegistryError("the service does not answer in JSON", hint="is the address that of its API?") from None
+
+    @property
+    def complaint(self) -> tuple[str, list[str]]:
+        """The message in the body of an error, and the codes of its parts; empty if it says nothing of the kind."""
+        try:
+            tree = json.loads(self.body)
+        except ValueError:
+            tree = None
+        if not isinstance(tree, dict):
+            return "", []
+        parts = [part for part in tree.get("errors", ()) if isinstance(part, dict)]
+        return str(tree.get("message", "")), [str(part.get("code")) for part in parts]
 
 
 @dataclass(frozen=True)
@@ -120,6 +136,8 @@ def _read(response: Any, status: int, headers: Message, most: int) -> Answer:
     body = response.read(most + 1)
     if len(body) > most:
         raise RegistryError(f"{response.url}: more than the {most:,} bytes expected")
+    if getattr(response, "length", None):
+        raise HTTPException(f"cut short, {response.length} bytes are missing")
     return Answer(status, body, {name.lower(): value for name, value in headers.items()})
 
 
