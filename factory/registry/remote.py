@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from factory.errors import RegistryError
@@ -158,8 +159,6 @@ class RemoteStore:
 
 def _known_hosts() -> Any:
     """Trust only servers whose key the user has accepted before with ssh; fsspec would trust any."""
-    from pathlib import Path
-
     import paramiko
 
     class KnownHosts(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
