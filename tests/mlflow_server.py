@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PATIENCE = 240.0
-"""Seconds until it must answer; it imports for a quarter of a minute on a busy machine."""
+PATIENCE = 600.0
+"""Seconds until it must answer; it imports for a quarter of a minute, minutes on a busy machine."""
 
 
 @contextmanager
