@@ -37,8 +37,8 @@ class FilesContract(Contract):
 
 class TestFolder(FilesContract):
     @pytest.fixture
-    def registry(self, tmp_path: Path) -> FilesRegistry:
-        return self.opened(str(tmp_path / "registry"))
+    def registry(self, tmp_path_factory: pytest.TempPathFactory) -> FilesRegistry:
+        return self.opened(str(tmp_path_factory.mktemp("registry")))
 
 
 class TestMemory(FilesContract):
