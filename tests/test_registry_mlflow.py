@@ -38,6 +38,7 @@ def client(server: str, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
     """A client of the server, which holds no models at first."""
     for name, value in SETTINGS.items():  # so that they end with the test
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")  # seconds; the machine may be busy
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     client = mlflow.MlflowClient(server, server)
     for model in client.search_registered_models():
