@@ -438,7 +438,7 @@ import numpy
 assert model.predict([numpy.zeros((4, 4, 3), numpy.uint8)])[0].label == "no"
 heavy = {{"torch", "torchvision", "lightning", "open_clip", "timm", "transformers", "pandas", "pyarrow", "pydantic",
           "onnx", "scipy", "sklearn", "fsspec", "imagehash", "matplotlib", "cryptography", "platformdirs",
-          "urllib.request"}}
+          "http.client", "csv"}}
 print(sorted(heavy & set(sys.modules)), sorted(m for m in sys.modules if m.startswith("factory.")))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

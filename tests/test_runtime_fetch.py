@@ -44,7 +44,7 @@ def release_of(model: bytes, version: int, card: bytes = b"# red", **changes: An
 
 def write(root: Path, *releases: Release, layout: str = LAYOUT, champion: int = 1) -> None:
     versions = {one.version: one for one in releases}
-    index = Index({"red": Entry("Is it red?", {"champion": champion}, versions)}, layout)
+    index = Index({releases[0].name: Entry("Is it red?", {"champion": champion}, versions)}, layout)
     (root / "index.json").write_text(json.dumps(index.to_json()), encoding="utf-8")
 
 

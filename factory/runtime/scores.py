@@ -5,7 +5,6 @@ A histogram forgets the photos: it holds 20 numbers, however many there were, an
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import threading
@@ -169,6 +168,8 @@ def _from_json(file: IO[str], name: str, into: ScoreHistogram) -> Iterator[float
 
 
 def _from_csv(file: IO[str], name: str, into: ScoreHistogram) -> Iterator[float]:
+    import csv  # only who reads scores needs it
+
     try:
         rows = csv.DictReader(file)
         if "probability" not in (rows.fieldnames or ()):
