@@ -192,7 +192,10 @@ app.command()(cli_models.publish)
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="The model file.", metavar="MODEL.onnx", show_default=False)],
+    model: Annotated[
+        Path,
+        typer.Argument(help="The model file, or its name in a registry.", metavar="MODEL.onnx", show_default=False),
+    ],
     paths: Annotated[
         list[str],
         typer.Argument(help="Files, folders, globs, or - for a list on stdin.", metavar="PATH...", show_default=False),
@@ -201,6 +204,13 @@ def predict(
     threshold: Annotated[
         float | None,
         typer.Option("--threshold", min=0, max=1, help="Yes from this probability on; else the model's own."),
+    ] = None,
+    registry: Annotated[
+        str | None,
+        typer.Option("--registry", help="Folder or URL; MODEL.onnx is then NAME, NAME@VERSION or NAME@ALIAS."),
+    ] = None,
+    public_key: Annotated[
+        Path | None, typer.Option("--public-key", help="Refuse a release not signed by this key.", metavar="FILE")
     ] = None,
     scores: Annotated[
         Path | None,
@@ -216,7 +226,7 @@ def predict(
     from factory.runtime import Model, ScoreHistogram
     from factory.runtime.inputs import expand
 
-    loaded = Model.load(model)
+    loaded = Model.load(model, registry=registry, public_key=public_key)
     counted = ScoreHistogram(loaded.sha256)
     if scores is not None:
         counted.append(scores)  # nothing yet: a file that cannot take them is refused before the work, not after

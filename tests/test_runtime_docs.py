@@ -60,10 +60,10 @@ def test_the_programs_run(place: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_the_commands_run(place: Path) -> None:
     commands = re.findall(r"^    (factory .*?)(?:  #.*)?$", PAGE, re.MULTILINE)
-    assert [command.split()[1] for command in commands] == ["predict", "drift"]
+    assert [command.split()[1] for command in commands] == ["predict", "predict", "drift"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     for command in commands:
-        run = [sys.executable, "-m", *command.split()]
+        run = [sys.executable, "-m", *command.replace("https://models.example.org", "registry").split()]
         done = subprocess.run(run, capture_output=True, text=True, check=False, env=environment)
         assert (done.returncode, done.stderr) == (0, ""), command
     assert done.stdout.startswith("There are too few photos to say whether the inputs have moved.")

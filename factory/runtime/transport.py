@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urljoin
 
-from factory.runtime.address import root_of
 from factory.runtime.errors import RegistryError
 
 STALL: Final = 20.0
@@ -153,6 +152,3 @@ def _plain(error: object) -> str:
     """What an error says, which may be what the other end sent: one line, short, nothing that a terminal obeys."""
     line = "".join(sign if sign.isprintable() else " " for sign in str(error)).strip()
     return line[:200] or type(error).__name__
-
-
-__all__ = ["UnreachableError", "read", "root_of"]
