@@ -159,6 +159,19 @@ def test_a_publisher_that_dies_before_the_version_changes_nothing(
     assert registry.publish(another(a_draft, 2)).version == 2
 
 
+def test_an_experiment_that_somebody_has_just_made_is_taken(
+    registry: MlflowRegistry, a_draft: Draft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.publish(a_draft)
+    look = mlflow.MlflowClient.get_experiment_by_name
+
+    def too_early(client: mlflow.MlflowClient, name: str) -> None:
+        monkeypatch.setattr(mlflow.MlflowClient, "get_experiment_by_name", look)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "get_experiment_by_name", too_early)
+    assert registry.publish(another(a_draft, 2)).version == 2
+
+
 def test_models_of_others_are_left_alone(client: mlflow.MlflowClient, registry: MlflowRegistry, a_draft: Draft) -> None:
     client.create_registered_model("theirs")
     client.create_model_version("theirs", "s3://elsewhere/model", await_creation_for=0)

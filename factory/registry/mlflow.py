@@ -165,11 +165,23 @@ class MlflowRegistry:
             versions = pages(lambda token: client.search_model_versions(wanted, page_token=token))
             return [(int(version.version), version.tags) for version in versions]
 
+    def _experiment(self, client: MlflowClient) -> str:
+        """The experiment of all our runs, made if need be."""
+        try:
+            with said(f"{self.url}: make the experiment {OURS}"):
+                found = client.get_experiment_by_name(OURS)
+                return str(found.experiment_id if found else client.create_experiment(OURS))
+        except MlflowError as error:
+            if error.code != EXISTS:
+                raise
+            with said(f"{self.url}: find the experiment {OURS}"):  # somebody was quicker
+                found = client.get_experiment_by_name(OURS)
+                return str(found.experiment_id if found else "")
+
     def _log(self, client: MlflowClient, draft: Draft) -> str:
         """Log the files as artifacts of a new run; gives the run."""
+        key = self._experiment(client)
         with said(f"{self.url}: upload {draft.name}"), tempfile.TemporaryDirectory() as folder:
-            experiment = client.get_experiment_by_name(OURS)
-            key = experiment.experiment_id if experiment else client.create_experiment(OURS)
             run = str(client.create_run(key, run_name=draft.name, tags={"mlflow.user": draft.by}).info.run_id)
             for file, data in {**draft.files, "MLmodel": _description(draft, run)}.items():
                 Path(folder, file).write_bytes(data)
