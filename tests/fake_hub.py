@@ -73,6 +73,7 @@ class FakeHub(Loopback):
         super().__init__()
         self.store = store
         self.repos: dict[str, Repo] = {}
+        self.aside = "/api/agent-harnesses"  # which huggingface_hub asks for on its own, once a process
 
     def answer(self, request: Request) -> Response:
         if request.token not in (WRITER, READER, NARROW, None):

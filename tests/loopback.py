@@ -51,7 +51,7 @@ class Loopback:
 
     Use as a context manager. `calls` are the requests so far. `failures` are answered, one each, in the place of
     `answer`. The next call that begins with `lost` is carried out, and its answer lost on the way. `rival` is called
-    once, just before the next call that begins with `rival_before` is answered.
+    once, just before the next call that begins with `rival_before` is answered. Calls to `aside` get 404, unrecorded.
     """
 
     def __init__(self) -> None:
@@ -60,6 +60,7 @@ class Loopback:
         self.lost: str | None = None
         self.rival: Callable[[], object] | None = None
         self.rival_before = ""
+        self.aside = ""
         self.lock = threading.RLock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -86,6 +87,8 @@ class Loopback:
         return [f"{call.method} {call.path}" for call in self.calls]
 
     def _respond(self, request: Request) -> Response:
+        if request.path == self.aside:
+            return Response(404)
         if self.rival is not None and f"{request.method} {request.path}".startswith(self.rival_before):
             rival, self.rival = self.rival, None
             rival()  # makes calls of its own, so the lock must be free

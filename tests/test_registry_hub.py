@@ -23,10 +23,12 @@ assert a_draft and some_runs  # fixtures
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeHub]:
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # its storage has a protocol of its own
+    own = tmp_path_factory.mktemp("hub") / "harnesses.json"
+    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(own))  # a cache in the user's home otherwise
     monkeypatch.setenv("HF_TOKEN", WRITER)
     with Store() as store, FakeHub(store) as server:
         monkeypatch.setattr(constants, "ENDPOINT", server.url)  # HF_ENDPOINT is read when the library is imported
