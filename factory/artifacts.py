@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from factory.errors import RunError
+
+if TYPE_CHECKING:  # who publishes a run need not have it
+    import pyarrow as pa
 
 SCENARIO = "scenario.yaml"
 IMAGES = "images.parquet"
@@ -107,6 +107,9 @@ class RunFolder:
         Raises:
             RunError: It is missing or damaged; the message names the command that makes it.
         """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         path = self.need(name, made_by)
         try:
             return pq.read_table(path)

@@ -7,24 +7,22 @@ import json
 import os
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 import factory
+from factory import cli_models
 from factory.runtime import Prediction
 from factory.runtime.errors import FactoryError
+from factory.terminal import DONE, REFUSED, SOME_UNREADABLE, STOPPED, WRONG_INPUT, err, gate_table, out, plain, table
 
 if TYPE_CHECKING:  # everything past the base install is imported where a command needs it
     from factory import start
-
-DONE, REFUSED, WRONG_INPUT, SOME_UNREADABLE, STOPPED = 0, 1, 2, 3, 130
-"""Exit codes; the last is what a shell gives a program that Ctrl-C ends."""
 
 app = typer.Typer(
     name="factory",
@@ -36,8 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 240)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+app.add_typer(cli_models.app)
 
 
 class Format(StrEnum):
@@ -46,6 +43,13 @@ class Format(StrEnum):
     table = "table"
     json = "json"
     csv = "csv"
+
+
+class Report(StrEnum):
+    """How a finding is printed."""
+
+    words = "words"
+    json = "json"
 
 
 Target = Annotated[
@@ -183,9 +187,15 @@ _verb(
 )
 
 
+app.command()(cli_models.publish)
+
+
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="The model file.", metavar="MODEL.onnx", show_default=False)],
+    model: Annotated[
+        Path,
+        typer.Argument(help="The model file, or its name in a registry.", metavar="MODEL.onnx", show_default=False),
+    ],
     paths: Annotated[
         list[str],
         typer.Argument(help="Files, folders, globs, or - for a list on stdin.", metavar="PATH...", show_default=False),
@@ -195,6 +205,17 @@ def predict(
         float | None,
         typer.Option("--threshold", min=0, max=1, help="Yes from this probability on; else the model's own."),
     ] = None,
+    registry: Annotated[
+        str | None,
+        typer.Option("--registry", help="Folder or URL; MODEL.onnx is then NAME, NAME@VERSION or NAME@ALIAS."),
+    ] = None,
+    public_key: Annotated[
+        Path | None, typer.Option("--public-key", help="Refuse a release not signed by this key.", metavar="FILE")
+    ] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option("--scores", help="Count the probabilities here too, for `factory drift`.", metavar="FILE"),
+    ] = None,
 ) -> None:
     """Answer the question for photos; needs neither torch nor a network.
 
@@ -202,13 +223,48 @@ def predict(
 
     Example:  factory predict model.onnx photos/ --format json
     """
-    from factory.runtime import Model
+    from factory.runtime import Model, ScoreHistogram
     from factory.runtime.inputs import expand
 
-    loaded = Model.load(model)
-    predictions = loaded.iter_predict(expand(paths, sys.stdin), threshold=threshold)
-    unreadable = _PRINTERS[form](predictions)
+    loaded = Model.load(model, registry=registry, public_key=public_key)
+    counted = ScoreHistogram(loaded.sha256)
+    if scores is not None:
+        counted.append(scores)  # nothing yet: a file that cannot take them is refused before the work, not after
+    predictions = loaded.iter_predict(expand(paths, sys.stdin), threshold=threshold, scores=counted)
+    try:
+        unreadable = _PRINTERS[form](predictions)
+    finally:  # stopped half-way, what was answered counts all the same
+        if scores is not None:
+            counted.append(scores)
     raise typer.Exit(SOME_UNREADABLE if unreadable else DONE)
+
+
+@app.command()
+def drift(
+    model: Annotated[Path, typer.Argument(help="The model file.", metavar="MODEL.onnx", show_default=False)],
+    scores: Annotated[
+        Path,
+        typer.Argument(
+            help="What `factory predict` left with --scores, or printed as json or csv.",
+            metavar="SCORES",
+            show_default=False,
+        ),
+    ],
+    form: Annotated[Report, typer.Option("--format", help="How to say it.")] = Report.words,
+    fail: Annotated[bool, typer.Option("--fail", help="Exit with 1 if the inputs have moved.")] = False,
+) -> None:
+    """Say whether the inputs have moved since the model was made, by the scores that it gives.
+
+    Example:  factory drift model.onnx scores.json
+    """
+    from factory.runtime import Model
+    from factory.runtime.drift import compare, reference
+    from factory.runtime.scores import read_scores
+
+    loaded = Model.load(model)
+    found = compare(reference(loaded.metadata), read_scores(scores, loaded.sha256).counts)
+    print(json.dumps(asdict(found)) if form is Report.json else f"{found.says}\n{found.advice}")  # noqa: T201
+    raise typer.Exit(REFUSED if fail and found.verdict == "moved" else DONE)
 
 
 @app.command()
@@ -244,12 +300,7 @@ def doctor() -> None:
     """
     from factory.doctor import examine
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("what", "state", "remedy"):
-        table.add_column(column)
-    for finding in examine():
-        table.add_row(escape(finding.what), escape(finding.state), escape(finding.remedy))
-    out.print(table)
+    out.print(table(("what", "state", "remedy"), ((one.what, one.state, one.remedy) for one in examine())))
 
 
 def _take_through(until: str, target: Path, changes: start.Changes, runs: Path, store: Path, *, resume: bool) -> bool:
@@ -274,14 +325,7 @@ def _take_through(until: str, target: Path, changes: start.Changes, runs: Path, 
 
 
 def _print_gate(verdict: dict[str, Any]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("clause", "rule", "figure", "n", "95 % interval", "verdict"):
-        table.add_column(column)
-    for clause in verdict["clauses"]:
-        low_high = "-".join(f"{end:.3f}" for end in clause["interval"] or ())
-        figure = "" if clause["figure"] is None else f"{clause['figure']:.6g}"
-        table.add_row(clause["name"], clause["rule"], figure, str(clause["n"]), low_high, clause["verdict"])
-    out.print(table)
+    out.print(gate_table(verdict["clauses"]))
     for clause in verdict["clauses"]:
         if clause["verdict"] != "pass":
             out.print(f"{clause['name']}: {clause['says']}", markup=False)
@@ -289,15 +333,13 @@ def _print_gate(verdict: dict[str, Any]) -> None:
 
 
 def _print_table(predictions: Iterable[Prediction]) -> bool:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("path", "probability", "label"):
-        table.add_column(column, overflow="fold")
     failed = False
+    shown = table(("path", "probability", "label"))
     for one in predictions:
         failed |= one.error is not None
-        shown = f"{one.probability:.3f}" if one.probability is not None else ""
-        table.add_row(escape(one.path or ""), shown, one.label or escape(f"error: {one.error}"))
-    out.print(table)
+        probability = f"{one.probability:.3f}" if one.probability is not None else ""
+        shown.add_row(plain(one.path or ""), probability, one.label or plain(f"error: {one.error}"))
+    out.print(shown)
     return failed
 
 

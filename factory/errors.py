@@ -3,6 +3,7 @@
 FactoryError
 ├── ImageError       one image cannot be read                         (from factory.runtime)
 ├── ModelError       the model file is wrong                          (from factory.runtime)
+├── RegistryError    a registry lacks something, or cannot be trusted  (from factory.runtime)
 ├── ScenarioError    the scenario file is wrong: line, key, value
 ├── ImagesError      the folder, archive or URL gives no usable images
 ├── GoldError        the gold labels do not fit the images
@@ -14,7 +15,7 @@ FactoryError
 └── ExportError      the exported file is not the student: parity, checker, size
 """
 
-from factory.runtime.errors import FactoryError, ImageError, ModelError
+from factory.runtime.errors import FactoryError, ImageError, ModelError, RegistryError
 
 
 class ScenarioError(FactoryError):
@@ -61,6 +62,7 @@ __all__ = [
     "ImagesError",
     "LabelsError",
     "ModelError",
+    "RegistryError",
     "RunError",
     "ScenarioError",
     "StoreError",

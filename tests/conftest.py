@@ -12,8 +12,11 @@ from PIL import Image, ImageDraw
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test sees the user's store, and none may ask a hub."""
+    """No test sees the user's store, cache or registry, and none may ask a hub."""
+    for name in ("FACTORY_REGISTRY", "FACTORY_BY", "FACTORY_SIGNING_KEY", "FACTORY_PUBLIC_KEY"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("FACTORY_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("FACTORY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("COLUMNS", "160")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import subprocess
@@ -12,15 +13,17 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+REGISTRY = README.split("## Registry\n")[1].split("\n## ")[0]
+WALK = README.replace(REGISTRY, "")
 RUN_BY_CI = {"scripts/demo", "scripts/test"}
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, text: str = WALK) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-def commands() -> list[str]:
-    lines = [line.split("  #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+def commands(text: str = WALK) -> list[str]:
+    lines = [line.split("  #")[0].strip() for block in blocks("sh", text) for line in block.splitlines()]
     return [line for line in lines if line]
 
 
@@ -67,3 +70,37 @@ def test_the_walk_through_works_as_written(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes((tmp_path / "demo" / "images" / "img_0001.jpg").read_bytes())
     done = subprocess.run([sys.executable, "-c", blocks("python")[0]], cwd=tmp_path, capture_output=True, text=True)
     assert re.fullmatch(r"(?:[ab]\.\w{3} (?:yes|no) [01]\.\d+\n){2}", done.stdout), done.stderr
+
+
+def test_the_registry_works_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Typed in after two runs, the second of them published before; only the name of the model is another."""
+    from finished_run import another, finished
+    from typer.testing import CliRunner
+
+    from factory.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    first = finished(tmp_path / "runs" / "red-ball")
+    (tmp_path / "runs" / "red-ball" / "images").rename(tmp_path / "images")
+    second = another(first, tmp_path / "second", threshold="0.5")
+    setting, *typed = [re.sub(r"\bball\b", "red-ball", line) for line in commands(REGISTRY)]
+    name, _, value = setting.removeprefix("export ").partition("=")
+    monkeypatch.setenv(name, value)
+    for line in [*typed[:1], f"factory publish {second}", *typed[1:]]:
+        arguments = [path for word in line.split()[1:] for path in glob.glob(word) or [word]]
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, f"{line}\n{done.output}"
+        if arguments[:2] == ["models", "promote"]:
+            assert done.stdout == "red-ball@2\n"
+    assert (tmp_path / "models" / "red-ball-1" / "model.onnx").is_file()
+
+    spoken: dict[str, object] = {}
+    exec(re.sub(r"\bball@", "red-ball@", blocks("python", REGISTRY)[0]), spoken)
+    assert str(spoken["model"].release) == "red-ball@1"
+
+
+def test_every_command_on_models_is_shown() -> None:
+    from factory.cli_models import app
+
+    verbs = {command.name or command.callback.__name__ for command in app.registered_commands}
+    assert {verb for verb in verbs if f"factory models {verb}" not in REGISTRY} == set()

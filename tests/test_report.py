@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
+import shutil
+import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_run import Recipe, make_run
+from fake_run import SIZE, Recipe, make_run
 from PIL import Image
 
-from factory.artifacts import CARD, LABELS, REPORT, RunFolder
+from factory.artifacts import CARD, LABELS, REPORT, RunFolder, sha256_file
 from factory.errors import RunError
 from factory.report import card, figures, page, plots, words, write_card, write_report
 from factory.report.evidence import gather
+from factory.runtime import to_square
 from factory.scenario import Scenario
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -181,6 +186,42 @@ def test_card_python_snippets_run(made: tuple[Scenario, RunFolder], monkeypatch:
             exec(snippet, {})
         assert "yes" in said.getvalue()
         assert "0.78" in said.getvalue()
+
+
+def test_card_says_what_the_probability_was_calibrated_against(made: tuple[Scenario, RunFolder]) -> None:
+    evidence = gather(*made)
+    assert "inside the file, on the validation photos; on the test" in card.render(evidence)
+    for against, words_for_it in (("gold", "people's labels"), ("teacher", "the teacher's labels")):
+        said = json.dumps({"method": "platt", "scale": 1.0, "shift": 0.0, "against": against, "images": 212})
+        text = card.render(replace(evidence, model=evidence.model | {"calibration": said}))
+        assert f"inside the file, on the validation photos (212 photos, against {words_for_it}); on the test" in text
+
+
+def test_card_names_the_file_by_its_hash(made: tuple[Scenario, RunFolder]) -> None:
+    write_card(*made)
+    row = f"| File | `model.onnx`, sha256 `{sha256_file(made[1].file('model.onnx'))}` |"
+    assert row in made[1].file(CARD).read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+@pytest.mark.parametrize("shape", [(75, 200), (200, 64), (30, 20)])
+def test_card_javascript_squashes_as_the_runtime_does(
+    made: tuple[Scenario, RunFolder], shape: tuple[int, int], tmp_path: Path
+) -> None:
+    write_card(*made)
+    (snippet,) = re.findall(r"```js\n(.*?)```", made[1].file(CARD).read_text(encoding="utf-8"), re.DOTALL)
+    (constants,) = re.findall(r"^const SIZE = .*", snippet, re.MULTILINE)
+    (squash,) = re.findall(r"^function squash.*?^}", snippet, re.MULTILINE | re.DOTALL)
+    photo = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    call = f"squash(squash(Uint8Array.from({photo.ravel().tolist()}), {shape[1]}, {shape[0]}), {shape[0]}, SIZE)"
+    (tmp_path / "s.mjs").write_text(f"{constants}\n{squash}\nconsole.log(JSON.stringify([...{call}]))")
+    done = subprocess.run(["node", str(tmp_path / "s.mjs")], capture_output=True, text=True, check=True)
+    expected = to_square(Image.fromarray(photo), SIZE)
+    found = np.array(json.loads(done.stdout)).reshape(expected.shape)
+    assert np.abs(found - expected).max() <= 1
+    assert (found != expected).mean() < 0.05, "ties alone are rounded otherwise"
+    (tmp_path / "whole.mjs").write_text(snippet)
+    assert subprocess.run(["node", "--check", str(tmp_path / "whole.mjs")], check=False).returncode == 0
 
 
 def test_other_licences_are_named(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ ROOT = Path(__file__).parent.parent / "factory"
 FLOORS = (
     {"__main__"},
     {"cli"},
+    {"cli_models"},
     {"demo", "doctor", "start"},
     {"pipeline"},
+    {"registry"},
     {"report"},
     {"gate"},
     {"export"},
@@ -23,7 +25,7 @@ FLOORS = (
     {"gold", "images", "sources", "splits"},
     {"scenario"},
     {"artifacts", "memory", "progress", "prompts"},
-    {"errors"},
+    {"errors", "terminal"},
     {"runtime"},
 )
 """From the roof down; a room imports lower floors only. `start` may ask the pipeline nothing."""

@@ -17,70 +17,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image
+from red_model import METADATA, SIZE, WEIGHTS, graph, save
 
 from factory import runtime
-from factory.runtime import FactoryError, ImageError, Model, ModelError, Prediction
+from factory.runtime import FactoryError, ImageError, Model, ModelError, Prediction, ahead
 from factory.runtime.inputs import expand
 from factory.runtime.wire import has_external_data
-
-SIZE = 16
-# The probability of yes is the logistic function of the mean red, green and blue in [0, 1], weighted.
-WEIGHTS, BIAS = (8.0, -4.0, -2.0), -1.0
-
-METADATA = {
-    "format": "clip-factory/1",
-    "name": "red",
-    "question": "Is it red?",
-    "classes": '["no", "yes"]',
-    "threshold": "0.5",
-    "image_size": str(SIZE),
-    "preprocessing": json.dumps(
-        {
-            "decode": "RGB",
-            "resize": "squash",
-            "size": SIZE,
-            "interpolation": "bilinear, antialiased",
-            "layout": "NHWC",
-            "dtype": "uint8",
-            "channels": "RGB",
-        }
-    ),
-}
-
-
-def graph(**changes) -> onnx.ModelProto:
-    """The model of these tests: cast, scale, mean over the square, one linear unit, sigmoid."""
-    said = {
-        "input": ("image", TensorProto.UINT8, ["N", SIZE, SIZE, 3]),
-        "output": ("probability", TensorProto.FLOAT, ["N"]),
-        "squash": "Sigmoid",
-    } | changes
-    nodes = [
-        helper.make_node("Cast", [said["input"][0]], ["pixels"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["pixels", "scale"], ["scaled"]),
-        helper.make_node("ReduceMean", ["scaled"], ["mean"], axes=[1, 2], keepdims=0),
-        helper.make_node("MatMul", ["mean", "weights"], ["weighted"]),
-        helper.make_node("Add", ["weighted", "bias"], ["logit"]),
-        helper.make_node(said["squash"], ["logit"], [said["output"][0]]),
-    ]
-    weights = [
-        helper.make_tensor("scale", TensorProto.FLOAT, [], [1 / 255]),
-        helper.make_tensor("weights", TensorProto.FLOAT, [3], WEIGHTS),
-        helper.make_tensor("bias", TensorProto.FLOAT, [], [BIAS]),
-    ]
-    inputs, outputs = ([helper.make_tensor_value_info(*said[side])] for side in ("input", "output"))
-    opset = helper.make_opsetid("", 17)
-    return helper.make_model(
-        helper.make_graph(nodes, "tiny", inputs, outputs, weights), ir_version=8, opset_imports=[opset]
-    )
-
-
-def save(path: Path, proto: onnx.ModelProto | None = None, **changes: str | None) -> Path:
-    """Write a model with `METADATA`; a change to None takes the key away."""
-    proto = proto or graph()
-    helper.set_model_props(proto, {k: v for k, v in {**METADATA, **changes}.items() if v is not None})
-    path.write_bytes(proto.SerializeToString())
-    return path
 
 
 @pytest.fixture
@@ -166,7 +108,36 @@ def test_an_endless_stream_is_taken_little_by_little(model):
     assert [a.label for a in islice(answers, 10)] == ["yes"] * 10
     answers.close()
     assert next(taken) <= 10 + 3 * 4 + 2
-    assert not [t for t in threading.enumerate() if t.name.startswith("decode")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("answer")]
+
+
+def test_batches_start_small_and_never_pass_the_limit():
+    asked = []
+
+    def ask(batch):
+        asked.append((len(batch), threading.current_thread().name))
+        return batch[:, 0, 0, 0] / 255
+
+    images = [np.full((3, 3, 3), level, np.uint8) for level in range(40)]
+    alone, three = [1, 2, 3, *[4] * 8, 2], [*[1] * 3, *[2] * 3, *[3] * 3, *[4] * 5, 2]
+    for workers, sizes in ((1, alone), (3, three)):
+        asked.clear()
+        found = list(ahead.answers(images, 2, ask, batch_size=4, workers=workers))
+        assert [answer for _, answer in found] == [level / 255 for level in range(40)]
+        assert sorted(size for size, _ in asked) == sorted(sizes)
+        assert all(name.startswith("answer") is (workers > 1) for _, name in asked)
+    asked.clear()
+    assert len(list(ahead.answers(images[:1], 2, ask, batch_size=4, workers=3))) == 1
+    assert asked == [(1, threading.current_thread().name)], "one image needs no other thread"
+
+
+def test_a_network_that_fails_stops_the_stream_and_its_threads():
+    def ask(batch):
+        raise ModelError("red: the network fails (out of memory)")
+
+    with pytest.raises(ModelError, match=r"^red: the network fails \(out of memory\)$"):
+        list(ahead.answers([flat("red")] * 40, 2, ask, batch_size=4, workers=3))
+    assert not [t for t in threading.enumerate() if t.name.startswith("answer")]
 
 
 def test_many_threads_share_a_model(model):
@@ -452,8 +423,8 @@ def test_what_stands_for_nothing_is_passed_on_and_gets_an_error(model, tmp_path,
 
 def test_public_names():
     assert sorted(runtime.__all__) == [
-        *("FactoryError", "ImageError", "Model", "ModelError"),
-        *("Prediction", "find_images", "read_rgb", "to_square"),
+        *("FactoryError", "ImageError", "Model", "ModelError", "OfflineWarning"),
+        *("Prediction", "RegistryError", "ScoreHistogram", "find_images", "read_rgb", "to_square"),
     ]
     assert all(hasattr(runtime, name) for name in runtime.__all__)
 
@@ -466,7 +437,8 @@ model = factory.runtime.Model.load({str(tmp_path / "red.onnx")!r})
 import numpy
 assert model.predict([numpy.zeros((4, 4, 3), numpy.uint8)])[0].label == "no"
 heavy = {{"torch", "torchvision", "lightning", "open_clip", "timm", "transformers", "pandas", "pyarrow", "pydantic",
-          "onnx", "scipy", "sklearn", "fsspec", "imagehash", "matplotlib"}}
+          "onnx", "scipy", "sklearn", "fsspec", "imagehash", "matplotlib", "cryptography", "platformdirs",
+          "http.client", "csv"}}
 print(sorted(heavy & set(sys.modules)), sorted(m for m in sys.modules if m.startswith("factory.")))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -6,6 +6,7 @@ https://huggingface.co/docs/hub/model-cards says what the front matter may hold.
 from __future__ import annotations
 
 import io
+import json
 import re
 from typing import Any
 
@@ -41,6 +42,7 @@ def render(evidence: Evidence) -> str:
         splits=splits(labels.split, labels.reference, labels.has_gold),
         golden=int(labels.has_gold.sum()),
         golden_tests=int((labels.has_gold & (labels.split == "test")).sum()),
+        calibration=json.loads(evidence.model.get("calibration") or "null"),
         licence=evidence.model.get("licence") or LICENCE,
         most=PHRASES_SHOWN,
     )

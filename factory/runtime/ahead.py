@@ -1,19 +1,23 @@
-"""Images read by threads ahead of whoever uses them, in order and with bounded memory."""
+"""Images read and answered by threads ahead of whoever asks, in order and with bounded memory."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
+from itertools import chain, count, islice, takewhile
 
 import numpy as np
 from PIL import Image
 
 from factory.runtime.errors import ImageError
 from factory.runtime.images import ImageSource, load_square
+
+Answer = tuple[ImageSource, float | str]
+"""An image and its probability, or the reason why it cannot be read."""
 
 _PIL_LOCK = threading.Lock()
 """A PIL image reads its file when it is first used, which two threads must not do at once."""
@@ -24,25 +28,46 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def squares(
-    images: Iterable[ImageSource], size: int, *, ahead: int, workers: int
-) -> Generator[tuple[ImageSource, np.ndarray | str], None, None]:
-    """Read images into squares for the network, `workers` at a time and at most `ahead` before they are asked for.
+def answers(
+    images: Iterable[ImageSource],
+    size: int,
+    ask: Callable[[np.ndarray], np.ndarray],
+    *,
+    batch_size: int,
+    workers: int,
+) -> Generator[Answer, None, None]:
+    """Read images into squares and ask about them, each batch in one thread from end to end.
+
+    The first batches are of one image and the later ones larger, so that a few large photos are spread over all
+    threads, and the first answer does not wait for a whole batch to be read. A single image is answered in the
+    caller's thread: on a busy machine, handing it to another takes longer than answering it.
+
+    Args:
+        images: Taken `workers + 1` batches before they are answered.
+        size: Side of the squares in pixels.
+        ask: uint8 `(N, size, size, 3)` -> `(N,)`; called from several threads at once.
+        batch_size: Most images a call of `ask`.
+        workers: Threads; 1 is the caller's own.
 
     Yields:
-        Each source, in order, with its uint8 `(size, size, 3)`, or with the reason why it cannot be read.
+        The answers, in order.
     """
-    waiting: deque[tuple[ImageSource, Future[np.ndarray | str]]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    source = iter(images)
+    chunks = takewhile(bool, (list(islice(source, min(batch_size, 1 + number // workers))) for number in count()))
+    head = list(islice(chunks, 2))
+    if len(head) < 2 or workers == 1:
+        for chunk in chain(head, chunks):
+            yield from _answer(chunk, size, ask)
+        return
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="answer")
+    waiting: deque[Future[list[Answer]]] = deque()
     try:
-        for image in images:
-            waiting.append((image, pool.submit(_square, image, size)))
-            if len(waiting) >= ahead:
-                source, future = waiting.popleft()
-                yield source, future.result()
+        for chunk in chain(head, chunks):
+            waiting.append(pool.submit(_answer, chunk, size, ask))
+            if len(waiting) > workers:
+                yield from waiting.popleft().result()
         while waiting:
-            source, future = waiting.popleft()
-            yield source, future.result()
+            yield from waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -50,6 +75,16 @@ def squares(
 def path_of(source: ImageSource) -> str | None:
     """The path of an image that was given by its path."""
     return os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
+
+
+def _answer(chunk: list[ImageSource], size: int, ask: Callable[[np.ndarray], np.ndarray]) -> list[Answer]:
+    squares = [_square(source, size) for source in chunk]
+    readable = [square for square in squares if isinstance(square, np.ndarray)]
+    found = iter(ask(np.stack(readable)).tolist() if readable else ())
+    return [
+        (source, square if isinstance(square, str) else next(found))
+        for source, square in zip(chunk, squares, strict=True)
+    ]
 
 
 def _square(source: ImageSource, size: int) -> np.ndarray | str:

@@ -27,3 +27,11 @@ class ImageError(FactoryError):
 
 class ModelError(FactoryError):
     """The model file is not one that this runtime can trust or run."""
+
+
+class RegistryError(FactoryError):
+    """A registry cannot be reached, lacks what is asked for, or holds what cannot be trusted."""
+
+
+class OfflineWarning(UserWarning):
+    """A registry does not answer, and what was fetched before is used in its place."""

@@ -7,24 +7,28 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import onnxruntime as ort
 
-from factory.runtime.ahead import path_of, squares, usable_cpus
+from factory.runtime.ahead import answers, path_of, usable_cpus
 from factory.runtime.contract import check_graph, check_metadata, read_test_vectors
-from factory.runtime.errors import FactoryError, ImageError, ModelError
+from factory.runtime.errors import FactoryError, ImageError, ModelError, RegistryError
 from factory.runtime.images import ImageSource
+from factory.runtime.scores import ScoreHistogram
 from factory.runtime.wire import has_external_data
+
+if TYPE_CHECKING:  # a model that lies in a file needs nothing that speaks to registries
+    from factory.runtime.fetch import PublicKey
+    from factory.runtime.index import Release
 
 VERIFY_TOLERANCE = 1e-3
 """Largest difference between a stored probability and one computed here. Processors round differently, int8 most."""
-MAX_THREADS = 4
-"""A network of 300 kB gains nothing from more threads than this, and decoding needs the others."""
+BATCH_SIZE = 8
+"""Images a run of the network. More take longer each: what lies between the layers leaves the processor's cache."""
 FATAL = 4
 """onnxruntime's log level: what matters is raised as an exception, and logging it too would be noise."""
 
@@ -57,70 +61,110 @@ class Model:
     """All metadata of the file, as strings; the structured ones are JSON. Cannot be changed."""
     sha256: str
     """Hex sha256 of the file's bytes."""
+    release: Release | None
+    """What the registry says of it; None if it was loaded from a file."""
     _session: ort.InferenceSession = field(repr=False)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, sha256: str | None = None, threads: int | None = None) -> Model:
-        """Load and check a model file.
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        registry: str | os.PathLike[str] | None = None,
+        public_key: PublicKey | None = None,
+        sha256: str | None = None,
+        threads: int = 1,
+    ) -> Model:
+        """Load and check a model: a file, or a release of a registry.
+
+            Model.load("forklift.onnx")
+            Model.load("forklift@champion", registry="https://models.example.org", public_key="key.pem")
 
         Args:
-            path: The ONNX file.
+            path: The ONNX file; with a registry, NAME, NAME@VERSION or NAME@ALIAS.
+            registry: A folder, or a URL: file://, http(s)://, or any other through fsspec. What was fetched is kept
+                in $FACTORY_CACHE, by default the user's cache folder; see `factory.runtime.fetch.fetch`.
+            public_key: Refuse a release that the holder of this ed25519 key (PEM, or a path to it) has not signed.
             sha256: Hex hash that the file's bytes must have.
-            threads: Threads for the network; by default as many as there are processors, 4 at most.
+            threads: Threads for one run of the network. `predict` runs it in several threads at once, so that more
+                than 1 is worth it only where single images are asked about on an idle machine.
 
         Raises:
             ModelError: The file is missing, not ONNX, has another hash, refers to other files, or is not a model of
                 this factory: metadata, inputs or outputs are not as they should be.
+            RegistryError: The registry lacks the release, cannot be reached, or holds something that was altered.
         """
+        if threads < 1:
+            raise FactoryError(f"threads {threads}: expected 1 or more")
+        if registry is not None:
+            from factory.runtime.fetch import fetch
+
+            found = fetch(os.fspath(path), registry, public_key=public_key)
+            model = cls._of(found.data, f"{found.release} of {registry}", sha256, threads, found.release)
+            _check_release(model, found.release)
+            return model
+        if public_key is not None:
+            raise RegistryError(f"{path}: a public key, and no registry to check", hint="a file alone has no signature")
         try:
             data = Path(path).read_bytes()
         except OSError as error:
-            raise ModelError(f"{path}: cannot be opened ({error.strerror})", hint="check the path") from None
+            raise ModelError(f"{path}: cannot be opened ({error.strerror})", hint=_where_else(path)) from None
+        return cls._of(data, str(path), sha256, threads)
+
+    @classmethod
+    def _of(cls, data: bytes, path: str, sha256: str | None, threads: int, release: Release | None = None) -> Model:
         found = hashlib.sha256(data).hexdigest()
         if sha256 is not None and found != sha256.lower():
             raise ModelError(f"{path}: sha256 is {found}, not {sha256}", hint="the file was altered: fetch it again")
         try:
-            session = _session(data, threads or min(MAX_THREADS, usable_cpus()))
+            session = _session(data, threads)
             metadata = MappingProxyType(dict(session.get_modelmeta().custom_metadata_map))
             threshold, size = check_metadata(metadata)
             check_graph(session.get_inputs(), session.get_outputs(), size)
         except ModelError as error:
             raise ModelError(f"{path}: {error.what}", hint=error.hint) from None
-        return cls(metadata["name"], metadata["question"], threshold, size, metadata, found, session)
+        return cls(metadata["name"], metadata["question"], threshold, size, metadata, found, release, session)
 
     def predict(
         self,
         images: Iterable[ImageSource],
         *,
         threshold: float | None = None,
-        batch_size: int = 64,
+        batch_size: int = BATCH_SIZE,
         workers: int | None = None,
+        scores: ScoreHistogram | None = None,
     ) -> list[Prediction]:
         """Answer for many images; like `iter_predict`, all at once."""
-        return list(self.iter_predict(images, threshold=threshold, batch_size=batch_size, workers=workers))
+        return list(
+            self.iter_predict(images, threshold=threshold, batch_size=batch_size, workers=workers, scores=scores)
+        )
 
     def iter_predict(
         self,
         images: Iterable[ImageSource],
         *,
         threshold: float | None = None,
-        batch_size: int = 64,
+        batch_size: int = BATCH_SIZE,
         workers: int | None = None,
+        scores: ScoreHistogram | None = None,
     ) -> Iterator[Prediction]:
-        """Answer for any number of images, in order, while threads read the next ones.
+        """Answer for any number of images, in order, while threads read and answer the next ones.
 
         Args:
             images: Paths, bytes of files, PIL images, or uint8 arrays (H, W), (H, W, 3) or (H, W, 4), as `read_rgb`
-                takes them; taken from the iterable about two batches before they are answered.
+                takes them; taken from the iterable up to `workers` + 1 batches before they are answered.
             threshold: Probability in [0, 1] from which the answer is yes, instead of the model's own.
-            batch_size: Images a run of the network.
-            workers: Threads that read images; by default one for each processor.
+            batch_size: Most images a run of the network; the first runs are smaller.
+            workers: Threads that read images and run the network; by default one for each processor. With 1, and for a
+                single image, that is the caller's own.
+            scores: A histogram of this model in which the probabilities are counted, also those of images that were
+                answered ahead and never asked for; see `factory.runtime.drift`.
 
         Yields:
             One prediction for each image; one that cannot be read gets an `error`, and the others go on.
 
         Raises:
-            FactoryError: An argument is out of range, or `images` is a single image.
+            FactoryError: An argument is out of range, `scores` is of another model, or `images` is a single image.
         """
         threshold = self.threshold if threshold is None else threshold
         workers = usable_cpus() if workers is None else workers
@@ -128,9 +172,11 @@ class Model:
             raise FactoryError(f"threshold {threshold}: expected a number in [0, 1]")
         if batch_size < 1 or workers < 1:
             raise FactoryError(f"batch_size {batch_size}, workers {workers}: expected 1 or more")
+        if scores is not None and scores.sha256 != self.sha256:
+            raise FactoryError("scores is the histogram of another model", hint="ScoreHistogram(model.sha256)")
         if isinstance(images, (str, bytes)) or (isinstance(images, np.ndarray) and images.ndim != 4):
             raise FactoryError("images is a single image, expected several", hint="put it in a list")
-        return self._stream(images, threshold, batch_size, workers)
+        return self._stream(images, threshold, batch_size, workers, scores)
 
     def probabilities(self, batch: np.ndarray) -> np.ndarray:
         """Run the network on squares made by `to_square`.
@@ -178,19 +224,51 @@ class Model:
         return difference
 
     def _stream(
-        self, images: Iterable[ImageSource], threshold: float, batch_size: int, workers: int
+        self,
+        images: Iterable[ImageSource],
+        threshold: float,
+        batch_size: int,
+        workers: int,
+        scores: ScoreHistogram | None,
     ) -> Iterator[Prediction]:
-        with closing(squares(images, self.image_size, ahead=2 * batch_size + workers, workers=workers)) as read:
-            while chunk := list(islice(read, batch_size)):
-                readable = [square for _, square in chunk if isinstance(square, np.ndarray)]
-                answers = iter(self.probabilities(np.stack(readable)).tolist() if readable else [])
-                for source, square in chunk:
-                    if isinstance(square, str):
-                        yield Prediction(path_of(source), None, None, square)
-                    else:
-                        probability = next(answers)
-                        label: Literal["yes", "no"] = "yes" if probability >= threshold else "no"
-                        yield Prediction(path_of(source), probability, label, None)
+        def ask(batch: np.ndarray) -> np.ndarray:
+            found = self.probabilities(batch)
+            if scores is not None:
+                scores.add(found)
+            return found
+
+        with closing(answers(images, self.image_size, ask, batch_size=batch_size, workers=workers)) as said:
+            for source, answer in said:
+                if isinstance(answer, str):
+                    yield Prediction(path_of(source), None, None, answer)
+                else:
+                    yield Prediction(path_of(source), answer, "yes" if answer >= threshold else "no", None)
+
+
+def _check_release(model: Model, release: Release) -> None:
+    """Refuse a file that is not the model that the release describes, though its hash is right."""
+    from factory.runtime.index import MAX_TEXT
+
+    for what, inside, said in (
+        ("name", model.name, release.name),
+        ("threshold", model.threshold, release.threshold),
+        ("question", " ".join(model.question.split())[:MAX_TEXT], release.question),
+    ):
+        if inside != said:
+            raise RegistryError(
+                f"{release}: its file has {what} {inside!r}, the registry says {said!r}",
+                hint="do not use it; ask who runs the registry",
+            )
+
+
+def _where_else(path: str | os.PathLike[str]) -> str:
+    from factory.runtime.index import Reference
+
+    try:
+        Reference.parse(os.fspath(path))
+    except RegistryError:
+        return "check the path"
+    return "check the path; a model of a registry needs registry=..."
 
 
 def _session(data: bytes, threads: int) -> ort.InferenceSession:

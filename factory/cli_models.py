@@ -1,0 +1,339 @@
+"""`factory publish` and `factory models ...`: verbs that parse, call one function of the registry and print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from factory.runtime.index import Entry, Release
+from factory.terminal import REFUSED, err, gate_table, out, plain, table
+
+if TYPE_CHECKING:
+    from factory.registry import Change, Move, Trust
+
+app = typer.Typer(
+    name="models",
+    help="Find, promote, roll back, pull, verify and compare the models of a registry.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Form(StrEnum):
+    """How a registry's contents are printed."""
+
+    table = "table"
+    json = "json"
+
+
+RegistryOption = Annotated[
+    str,
+    typer.Option(
+        "--registry",
+        help="Folder, s3://, gs://, az://, sftp://, https:// (to read), mlflow+http://, hf://, github://.",
+        envvar="FACTORY_REGISTRY",
+        metavar="REGISTRY",
+        show_default=False,
+    ),
+]
+Reference = Annotated[
+    str, typer.Argument(help="NAME, NAME@VERSION or NAME@ALIAS.", metavar="NAME[@VERSION|@ALIAS]", show_default=False)
+]
+KeyOption = Annotated[
+    Path | None,
+    typer.Option("--key", help="Private key (PEM) to sign with.", envvar="FACTORY_SIGNING_KEY", metavar="FILE"),
+]
+PublicOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--public-key",
+        help="Refuse what the holder of this key (PEM) has not signed.",
+        envvar="FACTORY_PUBLIC_KEY",
+        metavar="FILE",
+    ),
+]
+ByOption = Annotated[
+    str, typer.Option("--by", help="Who does this; else user@machine.", envvar="FACTORY_BY", metavar="WHO")
+]
+FormOption = Annotated[Form, typer.Option("--format", help="How to print; json is for programs.")]
+AliasArgument = Annotated[str, typer.Argument(help="The alias, such as champion.", show_default=False)]
+
+
+def publish(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.", metavar="RUN", show_default=False)],
+    registry: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            help="Folder or URL of the registry.",
+            envvar="FACTORY_REGISTRY",
+            metavar="REGISTRY",
+            show_default=False,
+        ),
+    ],
+    alias: Annotated[str | None, typer.Option("--alias", help="Let this alias stand for it, such as champion.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Although the gate refused it; the card will say so.")] = False,
+    key: KeyOption = None,
+    by: ByOption = "",
+) -> None:
+    """Publish a run as the next version of its model; the last line printed is NAME@VERSION.
+
+    Exit code 1: the gate refused the run, and it was not forced.
+
+    Example:  factory publish runs/forklift/2026-11-21T09-00-00 --to registry/ --alias champion
+    """
+    from factory.registry import GateRefusedError, Signer, Terms, open_registry
+    from factory.registry import publish as publish_run
+
+    terms = Terms(force, by, Signer.read(key) if key else None)
+    try:
+        done = publish_run(run, open_registry(registry), alias, terms)
+    except GateRefusedError as error:
+        err.print(f"refused: {plain(error.what)}\n  {plain(error.hint)}", style="red")
+        raise typer.Exit(REFUSED) from None
+    release = done.release
+    if not done.new:
+        err.print(
+            f"{release} has these very bytes already, published {_moment(release.created)} by {plain(release.by)}"
+        )
+    if alias is not None:
+        _print_move(done.move, release, alias)
+    out.print(f"{release}", markup=False)
+
+
+@app.command("list")
+def list_models(registry: RegistryOption, form: FormOption = Form.table) -> None:
+    """List the models of a registry.
+
+    Example:  factory models list --registry registry/
+    """
+    from factory.registry import open_registry
+
+    models = open_registry(registry).index().models
+    if form is Form.json:
+        for name, entry in models.items():
+            _print_json(_listed(name, entry))
+        return
+    columns = ("model", "aliases", "newest", "published", "kB", "gate", "question")
+    out.print(table(columns, (_row(name, entry) for name, entry in models.items())) if models else "no models yet")
+
+
+@app.command()
+def show(
+    reference: Reference, registry: RegistryOption, public_key: PublicOption = None, form: FormOption = Form.table
+) -> None:
+    """Show a release: what it answers, how good it is, and where its aliases came from.
+
+    Example:  factory models show forklift@champion --registry registry/
+    """
+    from factory.registry import look_at, open_registry
+
+    seen = look_at(open_registry(registry), reference, _trust(public_key))
+    if form is Form.json:
+        moves = [move.to_json() for move in seen.history]
+        _print_json(seen.release.to_json() | {"aliases": seen.aliases, "gate": seen.gate, "history": moves})
+        return
+    out.print(table(("", ""), _about(seen.release, seen.aliases, signed=seen.signed)))
+    out.print()
+    out.print(gate_table(seen.clauses))
+    if seen.history:
+        out.print()
+        columns = ("when", "alias", "from", "to", "why", "by")
+        moves = ((_moment(m.when), m.alias, m.before or "", m.after, m.why, m.by) for m in seen.history)
+        out.print(table(columns, moves))
+
+
+@app.command()
+def promote(
+    reference: Reference,
+    alias: AliasArgument,
+    registry: RegistryOption,
+    public_key: PublicOption = None,
+    by: ByOption = "",
+) -> None:
+    """Let an alias stand for a version.
+
+    Example:  factory models promote forklift@3 champion --registry registry/
+    """
+    from factory.registry import Reference, open_registry, whoever
+    from factory.registry import promote as move_up
+
+    opened = open_registry(registry)
+    move = move_up(opened, reference, alias, by or whoever(), _trust(public_key))
+    release = opened.index().find(Reference.parse(reference))
+    _print_move(move, release, alias)
+    out.print(f"{release}", markup=False)
+
+
+@app.command()
+def rollback(
+    name: Annotated[str, typer.Argument(help="The model.", metavar="NAME", show_default=False)],
+    alias: AliasArgument,
+    registry: RegistryOption,
+    public_key: PublicOption = None,
+    by: ByOption = "",
+) -> None:
+    """Take an alias back to the version that it stood for before; again, and it goes further back.
+
+    Example:  factory models rollback forklift champion --registry registry/
+    """
+    from factory.registry import open_registry, whoever
+    from factory.registry import rollback as move_back
+
+    move = move_back(open_registry(registry), name, alias, by or whoever(), _trust(public_key))
+    err.print(_moved(move))
+    out.print(f"{move.name}@{move.after}", markup=False)
+
+
+@app.command()
+def pull(
+    reference: Reference,
+    registry: RegistryOption,
+    folder: Annotated[Path, typer.Option("--out", help="Folder for NAME-VERSION/.", metavar="DIR")] = Path(),
+    public_key: PublicOption = None,
+) -> None:
+    """Copy a release to this machine, checked; the last line printed is the path of its model.onnx.
+
+    Example:  factory models pull forklift@champion --registry registry/ --out models/
+    """
+    from factory.registry import open_registry
+    from factory.registry import pull as copy
+
+    out.print(f"{copy(open_registry(registry), reference, folder, _trust(public_key))}", markup=False)
+
+
+@app.command()
+def verify(
+    model: Annotated[
+        str, typer.Argument(help="A model file; with a registry, a reference too.", metavar="MODEL", show_default=False)
+    ],
+    registry: Annotated[
+        str | None,
+        typer.Option("--registry", help="Check its release there too.", envvar="FACTORY_REGISTRY", metavar="REGISTRY"),
+    ] = None,
+    public_key: PublicOption = None,
+) -> None:
+    """Replay a model's test vectors; with a registry, check the signature and the hashes of its release too.
+
+    Example:  factory models verify model.onnx
+    """
+    from factory.registry import open_registry
+    from factory.registry import verify as replay
+    from factory.registry import verify_release as check
+
+    done = check(open_registry(registry), model, _trust(public_key)) if registry else replay(Path(model))
+    out.print(f"test vectors  answers differ by {done.difference:.2g} at most from those stored in the file")
+    if done.release is not None:
+        out.print(f"hashes        all {len(done.release.files)} files of {done.release} are as published")
+        signed = "of the expected key" if done.signed else "not checked: no key was given, and the registry pins none"
+        out.print(f"signature     {signed}")
+    out.print(f"ok            {done.release or done.model.name}", markup=False)
+
+
+@app.command()
+def diff(
+    before: Reference,
+    after: Reference,
+    registry: RegistryOption,
+    public_key: PublicOption = None,
+    form: FormOption = Form.table,
+) -> None:
+    """Show what changed from one version to another: figures, scenario, size, threshold, teacher.
+
+    Example:  factory models diff forklift@2 forklift@3 --registry registry/
+    """
+    from factory.registry import compare, open_registry
+
+    changes = compare(open_registry(registry), before, after, _trust(public_key))
+    if form is Form.json:
+        for change in changes:
+            _print_json(asdict(change))
+        return
+    out.print(table(("what", before, after), map(_change, changes)) if changes else "nothing that is compared differs")
+
+
+@app.command()
+def keys(
+    folder: Annotated[Path, typer.Argument(help="Folder for the two.", metavar="DIR", show_default=False)],
+) -> None:
+    """Make a pair of keys: private.pem signs, public.pem checks; keep the first to yourself.
+
+    Example:  factory models keys keys/
+    """
+    from factory.registry import make_pair
+
+    private, public = make_pair(folder)
+    out.print(f"{private}\n{public}", markup=False)
+
+
+def _trust(public_key: Path | None) -> Trust:
+    from factory.registry import Trust
+
+    return Trust.read(public_key)
+
+
+def _print_json(tree: dict[str, Any]) -> None:
+    print(json.dumps(tree, ensure_ascii=False))  # noqa: T201
+
+
+def _print_move(move: Move | None, release: Release, alias: str) -> None:
+    err.print(_moved(move) if move else f"{alias} of {release.name} stands for version {release.version} already")
+
+
+def _moved(move: Move) -> str:
+    return f"{move.alias} of {move.name}: version {move.before or 'none'} -> {move.after}"
+
+
+def _listed(name: str, entry: Entry) -> dict[str, Any]:
+    versions = [release.to_json() for release in entry.versions.values()]
+    return {"name": name, "question": entry.question, "aliases": dict(entry.aliases), "versions": versions}
+
+
+def _row(name: str, entry: Entry) -> tuple[object, ...]:
+    newest = entry.versions[max(entry.versions)]
+    aliases = ", ".join(f"{alias} {version}" for alias, version in sorted(entry.aliases.items()))
+    size = f"{newest.size / 1000:.1f}"
+    return name, aliases, newest.version, _moment(newest.created), size, _gate(newest), entry.question
+
+
+def _about(release: Release, aliases: list[str], *, signed: bool) -> Iterable[tuple[str, object]]:
+    mark = "checked" if signed else "not checked" if release.signature else "none"
+    return (
+        ("model", release),
+        ("question", release.question),
+        ("aliases", ", ".join(aliases) or "none"),
+        ("gate", _gate(release)),
+        ("threshold", f"{release.threshold:g}"),
+        ("size", f"{release.size / 1000:.1f} kB"),
+        ("sha256", release.sha256),
+        ("published", f"{_moment(release.created)} by {release.by}"),
+        ("signature", mark),
+        ("files", ", ".join(sorted(release.files))),
+    )
+
+
+def _moment(when: str) -> str:
+    return f"{when[:19].replace('T', ' ')} UTC"
+
+
+def _gate(release: Release) -> str:
+    return "passed" if release.passed else "REFUSED, forced" if release.forced else "REFUSED"
+
+
+def _change(change: Change) -> tuple[object, ...]:
+    return change.what, _value(change.before), _value(change.after)
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

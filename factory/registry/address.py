@@ -1,0 +1,41 @@
+"""Which back-end serves a registry: the scheme of its URL decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import cast
+
+from factory.registry.backend import Registry
+
+GROUP = "clip_factory.registries"
+"""Entry points of this group add schemes; one of the factory's own cannot be replaced."""
+
+OWN = {
+    "github": "factory.registry.github:GitHubRegistry",
+    "hf": "factory.registry.hub:HubRegistry",
+    "http": "factory.registry.web:WebRegistry",
+    "https": "factory.registry.web:WebRegistry",
+    "mlflow": "factory.registry.mlflow:MlflowRegistry",
+    "mlflow+http": "factory.registry.mlflow:MlflowRegistry",
+    "mlflow+https": "factory.registry.mlflow:MlflowRegistry",
+}
+"""Scheme -> what is called with the URL. Any other scheme is a file system of fsspec, no scheme a folder."""
+FILES = "factory.registry.files:open_files"
+
+
+def open_registry(address: str) -> Registry:
+    """The registry at a folder or URL.
+
+    Raises:
+        RegistryError: The address is wrong, or what it needs is not installed.
+    """
+    scheme = address.partition("://")[0].lower() if "://" in address else ""
+    added = {point.name: point for point in entry_points(group=GROUP)}
+    if scheme in OWN or scheme not in added:
+        module, _, name = OWN.get(scheme, FILES).partition(":")
+        make = getattr(import_module(module), name)
+    else:
+        make = added[scheme].load()
+    return cast(Callable[[str], Registry], make)(address)

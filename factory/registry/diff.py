@@ -1,0 +1,102 @@
+"""What changed between two versions of a model: figures, scenario, size, threshold, teacher."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from factory.artifacts import GATE, MODEL, SCENARIO
+from factory.errors import RegistryError
+from factory.registry.backend import Registry
+from factory.registry.run import load_bytes
+from factory.registry.trust import ANYONE, Trust, read_checked
+from factory.runtime.fields import loads
+from factory.runtime.index import Reference, Release
+
+OF_RELEASE = ("question", "threshold", "size", "passed", "forced")
+OF_MODEL = ("image_size", "backbone", "precision", "version", "licence")
+"""Keys of the file's metadata; `version` is the factory's."""
+MAX_DEPTH = 20
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that two versions have different; None where one has none."""
+
+    what: str
+    """Dotted, such as gate.agreement.figure or scenario.positive."""
+    before: Any
+    after: Any
+
+
+def compare(registry: Registry, before: str, after: str, trust: Trust = ANYONE) -> list[Change]:
+    """What the second release has different from the first.
+
+    Args:
+        registry: Where both are.
+        before: A reference.
+        after: A reference; it may be to another model.
+        trust: Whom both must be signed by, beside what the registry asks.
+
+    Raises:
+        RegistryError: A release is not there, not signed as asked, or was altered.
+    """
+    index = registry.index()
+    first, second = (index.find(Reference.parse(text)) for text in (before, after))
+    for release in (first, second):
+        trust.check(registry, release)
+    old, new = facts(registry, first), facts(registry, second)
+    keys = [*old, *(key for key in new if key not in old)]
+    return [Change(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
+
+
+def facts(registry: Registry, release: Release) -> dict[str, Any]:
+    """All that is compared, under dotted names."""
+    metadata = load_bytes(read_checked(registry, release, MODEL)).metadata
+    gate = loads(read_checked(registry, release, GATE), f"{release}: {GATE}")
+    teacher = json.loads(metadata.get("teacher", "{}"))
+    return {
+        **{name: getattr(release, name) for name in OF_RELEASE},
+        **{f"model.{name}": metadata.get(name) for name in OF_MODEL},
+        **_flat("teacher", teacher),
+        **_gate(gate),
+        **_flat("scenario", _yaml(read_checked(registry, release, SCENARIO), release)),
+    }
+
+
+def clauses(gate: Any) -> list[dict[str, Any]]:
+    """The clauses of a gate.json, as far as they are as they should be."""
+    found = gate.get("clauses") if isinstance(gate, dict) else None
+    return [clause for clause in found or [] if isinstance(clause, dict) and isinstance(clause.get("name"), str)]
+
+
+def _gate(gate: Any) -> dict[str, Any]:
+    found = {}
+    for clause in clauses(gate):
+        for key in ("verdict", "figure", "n", "rule"):
+            found[f"gate.{clause['name']}.{key}"] = clause.get(key)
+    figures = gate.get("figures") if isinstance(gate, dict) else None
+    return found | _flat("figures", figures if isinstance(figures, dict) else {})
+
+
+def _yaml(data: bytes, release: Release) -> Any:
+    try:
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import YAMLError
+    except ModuleNotFoundError:
+        raise RegistryError("ruamel.yaml is not installed", hint="pip install 'clip-factory[registry]'") from None
+
+    try:
+        return YAML(typ="safe", pure=True).load(data)
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise RegistryError(f"{release}: {SCENARIO} cannot be read ({str(error).splitlines()[0]})") from None
+
+
+def _flat(name: str, tree: Any, depth: int = 0) -> dict[str, Any]:
+    """The leaves of a tree of mappings under dotted names; lists are leaves."""
+    if not isinstance(tree, dict) or depth > MAX_DEPTH:
+        return {name: tree}
+    return {
+        key: leaf for part, below in tree.items() for key, leaf in _flat(f"{name}.{part}", below, depth + 1).items()
+    }

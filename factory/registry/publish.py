@@ -1,0 +1,43 @@
+"""Publishing: a run that the gate passed becomes an immutable release, and an alias may be moved to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from factory.registry.aliases import check_alias, point
+from factory.registry.backend import Move, Registry
+from factory.registry.run import USUAL, Terms, draft_of, whoever
+from factory.registry.trust import check_signer
+from factory.runtime.index import Release
+
+
+@dataclass(frozen=True)
+class Published:
+    """What became of a run."""
+
+    release: Release
+    new: bool
+    """False: the registry had these very bytes already."""
+    move: Move | None
+    """None: no alias was named, or it was there already."""
+
+
+def publish(folder: Path, registry: Registry, alias: str | None = None, terms: Terms = USUAL) -> Published:
+    """Publish a finished run, then let the alias stand for it.
+
+    Each of the two is done or not done, whatever happens; where the second is missing, the same call does it.
+
+    Raises:
+        RunError: It is no run folder, is not finished, or was altered after it was finished.
+        GateRefusedError: The gate refused the run, and `terms` does not force it.
+        RegistryError: The registry cannot be written, wants another signature, or the alias is no alias.
+    """
+    if alias is not None:
+        check_alias(alias)
+    draft = draft_of(folder, terms)
+    draft.seal(1)  # whatever the number will be: what a record may not say is refused before anything is written
+    check_signer(registry, terms.signer)
+    release = registry.publish(draft)
+    move = None if alias is None else point(registry, release, alias, terms.by or whoever(), "publish")
+    return Published(release, (release.created, release.by) == (draft.created, draft.by), move)

@@ -1,0 +1,85 @@
+"""What was fetched from registries, kept in the user's cache folder: files by their hash, indexes by their registry.
+
+    CACHE/blobs/ab/ab12...         the bytes with that sha256
+    CACHE/indexes/34cd....json     the index last seen at the registry whose address has that sha256
+
+Files are written under a temporary name and renamed, so that any number of processes can share the folder, and one
+that is killed leaves nothing that looks whole. Nothing is trusted for lying here: hashes are checked on every read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+SETTING = "FACTORY_CACHE"
+
+
+def default_folder() -> Path:
+    """$FACTORY_CACHE, else `clip-factory` in the folder that the operating system has for caches."""
+    if named := os.environ.get(SETTING):
+        return Path(named)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base, "clip-factory")
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A cache folder. One that cannot be written is no error: everything is then fetched each time."""
+
+    folder: Path
+
+    def blob(self, sha256: str, size: int) -> bytes | None:
+        """The bytes with this hash and size, or None if they are not here or are damaged."""
+        path = self._blob_path(sha256)
+        try:
+            if path.stat().st_size != size:
+                return None
+            data = path.read_bytes()
+        except OSError:
+            return None
+        return data if hashlib.sha256(data).hexdigest() == sha256 else None
+
+    def keep_blob(self, data: bytes) -> None:
+        """Keep bytes under their hash."""
+        _write(self._blob_path(hashlib.sha256(data).hexdigest()), data)
+
+    def index(self, root: str) -> tuple[bytes, float] | None:
+        """The index last seen at a registry, and when (Unix seconds); None if there was none."""
+        path = self._index_path(root)
+        try:
+            return path.read_bytes(), path.stat().st_mtime
+        except OSError:
+            return None
+
+    def keep_index(self, root: str, data: bytes) -> None:
+        """Keep the index that was seen at a registry just now."""
+        _write(self._index_path(root), data)
+
+    def _blob_path(self, sha256: str) -> Path:
+        return self.folder / "blobs" / sha256[:2] / sha256
+
+    def _index_path(self, root: str) -> Path:
+        return self.folder / "indexes" / f"{hashlib.sha256(root.encode()).hexdigest()}.json"
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name[:16]}.{uuid.uuid4().hex}.tmp")
+    with suppress(OSError):  # a full disk or a read-only home must not keep a model from being used
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(data)
+            os.replace(temporary, path)  # without fsync: what a power cut leaves is not whole, and is noticed
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)

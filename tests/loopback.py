@@ -1,0 +1,129 @@
+"""A small HTTP server on loopback for stand-ins of web services: it records calls and can be told to fail."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    """Percent signs decoded, without the query."""
+    raw_path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    """Names in small letters."""
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def token(self) -> str | None:
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        return token if scheme.lower() in ("bearer", "token") else None
+
+
+@dataclass(frozen=True)
+class Response:
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def reply(value: Any, status: int = 200, **headers: str) -> Response:
+    """JSON; `x_error_code` becomes the header X-Error-Code."""
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    return Response(status, json.dumps(value).encode(), {"Content-Type": "application/json", **named})
+
+
+class Loopback:
+    """Serves `answer` of a subclass, one request at a time, from a thread.
+
+    Use as a context manager. `calls` are the requests so far. `failures` are answered, one each, in the place of
+    `answer`. The next call that begins with `lost` is carried out, and its answer lost on the way. `rival` is called
+    once, just before the next call that begins with `rival_before` is answered. Calls to `aside` get 404, unrecorded.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[Request] = []
+        self.failures: deque[Response] = deque()
+        self.lost: str | None = None
+        self.rival: Callable[[], object] | None = None
+        self.rival_before = ""
+        self.aside = ""
+        self.lock = threading.RLock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def answer(self, request: Request) -> Response:
+        raise NotImplementedError
+
+    def seen(self) -> list[str]:
+        """The calls so far as `METHOD path`."""
+        return [f"{call.method} {call.path}" for call in self.calls]
+
+    def _respond(self, request: Request) -> Response:
+        if request.path == self.aside:
+            return Response(404)
+        if self.rival is not None and f"{request.method} {request.path}".startswith(self.rival_before):
+            rival, self.rival = self.rival, None
+            rival()  # makes calls of its own, so the lock must be free
+        with self.lock:
+            self.calls.append(request)
+            if self.failures:
+                return self.failures.popleft()
+            answer = self.answer(request)
+            if self.lost and f"{request.method} {request.path}".startswith(self.lost):
+                self.lost = None
+                return Response(502)
+            return answer
+
+    def _handler(server) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - `self` is the handler's
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _serve(self) -> None:
+                parts = urlsplit(self.path)
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                query = dict(parse_qsl(parts.query))
+                path = unquote(parts.path)
+                response = server._respond(Request(self.command, path, parts.path, query, headers, body))
+                self.send_response(response.status)
+                for name, value in response.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(response.body)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(response.body)
+
+            do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler

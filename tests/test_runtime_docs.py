@@ -1,0 +1,69 @@
+"""What docs/runtime.md says can be typed in, as it stands there."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from red_model import save
+from test_runtime_fetch import keep, release_of, write
+
+from factory.runtime.scores import read_scores
+
+PAGE = (Path(__file__).parent.parent / "docs" / "runtime.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a model, photos, a key and a registry that holds the model signed by it."""
+    pytest.importorskip("cryptography")
+    from cryptography.hazmat.primitives import serialization as s
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    monkeypatch.chdir(tmp_path)
+    model = save(Path("forklift.onnx"), name="forklift", score_histogram=json.dumps([15] * 20)).read_bytes()
+    Path("model.onnx").write_bytes(model)
+    Path("photos").mkdir()
+    for name in ("a.jpg", "b.png", "photos/c.png"):
+        Image.new("RGB", (20, 30), "tomato").save(name)
+    private = Ed25519PrivateKey.generate()
+    public = private.public_key().public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo)
+    Path("public.pem").write_bytes(public)
+    plain = release_of(model, 1, name="forklift")
+    Path("registry").mkdir()
+    keep(Path("registry"), model)
+    signature = base64.b64encode(private.sign(plain.canonical())).decode()
+    write(Path("registry"), replace(plain, signature=signature))
+    return tmp_path
+
+
+def test_the_programs_run(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = Image.new("RGB", (9, 9), "tomato")
+    names: dict[str, Any] = {"pil_image": image, "array": np.asarray(image), "images": [image]}
+    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(block.replace("https://models.example.org", "registry"), names)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [["a.jpg", "yes"], *[["None", "yes"]] * 3]
+    assert str(names["model"].release) == "forklift@1"
+    assert read_scores("scores.json", names["model"].sha256).counts.sum() == 1
+
+
+def test_the_commands_run(place: Path) -> None:
+    commands = re.findall(r"^    (factory .*?)(?:  #.*)?$", PAGE, re.MULTILINE)
+    assert [command.split()[1] for command in commands] == ["predict", "predict", "drift"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    for command in commands:
+        run = [sys.executable, "-m", *command.replace("https://models.example.org", "registry").split()]
+        done = subprocess.run(run, capture_output=True, text=True, check=False, env=environment)
+        assert (done.returncode, done.stderr) == (0, ""), command
+    assert done.stdout.startswith("There are too few photos to say whether the inputs have moved.")
