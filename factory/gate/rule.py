@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from factory.gate.statistics import balanced_accuracy, calibration_error, least_sample, share
 from factory.scenario import Scenario
+from factory.statistics import balanced_accuracy, calibration_error, least_sample, share
 
 Verdict = Literal["pass", "fail", "unproven", "not measured"]
 
