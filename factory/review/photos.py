@@ -39,6 +39,8 @@ class Photos:
     """The student says yes from this probability on."""
     gold: dict[str, bool]
     """The labels of the scenario's gold file, by sha256."""
+    root: Path = Path()
+    """The folder that `paths` start at."""
 
     @classmethod
     def of(cls, run: RunFolder, store: Path) -> tuple[Photos, Journal]:
@@ -67,6 +69,7 @@ class Photos:
             student=student,
             threshold=threshold,
             gold=_gold(scenario, run),
+            root=Path(scenario.images.path or "."),
         )
         return photos, Journal(Path(scenario.answers or run.path / "answers.jsonl"))
 

@@ -85,6 +85,7 @@ class Session:
         self.photos, self.journal, self.reviewer = photos, journal, checked_name(reviewer)
         self._lock = threading.RLock()
         self._rows = {sha: row for row, sha in enumerate(photos.sha256)}
+        self._by_path = dict(zip(photos.paths, photos.sha256, strict=True))
         self._order = order.random_order(photos.sha256, photos.splits.tolist())
         self._learned: dict[str, bool] | None = None
         self._labels: Labels
@@ -232,6 +233,14 @@ class Session:
                 "reviewers": sorted({who for standing in ours for who in standing.answers}),
                 "probe": self._labels.says,
             }
+
+    def path_of(self, sha256: str) -> str:
+        """The path of a photo of this run, relative to the root of the images."""
+        return self.photos.paths[self._rows[sha256]]
+
+    def sha256_of(self, name: str) -> str | None:
+        """The sha256 of a photo of this run, by its sha256 or its path; None where there is none."""
+        return name if name in self._rows else self._by_path.get(name)
 
     def _standing(self) -> Ledger:
         """The ledger as it is now, and labels that have learned from all but the latest few answers."""
