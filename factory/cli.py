@@ -184,6 +184,33 @@ _verb(
 
 
 @app.command()
+def review(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.", metavar="RUN", show_default=False)],
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1; else the run's last one, or any free one.")
+    ] = None,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
+    reviewer: Annotated[
+        str | None, typer.Option(help="Who answers; else the name of the user.", metavar="NAME", show_default=False)
+    ] = None,
+    store: StoreOption = None,
+) -> None:
+    """Correct doubtful labels on a page in the browser; nothing leaves this machine.
+
+    Prints the page's address, and serves it until Ctrl-C. Whoever has the address can answer.
+
+    Example:  factory review runs/forklift/2026-11-21T09-00-00
+    """
+    from factory import start
+    from factory.review import launch
+
+    page = launch.prepare(run, store or start.default_store(), reviewer, port)
+    out.print(page.url, markup=False)
+    err.print("answers are saved as they are given; Ctrl-C ends")
+    page.serve(browser=browser)
+
+
+@app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="The model file.", metavar="MODEL.onnx", show_default=False)],
     paths: Annotated[
