@@ -89,8 +89,7 @@ def improve(
         says = f"Zero-shot: a probe needs {LEAST_GOLD} labels from people, two of each answer; there are {len(rows)}."
         return zero_shot, Comparison(False, says, len(rows))
     seen = features(vectors, logits)
-    held_out = _held_out(seen[rows], answers, groups[rows], folds)
-    penalty = _chosen(seen[rows], answers, folds)
+    held_out, penalty = _held_out(seen[rows], answers, folds)
     found = _compare(answers, zero_shot[rows], held_out, fair[rows], penalty)
     if not found.used:
         return zero_shot, found
@@ -147,33 +146,21 @@ def _folds(answers: np.ndarray, groups: np.ndarray) -> list[tuple[np.ndarray, np
 
 
 def _held_out(
-    seen: np.ndarray, answers: np.ndarray, groups: np.ndarray, folds: list[tuple[np.ndarray, np.ndarray]]
-) -> np.ndarray:
-    """Out-of-fold probabilities; each fold chooses its own penalty, so that it, too, is not fitted to them."""
-    p = np.empty(len(answers))
-    for train, held in folds:
-        penalty = _chosen(seen[train], answers[train], _inner(answers[train], groups[train]))
-        p[held] = _fitted(seen[train], answers[train], penalty).predict_proba(seen[held])[:, 1]
-    return p.clip(SURE, 1 - SURE)
+    seen: np.ndarray, answers: np.ndarray, folds: list[tuple[np.ndarray, np.ndarray]]
+) -> tuple[np.ndarray, float]:
+    """Out-of-fold probabilities, and the inverse penalty of least held-out log-loss.
 
-
-def _inner(answers: np.ndarray, groups: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    rarest = min(len(set(groups[answers == side])) for side in (0, 1))
-    if rarest < 2:
-        return []
-    cut = StratifiedGroupKFold(min(FOLDS, rarest), shuffle=True, random_state=1)
-    folds = cut.split(np.zeros(len(answers)), answers, groups)
-    return [fold for fold in folds if len(set(answers[fold[0]])) == 2 and len(fold[1])]
-
-
-def _chosen(seen: np.ndarray, answers: np.ndarray, folds: list[tuple[np.ndarray, np.ndarray]]) -> float:
-    """The inverse penalty of least held-out log-loss."""
-    losses = np.zeros(len(INVERSE_PENALTIES))
+    The penalty behind a fold's probabilities is chosen by the other folds, so that it, too, is not fitted to them.
+    """
+    p = np.empty((len(answers), len(INVERSE_PENALTIES)))
     for train, held in folds:
         for i, penalty in enumerate(INVERSE_PENALTIES):
-            p = _fitted(seen[train], answers[train], penalty).predict_proba(seen[held])[:, 1]
-            losses[i] += log_loss(answers[held], p).sum()
-    return INVERSE_PENALTIES[int(losses.argmin())]
+            p[held, i] = _fitted(seen[train], answers[train], penalty).predict_proba(seen[held])[:, 1]
+    losses = log_loss(answers[:, None], p)
+    chosen = np.empty(len(answers))
+    for train, held in folds:
+        chosen[held] = p[held, losses[train].sum(axis=0).argmin()]
+    return chosen.clip(SURE, 1 - SURE), INVERSE_PENALTIES[int(losses.sum(axis=0).argmin())]
 
 
 def _fitted(seen: np.ndarray, answers: np.ndarray, penalty: float) -> LogisticRegression:
