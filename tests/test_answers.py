@@ -172,6 +172,16 @@ def test_undoing_everything_leaves_nothing(acts: list) -> None:
         assert standing.conflict is (standing.answer is None)
 
 
+def test_a_table_that_cannot_be_written_costs_no_answer(journal: Journal) -> None:
+    journal.table.mkdir(parents=True)
+    journal.answer("Ada", A, "yes")
+    assert Journal(journal.path).ledger().gold == {"a": True}
+
+    journal.table.rmdir()
+    journal.answer("Ada", B, "no")
+    assert rows(journal).keys() == {"a", "b"}
+
+
 WRITER = """
 import sys
 from pathlib import Path

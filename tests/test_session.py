@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,9 +21,16 @@ from factory.review.session import ITEMS, Session
 Made = tuple[RunFolder, Path, dict[str, bool]]
 
 
+@pytest.fixture(scope="module")
+def drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_review(tmp_path_factory.mktemp("review"))
+
+
 @pytest.fixture
-def made(tmp_path: Path) -> Made:
-    return make_review(tmp_path)
+def made(drawn_once: Made, tmp_path: Path) -> Made:
+    """A copy of the run, so that no answers are there yet; photos and store are shared."""
+    run, store, truth = drawn_once
+    return RunFolder(Path(shutil.copytree(run.path, tmp_path / "run"))), store, truth
 
 
 @pytest.fixture
@@ -183,14 +191,14 @@ def test_the_expected_change_is_what_happens() -> None:
     assert accuracy.expected_change(36, 40, 5) == pytest.approx(moved.std(), rel=0.15)
 
 
-def test_answers_teach_the_labels_without_opening_a_photo(made: Made, ada: Session) -> None:
-    for photo in (made[0].path.parent / "images").rglob("*.jpg"):
-        photo.unlink()
+def test_answers_teach_the_labels_without_opening_a_photo(made: Made, ada: Session, tmp_path: Path) -> None:
+    away = ada.photos.root.rename(tmp_path / "away")
     before = ada.items().to_pylist()
     train = [row["sha256"] for row in before if row["split"] == "train"][:60]
     flipped = {sha: not yes for sha, yes in made[2].items()}  # people mean the opposite of what the words say
     tell(ada, train, flipped)
     after = {row["sha256"]: row for row in ada.items().to_pylist()}
+    away.rename(ada.photos.root)
 
     assert "A linear probe replaces" in ada.counts()["probe"]
     unseen = [sha for sha, row in after.items() if row["split"] == "test"]
@@ -270,10 +278,10 @@ def test_folders_are_copies_and_come_back_under_any_name(
 ) -> None:
     names = ada.items()["sha256"].to_pylist()[:6]
     tell(ada, names, made[2])
-    photos = sorted((made[0].path.parent / "images").rglob("*.jpg"))
+    photos = sorted(ada.photos.root.rglob("*.jpg"))
 
     assert exchange.give(ada, tmp_path / "sorted", link=link) == 6
-    assert sorted((made[0].path.parent / "images").rglob("*.jpg")) == photos, "nothing was moved"
+    assert sorted(ada.photos.root.rglob("*.jpg")) == photos, "nothing was moved"
     with pytest.raises(ReviewError, match="with something in it"):
         exchange.give(ada, tmp_path / "sorted")
 

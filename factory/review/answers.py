@@ -27,6 +27,7 @@ from filelock import FileLock
 
 from factory.artifacts import atomic
 from factory.errors import ReviewError
+from factory.progress import console
 from factory.review.ledger import Act, Answer, Ledger, Standing
 
 SUFFIX = ".answers.jsonl"
@@ -133,13 +134,20 @@ class Journal:
             with FileLock(f"{self.path}.lock"):
                 _append_line(self.path, line.encode())
                 if kind != "asked":
-                    _write_table(self.table, self.ledger())
+                    self._renew_table()
         except OSError as error:
             raise ReviewError(
                 f"{self.path}: the answer could not be written ({error.strerror or error})",
                 hint="is the disk full, or the folder read-only? The answers before it are safe",
             ) from None
         return name
+
+    def _renew_table(self) -> None:
+        """Make the table anew. The answer is safe without it, so a table that cannot be written costs a warning."""
+        try:
+            _write_table(self.table, self.ledger())
+        except OSError as error:
+            console.print(f"warning: {self.table} is behind ({error}); the next answer renews it", markup=False)
 
     def _news(self) -> list[Act]:
         """Acts in the whole lines that were added since the last call."""

@@ -150,14 +150,16 @@ class Session:
         with self._lock:
             ledger = self._standing()
             answers, _ = self._in_force(ledger)
-            open_ones = np.array([a is None for a in answers]) & ~self._reserved(ledger)
+            fresh = [a is None and sha not in ledger.standings for sha, a in zip(self._rows, answers, strict=True)]
+            open_ones = np.array(fresh) & ~self._reserved(ledger)
             waiting = self._open_of(ledger.drawn, open_ones)
             wanted = max(1, round(n * order.RANDOM_SHARE)) - len(waiting)
             places = min(len(self._order), ledger.places + max(0, wanted))
             drawn = [self.photos.sha256[i] for i in self._order[ledger.places : places]]
             waiting += self._open_of(drawn, open_ones)
             batch = waiting[:n]
-            batch += self._doubtful(open_ones, batch, n - len(batch))
+            seen = self.photos.groups[[*np.flatnonzero(~np.array(fresh)), *batch]]
+            batch += self._doubtful(open_ones & ~np.isin(self.photos.groups, seen), n - len(batch))
             images = {self.photos.sha256[i]: self.photos.paths[i] for i in batch}
             if images or drawn:
                 self.journal.asked(self.reviewer, images, drawn, places)
@@ -284,12 +286,10 @@ class Session:
         """The rows of those of the images that wait for an answer."""
         return sorted(row for sha in sha256s if (row := self._rows.get(sha)) is not None and open_ones[row])
 
-    def _doubtful(self, open_ones: np.ndarray, taken: list[int], n: int) -> list[int]:
-        photos, labels = self.photos, self._labels
-        answered = np.array([sha in (self._learned or {}) for sha in photos.sha256])
-        groups = np.union1d(photos.groups[answered], photos.groups[taken])
-        fresh = open_ones & (photos.splits == "train") & ~np.isin(photos.groups, groups)
-        return order.spread(photos.components, labels.doubt, photos.groups, fresh, n) if n > 0 else []
+    def _doubtful(self, open_ones: np.ndarray, n: int) -> list[int]:
+        photos = self.photos
+        allowed = open_ones & (photos.splits == "train")
+        return order.spread(photos.components, self._labels.doubt, photos.groups, allowed, n) if n > 0 else []
 
 
 def _differing(old: dict[str, bool], new: dict[str, bool]) -> int:
