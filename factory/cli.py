@@ -193,17 +193,31 @@ def review(
     reviewer: Annotated[
         str | None, typer.Option(help="Who answers; else the name of the user.", metavar="NAME", show_default=False)
     ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--import", help="Add answers from FILE.csv, Label Studio's FILE.json, or a folder.", metavar="PATH"
+        ),
+    ] = None,
+    target: Annotated[
+        Path | None,
+        typer.Option("--export", help="Write the answers to FILE.csv, FILE.json or a new folder.", metavar="PATH"),
+    ] = None,
     store: StoreOption = None,
 ) -> None:
     """Correct doubtful labels on a page in the browser; nothing leaves this machine.
 
-    Prints the page's address, and serves it until Ctrl-C. Whoever has the address can answer.
+    Prints the page's address, and serves it until Ctrl-C. Whoever has the address can answer. With --import or
+    --export, answers are exchanged and no page is opened. A folder holds yes/ and bad/; photos are copied, never moved.
 
     Example:  factory review runs/forklift/2026-11-21T09-00-00
     """
     from factory import start
-    from factory.review import launch
+    from factory.review import exchange, launch
 
+    if source or target:
+        err.print(exchange.trade(run, store or start.default_store(), reviewer, source, target), markup=False)
+        return
     page = launch.prepare(run, store or start.default_store(), reviewer, port)
     out.print(page.url, markup=False)
     err.print("answers are saved as they are given; Ctrl-C ends")

@@ -249,6 +249,15 @@ def test_csv_goes_out_and_comes_back(made: Made, ada: Session, tmp_path: Path) -
     assert {item(bob, sha)["by"] for sha in names[:6]} == {"Ada"}
 
 
+def test_the_command_takes_and_gives(made: Made, ada: Session, tmp_path: Path) -> None:
+    first = ada.photos.paths[0]
+    (tmp_path / "in.csv").write_text(f"path,label,reviewer\n{first},no,Bob\n", encoding="utf-8")
+    told = exchange.trade(made[0].path, made[1], None, tmp_path / "in.csv", tmp_path / "out.csv")
+
+    assert told == f"1 new answers from {tmp_path / 'in.csv'}\n1 answers in {tmp_path / 'out.csv'}"
+    assert (tmp_path / "out.csv").read_text() == f"path,label,reviewer\n{first},no,Bob\n"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

@@ -6,6 +6,7 @@ Photos are known by the sha256 of their bytes wherever the form allows it, so re
 from __future__ import annotations
 
 import csv
+import getpass
 import io
 import json
 import os
@@ -16,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from factory.artifacts import atomic, sha256_file
+from factory.artifacts import RunFolder, atomic, sha256_file
 from factory.errors import ReviewError
 from factory.gold import NO, YES
 from factory.review.answers import checked_name
@@ -36,6 +37,24 @@ class Given(NamedTuple):
     sha256: str
     answer: Answer
     reviewer: str
+
+
+def trade(target: Path, store: Path, reviewer: str | None, source: Path | None, copy: Path | None) -> str:
+    """Take answers into a run from `source`, then give them out to `copy`; say how many, one line each.
+
+    Args:
+        target: The run folder.
+        store: Folder of the embedding store.
+        reviewer: Who answers where the source does not say; the name of the user by default.
+        source: What `take` reads, if anything.
+        copy: What `give` writes, if anything.
+
+    Raises:
+        FactoryError: It is no run, or the answers do not fit it.
+    """
+    session = Session.open(RunFolder.open(target), reviewer or getpass.getuser(), store)
+    said = [f"{take(session, source)} new answers from {source}"] if source else []
+    return "\n".join([*said, f"{give(session, copy)} answers in {copy}"] if copy else said)
 
 
 def give(session: Session, target: Path, *, link: bool = False) -> int:

@@ -89,6 +89,7 @@ class Session:
         self._order = order.random_order(photos.sha256, photos.splits.tolist())
         self._learned: dict[str, bool] | None = None
         self._labels: Labels
+        self._shown: tuple[Ledger, pa.Table] | None = None
         self._judged: tuple[list[str | None], np.ndarray, np.ndarray] | None = None
 
     @classmethod
@@ -114,6 +115,8 @@ class Session:
         """Every image as it stands now: a table of `ITEMS`. Answers of other processes are seen."""
         with self._lock:
             ledger, photos, labels = self._standing(), self.photos, self._labels
+            if self._shown is not None and self._shown[0] is ledger:
+                return self._shown[1]
             answers, by = self._in_force(ledger)
             mistake, suspect = self._mistakes(answers)
             predicted = labels.p >= 0.5
@@ -136,7 +139,8 @@ class Session:
                 "conflict": [sha in ledger.standings and ledger.standings[sha].conflict for sha in photos.sha256],
                 "random": [sha in ledger.drawn for sha in photos.sha256],
             }
-            return pa.table(columns, schema=ITEMS)
+            self._shown = ledger, pa.table(columns, schema=ITEMS)
+            return self._shown[1]
 
     def ask(self, n: int) -> list[str]:
         """The next `n` images to look at, as sha256: doubtful and diverse ones, and the random share.
