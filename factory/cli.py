@@ -88,7 +88,7 @@ def main() -> NoReturn:
         if (error.name or "").split(".")[0] == "factory":
             raise
         err.print(f"error: {error.name} is not installed: this command needs more than the base install", style="red")
-        err.print("  pip install 'clip-factory[train]'")
+        err.print("  pip install 'clip-factory[all]'")
     sys.exit(WRONG_INPUT)
 
 
@@ -219,8 +219,8 @@ def review(
         err.print(exchange.trade(run, store or start.default_store(), reviewer, source, target), markup=False)
         return
     page = launch.prepare(run, store or start.default_store(), reviewer, port)
-    out.print(page.url, markup=False)
     err.print("answers are saved as they are given; Ctrl-C ends")
+    out.print(page.url, markup=False)
     page.serve(browser=browser)
 
 

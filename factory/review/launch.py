@@ -20,7 +20,7 @@ from factory.errors import RunError
 from factory.progress import console
 from factory.review.desk import About, Desk
 from factory.review.guard import Access, Guard
-from factory.review.server import application, serve
+from factory.review.server import application, server
 from factory.review.session import Session
 from factory.review.thumbs import Thumbs
 from factory.scenario import load
@@ -43,7 +43,7 @@ class Page:
         if browser:
             webbrowser.open(self.url)
         with suppress(KeyboardInterrupt):
-            serve(self.app, self.listener)
+            server(self.app).run(sockets=[self.listener])
 
 
 def prepare(target: Path, store: Path, reviewer: str | None = None, port: int | None = None) -> Page:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -62,12 +61,10 @@ def application(desk: Desk, thumbs: Thumbs, access: Access, log: Log) -> Guard:
     return guard
 
 
-def serve(app: Guard, listener: socket.socket) -> None:
-    """Answer requests on a bound socket until the process is told to stop."""
-    config = uvicorn.Config(
-        app, log_level="error", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=2
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+def server(app: Guard) -> uvicorn.Server:
+    """What answers requests: `run(sockets=[listener])` does so until `should_exit` is set, or Ctrl-C."""
+    quiet: dict[str, Any] = {"log_level": "error", "access_log": False, "server_header": False}
+    return uvicorn.Server(uvicorn.Config(app, ws="none", timeout_graceful_shutdown=2, **quiet))
 
 
 class _Pages:

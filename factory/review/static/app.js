@@ -136,9 +136,15 @@ async function poll() {
 // --- what is shown ---------------------------------------------------------------------------------------------------
 
 function show(key) {
+  arrange(key, model.arrange(key));
+}
+
+function arrange(key, sections) {
   view = key;
-  grid.show(model.arrange(key));
+  grid.show(sections);
   drawFilters();
+  const name = model.filters().find((filter) => filter.key === key)?.name ?? "Batch to ask";
+  $("grid").setAttribute("aria-label", `Photos: ${name}, ${grid.order.length}`);
   moved();
 }
 
@@ -146,9 +152,7 @@ async function nextBatch() {
   try {
     const { sha256 } = await ask(`/api/ask?count=${Math.min(Math.max(grid.screenful(), 12), 96)}`);
     if (!sha256.length) return say("Nothing is left to ask.");
-    view = "ask";
-    grid.show(model.sections(known(sha256)));
-    drawFilters();
+    arrange("ask", model.sections(known(sha256)));
     grid.go(0);
   } catch (error) {
     say("No new batch: the server is away.");
