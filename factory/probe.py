@@ -28,6 +28,8 @@ PRIOR_SCALE = 10.0
 INVERSE_PENALTIES = (0.003, 0.03, 0.3, 3.0, 30.0)
 MARGIN = 1.0
 """Standard errors by which the probe's log-loss must beat zero-shot's, image by image."""
+LEAST_GAIN = 0.01
+"""Nats by which it must beat it, however sure that is."""
 SURE = 1e-4
 """Probabilities stay this far from 0 and 1: a hundred labels cannot show more."""
 
@@ -76,7 +78,7 @@ def improve(
         groups: `(N,)` near-duplicate groups.
         splits: `(N,)` of train, val, test.
         fair: `(N,)`, false where a gold label was asked for because it was doubtful. On such images zero-shot is at its
-            worst; when there are `LEAST_FAIR` others, the probe must not be worse on them.
+            worst; when there are `LEAST_FAIR` others, the probe must not be worse on them by more than chance.
 
     Returns:
         float64 `(N,)` in [0, 1], and the comparison.
@@ -171,10 +173,10 @@ def _compare(
     answers: np.ndarray, zero_shot: np.ndarray, probe: np.ndarray, fair: np.ndarray, penalty: float
 ) -> Comparison:
     gain = log_loss(answers, zero_shot) - log_loss(answers, probe)
-    margin = MARGIN * float(gain.std(ddof=1)) / np.sqrt(len(gain))
+    margin = max(LEAST_GAIN, _standard_error(gain))
     right = [(p >= 0.5) == (answers == 1) for p in (zero_shot, probe)]
-    better = gain.mean() > max(margin, 0.0) and right[1].mean() >= right[0].mean()
-    kept = fair.sum() < LEAST_FAIR or gain[fair].mean() >= 0
+    better = gain.mean() > margin and right[1].mean() >= right[0].mean()
+    kept = fair.sum() < LEAST_FAIR or gain[fair].mean() > -_standard_error(gain[fair])
     used = bool(better and kept)
     before, after = (float(hits.mean()) for hits in right)
     verdict = "A linear probe replaces the zero-shot labels" if used else "Zero-shot labels stay"
@@ -185,3 +187,7 @@ def _compare(
     )
     losses = (float(log_loss(answers, zero_shot).mean()), float(log_loss(answers, probe).mean()))
     return Comparison(used, says, len(answers), (before, after), losses, margin, penalty)
+
+
+def _standard_error(gain: np.ndarray) -> float:
+    return MARGIN * float(gain.std(ddof=1)) / float(np.sqrt(len(gain)))
