@@ -1,7 +1,7 @@
 """A simulated review: folder names answer what `factory review` would ask; what do the answers buy?
 
     python benchmarks/review.py PHOTOS/scenes --yes glacier --no mountain --store STORE
-    python benchmarks/review.py PHOTOS/flowers --yes rose --no tulip --store STORE --seeds 8
+    python benchmarks/review.py PHOTOS/flowers --yes rose --no tulip --store STORE --seeds 0 1 2 3 4 5 6 7
 
 For each seed (of the splits, and of the random order) answers are given in batches, by our order and by random order;
 after 0, 25, 50, 100 and 200 answers it prints the teacher's accuracy on photos that no one was asked about and that no
@@ -21,7 +21,7 @@ import numpy as np
 from factory import images, labelling, probe
 from factory.review import accuracy, order
 from factory.review.photos import Photos
-from factory.review.teacher import label
+from factory.review.teacher import Labels, label
 from factory.scenario import Teacher as TeacherSpec
 from factory.splits import assign
 
@@ -39,14 +39,17 @@ def main() -> None:
     parser.add_argument("--no", required=True, help="the class folder that means no, and the phrase for it")
     parser.add_argument("--teacher", default="offline")
     parser.add_argument("--store", type=Path, help="embedding store (default: a new one)")
-    parser.add_argument("--seeds", type=int, default=5, help="how many reviews (default: %(default)s)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="one review each (default: 0 to 4)"
+    )
+    parser.add_argument("--orders", nargs="+", choices=["ours", "random"], default=["ours", "random"])
     parser.add_argument("--cache", type=Path, help="file (.npz) to keep vectors and texts in, for repeated calls")
     options = parser.parse_args()
     photos, truth = gather(options)
     print(f"{options.yes} against {options.no}: {len(truth)} photos, zero-shot right on ", end="")
     print(f"{((probe.sigmoid(photos.logits) >= 0.5) == truth).mean():.4f}")
-    for name in ("ours", "random"):
-        runs = [simulate(with_splits(photos, seed), truth, name, seed) for seed in range(options.seeds)]
+    for name in options.orders:
+        runs = [simulate(with_splits(photos, seed), truth, name, seed) for seed in options.seeds]
         report(name, runs)
 
 
@@ -116,15 +119,16 @@ def simulate(photos: Photos, truth: np.ndarray, name: str, seed: int) -> dict[in
         batch = [i for i in drawn if i not in answered]
         places += step
         if name == "ours":
-            batch += doubtful(photos, labels.doubt, answered, batch, BATCH - len(batch))
+            batch += doubtful(photos, labels, turns, [*answered, *batch], BATCH - len(batch))
         answered += batch
 
 
-def doubtful(photos: Photos, doubt: np.ndarray, answered: list[int], batch: list[int], n: int) -> list[int]:
+def doubtful(photos: Photos, labels: Labels, turns: list[int], seen: list[int], n: int) -> list[int]:
     """The doubtful part of a batch, as `Session.ask` picks it."""
-    groups = photos.groups[[*answered, *batch]]
-    fresh = (photos.splits == "train") & ~np.isin(photos.groups, groups)
-    return order.spread(photos.components, doubt, photos.groups, fresh, n)
+    fresh = (photos.splits == "train") & ~np.isin(photos.groups, photos.groups[seen])
+    if not labels.learned:
+        return order.first(turns, photos.groups, fresh, n)
+    return order.spread(photos.components, labels.doubt, photos.groups, fresh, n)
 
 
 def measure(

@@ -90,11 +90,12 @@ def test_a_photo_of_another_run_is_refused(ada: Session) -> None:
     assert not ada.journal.path.exists(), "not one of them was recorded"
 
 
-def test_a_batch_is_doubtful_diverse_and_a_fifth_random(ada: Session) -> None:
+def test_a_batch_is_doubtful_diverse_and_a_fifth_random(made: Made, ada: Session) -> None:
+    tell(ada, [row["sha256"] for row in ada.items().to_pylist() if row["split"] == "train"][:24], made[2])
     asked = ada.ask(20)
     rows = [item(ada, sha) for sha in asked]
     picked = [row for row in rows if not row["random"]]
-    train = [row["doubt"] for row in ada.items().to_pylist() if row["split"] == "train"]
+    train = [r["doubt"] for r in ada.items().to_pylist() if r["split"] == "train" and r["answer"] is None]
 
     assert len(set(asked)) == 20
     assert sum(row["random"] for row in rows) == 4
@@ -102,6 +103,16 @@ def test_a_batch_is_doubtful_diverse_and_a_fifth_random(ada: Session) -> None:
     assert {row["split"] for row in picked} == {"train"}
     assert len({row["group"] for row in picked}) == len(picked)
     assert np.mean([row["doubt"] for row in picked]) > np.mean(train)
+
+
+def test_before_anyone_has_spoken_a_batch_is_random_and_of_the_training_split(ada: Session) -> None:
+    rows = [item(ada, sha) for sha in ada.ask(20)]
+    turn = {i: place for place, i in enumerate(order.random_order(ada.photos.sha256, ada.photos.splits.tolist()))}
+    places = [turn[ada.photos.sha256.index(row["sha256"])] for row in rows if not row["random"]]
+
+    assert len(rows) == 20
+    assert places == sorted(places)
+    assert {row["split"] for row in rows if not row["random"]} == {"train"}
 
 
 def test_random_photos_that_wait_come_again_before_others_are_drawn(ada: Session) -> None:

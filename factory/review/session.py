@@ -293,6 +293,8 @@ class Session:
     def _doubtful(self, open_ones: np.ndarray, n: int) -> list[int]:
         photos = self.photos
         allowed = open_ones & (photos.splits == "train")
+        if not self._labels.learned:
+            return order.first(self._order, photos.groups, allowed, max(n, 0))
         return order.spread(photos.components, self._labels.doubt, photos.groups, allowed, n) if n > 0 else []
 
 

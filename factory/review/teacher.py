@@ -25,6 +25,8 @@ class Labels:
     """Entropy of `p` in bits, in [0, 1]."""
     others: np.ndarray
     """Probability of yes by the labels of the other photos, from the vectors alone: out of sample for every photo."""
+    learned: bool
+    """Whether there were labels enough to hold a probe against the words, and so for doubt to mean something."""
     says: str
     """What the answers have done to the labels, in a sentence."""
 
@@ -66,7 +68,7 @@ def label(photos: Photos, gold: dict[str, bool], fair: Set[str]) -> Labels:
     unpicked = np.array([sha in fair for sha in photos.sha256], bool)
     p, found = probe.improve(photos.vectors, photos.logits, golden, photos.groups, photos.splits, unpicked)
     others = _by_others(photos, np.where(np.isnan(golden), p >= 0.5, golden == 1).astype(int))
-    return Labels(p, probe.entropy(p), others, found.says)
+    return Labels(p, probe.entropy(p), others, found.accuracy is not None, found.says)
 
 
 def _by_others(photos: Photos, labels: np.ndarray) -> np.ndarray:
