@@ -15,8 +15,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pyarrow as pa
-
 from factory.review.session import Session
 
 ANSWERS = ("yes", "no", "unsure", None)
@@ -51,7 +49,8 @@ class Desk:
     def __init__(self, session: Session, about: About) -> None:
         self._session, self._about = session, about
         self._lock, self._acting = threading.Lock(), threading.Lock()
-        self._state: dict[str, list[Any]] = {}
+        self._state: dict[str, tuple[Any, ...]] = {}
+        self._seen = -1  # bytes of the journal, which only grows
         self._changed: dict[str, int] = {}
         # Milliseconds, so that a server started anew counts on from where no earlier one can have been.
         self._born = self._version = time.time_ns() // 1_000_000
@@ -65,8 +64,9 @@ class Desk:
     def items(self) -> bytes:
         """All photos as JSON: columns of equal length, the reviewer, and the number of the latest change."""
         with self._lock:
-            columns = {name: _rounded(values) for name, values in self._look().to_pydict().items()}
-            return _json({"columns": columns, "about": asdict(self._about), **self._figures()})
+            self._look()
+            columns = {name: _rounded(values) for name, values in self._table.to_pydict().items()}
+            return _json({"columns": columns, "about": asdict(self._about), **self._figures})
 
     def since(self, version: int, run: str) -> bytes:
         """What has changed after the change with the number `version`, by this reviewer or another, as JSON.
@@ -81,7 +81,7 @@ class Desk:
                 changed = self._state
             else:
                 changed = {sha256: self._state[sha256] for sha256, at in self._changed.items() if at > version}
-            return _json({"answers": changed, **self._figures()})
+            return _json({"answers": changed, **self._figures})
 
     def ask(self, count: int) -> bytes:
         """The sha256 of the photos to ask next, as JSON."""
@@ -137,25 +137,20 @@ class Desk:
         if run != self._about.id:
             raise StaleError("this page shows another run; open the address that `factory review` printed")
 
-    def _look(self) -> pa.Table:
-        """Read the session's table; note what is no longer as it was."""
-        table = self._session.items()
-        now = dict(
-            zip(
-                table["sha256"].to_pylist(),
-                map(list, zip(*(table[name].to_pylist() for name in ("answer", "by", "conflict")), strict=True)),
-                strict=True,
-            )
-        )
+    def _look(self) -> None:
+        """Read the session's table and figures, if the journal has grown, and note what is no longer as it was."""
+        journal = self._session.journal.path
+        size = journal.stat().st_size if journal.exists() else 0
+        if size == self._seen:
+            return
+        self._table = self._session.items()
+        states = zip(*(self._table[name].to_pylist() for name in ("answer", "by", "conflict")), strict=True)
+        now = dict(zip(self._table["sha256"].to_pylist(), states, strict=True))
         changed = [sha256 for sha256, state in now.items() if self._state.get(sha256) != state]
-        if changed:
-            self._version += 1
-            self._changed.update(dict.fromkeys(changed, self._version))
-            self._state = now
-        return table
-
-    def _figures(self) -> dict[str, Any]:
-        return {
+        self._version += 1
+        self._changed.update(dict.fromkeys(changed, self._version))
+        self._state, self._seen = now, size
+        self._figures = {
             "version": self._version,
             "counts": self._session.counts(),
             "estimate": self._session.estimate(),

@@ -94,7 +94,7 @@ class Guard:
         if not self._has_token(scope, headers):
             return 403, "no token: open the address that `factory review` printed"
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > MAX_BODY:
+        if not (length.isascii() and length.isdigit()) or int(length) > MAX_BODY:
             return 413, f"the body is over the limit of {MAX_BODY:,} bytes"
         return None
 
@@ -134,7 +134,8 @@ def _is_navigation(headers: Headers) -> bool:
 
 
 def _token_in_address(scope: Scope) -> str:
-    return parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+    query: bytes = scope["query_string"]
+    return parse_qs(query.decode("latin-1")).get("token", [""])[0]
 
 
 def _counted(receive: Receive) -> Receive:

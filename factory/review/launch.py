@@ -115,6 +115,7 @@ def _bound(port: int, *, strict: bool) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
+        listener.listen()  # a browser that is quicker than the server waits, and nobody else can have the port
     except OSError as error:
         listener.close()
         if not strict:

@@ -63,7 +63,7 @@ def application(desk: Desk, thumbs: Thumbs, access: Access, log: Log) -> Guard:
 
 def server(app: Guard) -> uvicorn.Server:
     """What answers requests: `run(sockets=[listener])` does so until `should_exit` is set, or Ctrl-C."""
-    quiet: dict[str, Any] = {"log_level": "error", "access_log": False, "server_header": False}
+    quiet: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False}
     return uvicorn.Server(uvicorn.Config(app, ws="none", timeout_graceful_shutdown=2, **quiet))
 
 

@@ -245,13 +245,14 @@ function certainty({ accuracy, interval: [low, high], n, enough, says }) {
   $("estimate").hidden = false;
   $("estimate").classList.toggle("enough", enough);
   $("accuracy").textContent = known ? `Labels right: ${percent(accuracy)}` : "Labels right: not known yet";
-  $("interval").textContent = known ? `${percent(low)} to ${percent(high)}, ${n} drawn at random` : "";
+  $("interval").textContent = known ? `(${Math.round(low * 100)} to ${percent(high)}, ${n} drawn at random)` : "";
   const [span, dot] = [...$("estimate").querySelectorAll(".span, .dot")];
   span.hidden = dot.hidden = !known;
   span.style.left = `${low * 100}%`;
   span.style.width = `${(high - low) * 100}%`;
   dot.style.left = `${(accuracy ?? 0.5) * 100}%`;
-  $("says").textContent = $("estimate").title = says;
+  $("says").textContent = enough ? "More review would hardly change this." : "More review still changes this.";
+  $("estimate").title = says;
 }
 
 function status() {
