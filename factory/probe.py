@@ -27,9 +27,9 @@ PRIOR_SCALE = 10.0
 """How many times the zero-shot log-odds outweigh a vector's length: large is nearly free of the penalty."""
 INVERSE_PENALTIES = (0.003, 0.03, 0.3, 3.0, 30.0)
 MARGIN = 1.0
-"""Standard errors by which the probe's log-loss must beat zero-shot's, image by image."""
+"""Standard errors by which the probe's log-loss and accuracy must beat zero-shot's, image by image."""
 LEAST_GAIN = 0.01
-"""Nats by which it must beat it, however sure that is."""
+"""Nats by which its log-loss must be lower, however sure that is."""
 SURE = 1e-4
 """Probabilities stay this far from 0 and 1: a hundred labels cannot show more."""
 
@@ -175,10 +175,11 @@ def _compare(
     gain = log_loss(answers, zero_shot) - log_loss(answers, probe)
     margin = max(LEAST_GAIN, _standard_error(gain))
     right = [(p >= 0.5) == (answers == 1) for p in (zero_shot, probe)]
-    better = gain.mean() > margin and right[1].mean() >= right[0].mean()
+    hits = right[1].astype(float) - right[0]
+    better = gain.mean() > margin and hits.mean() > _standard_error(hits)
     kept = fair.sum() < LEAST_FAIR or gain[fair].mean() > -_standard_error(gain[fair])
     used = bool(better and kept)
-    before, after = (float(hits.mean()) for hits in right)
+    before, after = (float(answer.mean()) for answer in right)
     verdict = "A linear probe replaces the zero-shot labels" if used else "Zero-shot labels stay"
     why = "" if used else " (not better by more than chance)" if kept else " (worse where photos were not picked)"
     says = (
