@@ -92,7 +92,7 @@ def main() -> NoReturn:
         if (error.name or "").split(".")[0] == "factory":
             raise
         err.print(f"error: {error.name} is not installed: this command needs more than the base install", style="red")
-        err.print("  pip install 'clip-factory[train]'")
+        err.print("  pip install 'clip-factory[all]'")
     sys.exit(WRONG_INPUT)
 
 
@@ -188,6 +188,47 @@ _verb(
 
 
 app.command()(cli_models.publish)
+
+
+@app.command()
+def review(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.", metavar="RUN", show_default=False)],
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1; else the run's last one, or any free one.")
+    ] = None,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
+    reviewer: Annotated[
+        str | None, typer.Option(help="Who answers; else the name of the user.", metavar="NAME", show_default=False)
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--import", help="Add answers from FILE.csv, Label Studio's FILE.json, or a folder.", metavar="PATH"
+        ),
+    ] = None,
+    target: Annotated[
+        Path | None,
+        typer.Option("--export", help="Write the answers to FILE.csv, FILE.json or a new folder.", metavar="PATH"),
+    ] = None,
+    store: StoreOption = None,
+) -> None:
+    """Correct doubtful labels on a page in the browser; nothing leaves this machine.
+
+    Prints the page's address, and serves it until Ctrl-C. Whoever has the address can answer. With --import or
+    --export, answers are exchanged and no page is opened. A folder holds yes/ and bad/; photos are copied, never moved.
+
+    Example:  factory review runs/forklift/2026-11-21T09-00-00
+    """
+    from factory import start
+    from factory.review import exchange, launch
+
+    if source or target:
+        err.print(exchange.trade(run, store or start.default_store(), reviewer, source, target), markup=False)
+        return
+    page = launch.prepare(run, store or start.default_store(), reviewer, port)
+    err.print("answers are saved as they are given; Ctrl-C ends")
+    out.print(page.url, markup=False)
+    page.serve(browser=browser)
 
 
 @app.command()

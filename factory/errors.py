@@ -10,6 +10,7 @@ FactoryError
 ├── TeacherError     the teacher is unknown, or its weights are missing or altered
 ├── LabelsError      the labels cannot train anything: all on one side
 ├── StoreError       the embedding store cannot be read or written
+├── ReviewError      an answer cannot be kept, or does not fit the run
 ├── RunError         the run folder lacks what a stage needs
 ├── TrainError       the student cannot be trained
 └── ExportError      the exported file is not the student: parity, checker, size
@@ -46,6 +47,10 @@ class RunError(FactoryError):
     """The run folder lacks what a stage needs."""
 
 
+class ReviewError(FactoryError):
+    """An answer cannot be kept, or does not fit the run."""
+
+
 class TrainError(FactoryError):
     """The student cannot be trained."""
 
@@ -63,6 +68,7 @@ __all__ = [
     "LabelsError",
     "ModelError",
     "RegistryError",
+    "ReviewError",
     "RunError",
     "ScenarioError",
     "StoreError",

@@ -1,4 +1,4 @@
-"""Gold labels: a person's yes or no, read from CSV and matched to image contents."""
+"""Gold labels: a person's yes or no, matched to image contents, from CSV or from the gold.parquet of a review."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from factory.errors import GoldError
 
@@ -17,12 +18,16 @@ def read_gold(path: Path, images: pa.Table) -> dict[str, bool]:
     """Gold labels by image sha256.
 
     Args:
-        path: CSV with the columns `path` (relative to the images root) and `label` (yes or no).
+        path: CSV with the columns `path` (relative to the images root) and `label` (yes or no); or a Parquet file with
+            the columns `sha256` and `label`, as a review makes it: rows that say neither yes nor no, and images that
+            are not among these, are passed over.
         images: The table of images.parquet.
 
     Raises:
         GoldError: The file cannot be read, names unknown images, holds other labels, or contradicts itself.
     """
+    if path.suffix == ".parquet":
+        return _of_review(path, set(images["sha256"].to_pylist()))
     by_path = dict(zip(images["path"].to_pylist(), images["sha256"].to_pylist(), strict=True))
     gold: dict[str, bool] = {}
     first_line: dict[str, int] = {}
@@ -46,6 +51,19 @@ def read_gold(path: Path, images: pa.Table) -> dict[str, bool]:
             hint="paths are relative to the images folder",
         )
     return gold
+
+
+def _of_review(path: Path, known: set[str]) -> dict[str, bool]:
+    try:
+        table = pq.read_table(path, columns=["sha256", "label"])
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise GoldError(f"{path}: no gold.parquet of a review ({error})") from None
+    rows = zip(table["sha256"].to_pylist(), table["label"].to_pylist(), strict=True)
+    gold = {sha: label in YES for sha, label in rows if label in YES | NO}
+    ours = {sha: answer for sha, answer in gold.items() if sha in known}
+    if gold and not ours:
+        raise GoldError(f"{path}: none of its {len(gold)} labels is of an image of this scenario")
+    return ours
 
 
 def _rows(path: Path) -> list[tuple[int, str, str]]:

@@ -1,19 +1,23 @@
-"""Vectors and phrases become pseudo-labels: zero-shot classification, kept soft."""
+"""Vectors and phrases become pseudo-labels: zero-shot classification, kept soft; people's labels may better it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from factory import probe
 from factory.errors import LabelsError
 from factory.prompts import BACKGROUND, TemplateSet, fill, template_set
 from factory.scenario import Scenario
 from factory.splits import assign
-from factory.teacher import Teacher
+
+if TYPE_CHECKING:  # the teacher pulls torch, which nothing here needs
+    from factory.teacher import Teacher
 
 LEAST_WEIGHT = 0.05
 """The training weight of an image on which the teacher is wholly undecided."""
@@ -29,6 +33,7 @@ SCHEMA = pa.schema(
         ("p_teacher", pa.float32()),
         ("scores", pa.list_(pa.float32())),
         ("gold", pa.bool_()),
+        ("picked", pa.bool_()),
         ("split", pa.string()),
         ("weight", pa.float32()),
     ]
@@ -94,9 +99,17 @@ def certainty(p_yes: np.ndarray) -> np.ndarray:
 
 
 def build(
-    scenario: Scenario, teacher: Teacher, images: pa.Table, vectors: np.ndarray, gold: dict[str, bool]
+    scenario: Scenario,
+    teacher: Teacher,
+    images: pa.Table,
+    vectors: np.ndarray,
+    gold: dict[str, bool],
+    picked: Set[str] = frozenset(),
 ) -> pa.Table:
     """The table of labels.parquet.
+
+    Splits are dealt by the zero-shot answers and gold, before a probe has learned from anyone: it never learns from the
+    test split, so that the gate measures what no label of a test photo has shaped.
 
     Args:
         scenario: The question.
@@ -104,32 +117,35 @@ def build(
         images: Usable images, one row a content, sorted by sha256: columns sha256, path, group.
         vectors: float32 `(N, D)`, in the order of `images`.
         gold: Gold labels by sha256; they outrank the teacher.
+        picked: Of these, the sha256 of those that were asked for because they looked doubtful, and not at random.
 
     Raises:
         LabelsError: Nearly all labels fall on one side.
     """
     phrases = Phrases.of(scenario)
     scores = zero_shot(vectors, text_vectors(teacher, phrases.all, scenario.templates), teacher.logit_scale)
-    p_teacher = scores[:, : len(phrases.positive)].sum(axis=1).clip(0, 1)
-    sha256s = images["sha256"].to_pylist()
-    golden = [gold.get(sha) for sha in sha256s]
-    answers = [bool(p >= 0.5) if g is None else g for p, g in zip(p_teacher, golden, strict=True)]
-    _check_both_sides(answers, p_teacher)
-    weights = certainty(p_teacher)
-    weights[[g is not None for g in golden]] = 1.0
+    logits = probe.log_odds(scores, len(phrases.positive))
+    sha256s, groups = images["sha256"].to_pylist(), images["group"].to_pylist()
+    golden = np.array([gold.get(sha, np.nan) for sha in sha256s], np.float64)
+    splits = assign(sha256s, groups, _answers(probe.sigmoid(logits), golden), scenario.student.seed)
+    chosen = np.array([sha in gold and sha in picked for sha in sha256s], bool)
+    p_teacher, compared = probe.improve(vectors, logits, golden, np.array(groups), np.array(splits), ~chosen)
+    _check_both_sides(_answers(p_teacher, golden), p_teacher)
     columns = {
         "sha256": sha256s,
         "path": images["path"],
         "group": images["group"],
-        "p_teacher": p_teacher,
+        "p_teacher": p_teacher.astype(np.float32),
         "scores": list(scores),
-        "gold": golden,
-        "split": assign(sha256s, images["group"].to_pylist(), answers, scenario.student.seed),
-        "weight": weights,
+        "gold": [None if np.isnan(g) else bool(g) for g in golden],
+        "picked": chosen,
+        "split": splits,
+        "weight": np.where(np.isnan(golden), certainty(p_teacher), np.float32(1)),
     }
     about = {
         "phrases": {"positive": phrases.positive, "negative": phrases.negative},
         "teacher": {**teacher.about, "logit_scale": teacher.logit_scale},
+        "probe": compared.described(),
     }
     metadata = {key: json.dumps(value) for key, value in about.items()}
     return pa.table(columns, schema=SCHEMA).replace_schema_metadata(metadata)
@@ -141,6 +157,11 @@ def histogram(p_yes: np.ndarray, bins: int = 10, width: int = 40) -> str:
     scale = width / max(1, counts.max())
     rows = zip(edges[:-1], edges[1:], counts, strict=True)
     return "\n".join(f"  {low:.1f}-{high:.1f} {'#' * round(n * scale):<{width}} {n}" for low, high, n in rows)
+
+
+def _answers(p: np.ndarray, gold: np.ndarray) -> list[bool]:
+    """Gold where there is any, else the side of 0.5 that the probability lies on."""
+    return [bool(answer) for answer in np.where(np.isnan(gold), p >= 0.5, gold == 1)]
 
 
 def _check_both_sides(answers: list[bool], p_teacher: np.ndarray) -> None:

@@ -27,6 +27,7 @@ from factory import export, gate, gold, images, labelling, report, student, teac
 from factory.artifacts import RunFolder
 from factory.errors import GoldError
 from factory.progress import bar, console
+from factory.review.answers import Journal, Ledger
 from factory.scenario import Scenario, load
 
 RECORDED = ("torch", "torchvision", "open_clip_torch", "timm", "lightning", "onnx", "onnxruntime", "numpy", "pillow")
@@ -65,7 +66,7 @@ def find(job: Job) -> None:
 def label(job: Job) -> None:
     """Embed the photos, ask the question, split."""
     found = job.run.table(files.IMAGES, "label")
-    golden = gold.read_gold(Path(job.scenario.gold), found) if job.scenario.gold else {}
+    golden, picked = _gold(job, found)
     usable = _distinct(found)
     start = time.perf_counter()
     model = teacher.load(job.scenario.teacher)
@@ -75,7 +76,9 @@ def label(job: Job) -> None:
     pairs = [(sha256, _root(job) / path) for sha256, path in zip(names, paths, strict=True)]
     with bar("embedding") as progress:
         embedded = teacher.embed(model, pairs, store, job.scenario.teacher.batch_size, progress)
-    table = labelling.build(job.scenario, model, usable, store.get(model.key, names), golden)
+    table = labelling.build(job.scenario, model, usable, store.get(model.key, names), golden, picked)
+    if golden:
+        console.print(json.loads(table.schema.metadata[b"probe"])["says"], markup=False)
     with files.atomic(job.run.file(files.LABELS)) as temporary:
         pq.write_table(table, temporary)
     job.run.log("labelled", images=len(names), embedded=embedded, seconds_to_load_teacher=round(loaded, 3))
@@ -106,7 +109,7 @@ STAGES = (
     Stage("images", ("images",), (files.IMAGES,), find),
     Stage(
         "label",
-        (files.IMAGES, "positive", "negative", "templates", "gold", "teacher", "student.seed"),
+        (files.IMAGES, "positive", "negative", "templates", "gold", "answers", "teacher", "student.seed"),
         (files.LABELS,),
         label,
     ),
@@ -177,7 +180,27 @@ def _fingerprint(job: Job, stage: Stage) -> dict[str, str]:
         prints[key] = hashlib.sha256(json.dumps(value).encode()).hexdigest()
     if "gold" in stage.reads and job.scenario.gold and Path(job.scenario.gold).is_file():
         prints["gold"] = files.sha256_file(Path(job.scenario.gold))
+    if "answers" in stage.reads:
+        prints["answers"] = _answers(job).digest()
     return prints
+
+
+def _answers(job: Job) -> Ledger:
+    return Journal(Path(job.scenario.answers)).ledger() if job.scenario.answers else Ledger.of([])
+
+
+def _gold(job: Job, found: pa.Table) -> tuple[dict[str, bool], set[str]]:
+    """Gold labels by sha256, and which of them were asked for because they looked doubtful."""
+    golden = gold.read_gold(Path(job.scenario.gold), found) if job.scenario.gold else {}
+    ledger, known = _answers(job), set(found["sha256"].to_pylist())
+    withheld = ledger.withheld & known
+    reviewed = {sha: answer for sha, answer in ledger.gold.items() if sha in known}
+    if reviewed or withheld:
+        kept = f"{len(reviewed)} labels from {job.scenario.answers}"
+        left = f"; {len(withheld)} photos with no clear answer count as unlabelled" if withheld else ""
+        console.print(f"people's answers: {kept}{left}", markup=False)
+    golden = {sha: answer for sha, answer in golden.items() if sha not in withheld}
+    return golden | reviewed, set(reviewed) - ledger.drawn - set(golden)
 
 
 def _root(job: Job) -> Path:

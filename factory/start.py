@@ -152,7 +152,11 @@ def _create(home: Path, request: Scenario, identity: str, store: Path) -> RunFol
     root = sources.locate(request.images, store)
     chosen = _settled_teacher(request.teacher)
     settled = request.model_copy(
-        update={"teacher": chosen, "images": request.images.model_copy(update=_settled_at(root))}
+        update={
+            "teacher": chosen,
+            "images": request.images.model_copy(update=_settled_at(root)),
+            "answers": request.answers or str(home.absolute() / f"{request.name}.answers.jsonl"),
+        }
     )
     home.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".new-", dir=home))

@@ -15,7 +15,7 @@ from factory.cli import app
 
 runner = CliRunner()
 
-COMMANDS = ("new", "run", "label", "train", "export", "gate", "predict", "drift", "publish", "demo", "doctor")
+COMMANDS = ("new", "run", "label", "train", "export", "gate", "predict", "drift", "publish", "demo", "doctor", "review")
 
 
 def call(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -56,6 +56,7 @@ def test_new_writes_a_file_and_prints_its_path(tmp_path: Path) -> None:
         (["train", "void"], "error: void is no run folder"),
         (["train", "void", "--images", "x"], "its images, teacher and gold labels are settled"),
         (["run", "bare.yaml", "--images", "void", "--teacher", "x/y"], "void: no image files"),
+        (["review", "void", "--no-browser"], "error: void is no run folder"),
         (["predict", "none.onnx", "void"], "none.onnx"),
         (["predict", "bare.yaml", "void"], "bare.yaml"),
     ],

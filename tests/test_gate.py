@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.gate import rule, statistics
+from factory import statistics
+from factory.gate import rule
 from factory.gate.rule import Clause, Evidence
 from factory.scenario import Scenario
 
@@ -87,6 +88,19 @@ def test_parity_size_and_both_classes() -> None:
     assert clauses(evidence(), 300_000)["bytes"].verdict == "pass"
     assert clauses(evidence(), 300_001)["bytes"].verdict == "fail"
     assert "student answers only one" in clauses(one_sided)["both_classes"].says
+
+
+def test_labels_picked_for_their_doubt_measure_nothing() -> None:
+    held = evidence(n=200, golden=60, gold_wrong=10)
+    picked = dataclasses.replace(held, picked=np.arange(200) < 20)
+    clause = clauses(picked)["gold_accuracy"]
+
+    assert (clauses(held)["gold_accuracy"].n, clause.n, clause.figure) == (60, 40, 1.0)
+    assert "20 picked for their doubt" in clause.says
+    assert rule.figures(picked)["gold"]["student"]["accuracy"]["n"] == 40
+    assert rule.figures(picked)["confusion"] == rule.figures(held)["confusion"], "they are known all the same"
+    nothing_fair = dataclasses.replace(held, picked=np.full(200, True))
+    assert clauses(nothing_fair)["gold_accuracy"].verdict == "not measured"
 
 
 def test_figures_hide_nothing() -> None:

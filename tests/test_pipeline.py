@@ -17,6 +17,7 @@ import pytest
 
 from factory import artifacts as files
 from factory.artifacts import RunFolder, read_json, sha256_file
+from factory.review.answers import Journal
 from factory.runtime import Model
 from factory.scenario import load
 
@@ -135,6 +136,36 @@ def test_a_second_scenario_on_the_same_photos_embeds_nothing(finished: RunFolder
     assert done.returncode == 0, done.stderr
     assert "embedding" not in done.stderr
     assert sorted((bench / "store").rglob("*.parquet")) == shards
+
+
+def test_answers_of_a_review_are_picked_up_and_nothing_is_embedded(finished: RunFolder, tmp_path: Path) -> None:
+    run = RunFolder(Path(shutil.copytree(finished.path, tmp_path / "run")))
+    scenario, store = run.file(files.SCENARIO), finished.path.parent.parent.parent / "store"
+    text, told = scenario.read_text(encoding="utf-8"), str(tmp_path / "disc.answers.jsonl")
+    scenario.write_text(text.replace(load(scenario).answers or "", told), encoding="utf-8")
+    rows = pq.read_table(run.file(files.LABELS)).to_pylist()
+    agreed, torn, drawn = rows[0], rows[1], rows[2]
+    journal = Journal(Path(told))
+    journal.asked("Ada", {drawn["sha256"]: drawn["path"]}, [drawn["sha256"]], 1)
+    for row in (agreed, torn, drawn):
+        journal.answer("Ada", {row["sha256"]: row["path"]}, "no" if row["gold"] else "yes")
+    journal.answer("Bob", {torn["sha256"]: torn["path"]}, "yes" if torn["gold"] else "no")
+
+    done = factory("label", run.path, "--store", store, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert f"people's answers: 2 labels from {told}; 1 photos with no clear answer" in done.stderr.replace("\n", " ")
+    again = {row["sha256"]: row for row in pq.read_table(run.file(files.LABELS)).to_pylist()}
+    assert [again[row["sha256"]]["gold"] for row in (agreed, torn, drawn)] == [
+        not agreed["gold"],
+        None,
+        not drawn["gold"],
+    ], "answers outrank the CSV, and a conflict outranks it, too"
+    assert run.events("labelled")[-1]["embedded"] == 0
+    before = len(run.events("done"))
+    journal.asked("Ada", {}, [], 1)
+    factory("label", run.path, "--store", store, cwd=tmp_path)
+    assert len(run.events("done")) == before, "what was asked changes no label"
 
 
 @pytest.mark.parametrize("name", [files.LABELS, files.STUDENT, files.GATE])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,14 @@ def test_every_room_of_the_house_is_drawn() -> None:
     assert {room for room in rooms if room not in drawn} == set()
 
 
+def serve_until_ctrl_c(command: str, folder: Path, environment: dict[str, str]) -> None:
+    line = f"exec {command} --no-browser"
+    with subprocess.Popen(line, shell=True, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as serving:
+        assert serving.stdout.readline().startswith("http://127.0.0.1:")
+        serving.send_signal(signal.SIGINT)
+    assert serving.returncode == 0
+
+
 @pytest.mark.slow
 def test_the_walk_through_works_as_written(tmp_path: Path) -> None:
     from factory import demo
@@ -57,6 +66,9 @@ def test_the_walk_through_works_as_written(tmp_path: Path) -> None:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     for command in commands():
         if command in RUN_BY_CI or command.startswith("pip install"):
+            continue
+        if command.startswith("factory review"):
+            serve_until_ctrl_c(command, tmp_path, environment)
             continue
         if "model.onnx" in command and "runs/" not in command:
             command = command.replace("model.onnx", "runs/ball/*/model.onnx").replace("photos/", "demo/images/")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_run import SIZE, Recipe, make_run
+from fake_run import PROBE, SIZE, Recipe, make_run
 from PIL import Image
 
 from factory.artifacts import CARD, LABELS, REPORT, RunFolder, sha256_file
@@ -88,7 +88,7 @@ def test_report_says_what_a_reader_must_know(made: tuple[Scenario, RunFolder]) -
     text = written(*made).text
     for needed in ("Is there a red ball?", "red rubber ball on the floor", "offline", "Apache-2.0", "0.43", "1.8 ms"):
         assert needed in text
-    for needed in ("123 files found", "2 skipped", "empty file", "Agrees with its teacher", "fp16"):
+    for needed in ("123 files found", "2 skipped", "empty file", "Agrees with its teacher", "fp16", PROBE):
         assert needed in text
     assert words.kilobytes(291_804) in text
     assert words.duration(131) in text

@@ -62,7 +62,7 @@ def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
 WRITER = """
 import sys, numpy as np
 from pathlib import Path
-from factory.teacher.store import EmbeddingStore
+from factory.store import EmbeddingStore
 root, name, batches = sys.argv[1:]
 with EmbeddingStore(Path(root)).writer("t", {"name": "test"}) as writer:
     for batch in range(int(batches)):

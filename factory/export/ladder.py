@@ -209,7 +209,7 @@ def _facts(scenario: Scenario, run: RunFolder, trained: Student, calibration: Ca
         "name": scenario.name,
         "question": scenario.asked,
         # without the paths of the machine that made it: a model travels
-        "scenario": scenario.model_dump_json(exclude={"images", "gold"}),
+        "scenario": scenario.model_dump_json(exclude={"images", "gold", "answers"}),
         "classes": json.dumps(CLASSES),
         "threshold": f"{at:g}",
         "image_size": str(size),

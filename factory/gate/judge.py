@@ -48,6 +48,7 @@ def judge(scenario: Scenario, run: RunFolder) -> None:
         teacher=rows["p_teacher"].to_numpy(),
         gold=np.array([-1 if gold is None else int(gold) for gold in rows["gold"].to_pylist()]),
         threshold=model.threshold,
+        picked=rows["picked"].to_numpy(zero_copy_only=False),
     )
     latency = _latency_ms(model, pixels[0])
     stamped = _stamp(model_path, summarise(weigh(scenario, evidence, model_path.stat().st_size)))

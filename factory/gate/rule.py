@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from factory.gate.statistics import balanced_accuracy, calibration_error, least_sample, share
 from factory.scenario import Scenario
+from factory.statistics import balanced_accuracy, calibration_error, least_sample, share
 
 Verdict = Literal["pass", "fail", "unproven", "not measured"]
 
@@ -47,6 +47,13 @@ class Evidence:
     gold: np.ndarray
     """1 yes, 0 no, -1 where no person has said."""
     threshold: float
+    picked: np.ndarray | None = None
+    """True where a person was asked because the photo looked doubtful; None where no one was."""
+
+    @property
+    def golden(self) -> np.ndarray:
+        """The labels from people that measure: a photo picked for its doubt is harder than photos are."""
+        return (self.gold >= 0) if self.picked is None else (self.gold >= 0) & ~self.picked
 
     @property
     def says_yes(self) -> np.ndarray:
@@ -90,7 +97,7 @@ def summarise(clauses: list[Clause]) -> dict[str, Any]:
 def figures(evidence: Evidence) -> dict[str, Any]:
     """All that is measured beside the clauses: never hidden, never decisive."""
     answers, truth = evidence.says_yes, evidence.truth
-    golden = evidence.gold >= 0
+    golden, known = evidence.golden, evidence.gold >= 0
     difference = np.abs(evidence.student - evidence.network)
     return {
         "test_images": len(answers),
@@ -108,7 +115,7 @@ def figures(evidence: Evidence) -> dict[str, Any]:
         },
         "calibration_error": calibration_error(truth, evidence.student),
         "confusion": {
-            "reference": "gold" if golden.all() else "gold and teacher" if golden.any() else "teacher",
+            "reference": "gold" if known.all() else "gold and teacher" if known.any() else "teacher",
             "true_yes": int((answers & truth).sum()),
             "false_yes": int((answers & ~truth).sum()),
             "true_no": int((~answers & ~truth).sum()),
@@ -145,13 +152,18 @@ def _agreement(bar: float, evidence: Evidence) -> Clause:
 
 
 def _gold_accuracy(bar: float, evidence: Evidence) -> Clause:
-    golden = evidence.gold >= 0
+    golden = evidence.golden
+    left_out = int((evidence.gold >= 0).sum() - golden.sum())
     found = share(evidence.says_yes[golden] == (evidence.gold[golden] == 1))
     needed = least_sample(bar)
     if not found.n:
         says = "No test image has a label from a person: accuracy is not known, only agreement with the teacher."
+        if left_out:
+            says = f"All {left_out} labels of test images were picked for their doubt: they measure nothing fairly."
         return Clause("gold_accuracy", f">= {bar:g}", None, 0, None, "not measured", says)
     says = f"The student is right on {found.figure:.1%} of the {found.n} test images that a person has labelled."
+    if left_out:
+        says += f" {left_out} picked for their doubt, which are harder than the rest, are left out."
     if found.n < needed and found.interval[1] >= bar:
         says += f" That is too few to show {bar:.0%}: label at least {needed} test images."
         return Clause("gold_accuracy", f">= {bar:g}", found.figure, found.n, found.interval, "unproven", says)

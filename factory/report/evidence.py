@@ -40,6 +40,8 @@ class Labels:
     """`(N, P)` softmax probability of each phrase, the positive phrases first."""
     positive: tuple[str, ...]
     negative: tuple[str, ...]
+    probe: str
+    """What people's labels did to the teacher's, in a sentence."""
 
     @cached_property
     def has_gold(self) -> Flags:
@@ -155,6 +157,7 @@ def read_labels(labels: Path, predictions: Path) -> Labels:
         scores=np.array(table["scores"].to_pylist(), np.float64).reshape(len(table), -1),
         positive=tuple(phrases["positive"]),
         negative=tuple(phrases["negative"]),
+        probe=json.loads(table.schema.metadata[b"probe"])["says"],
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from factory.gate.rule import CONFIDENT
-from factory.gate.statistics import wilson
+from factory.statistics import wilson
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

@@ -28,7 +28,7 @@ def load(path: Path) -> Scenario:
         raise ScenarioError(f"{path}: no such scenario file", hint="make one with: factory new NAME") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    return _anchored(parse(text, str(path)), path.resolve().parent)
+    return _anchored(parse(text, str(path)), path.resolve())
 
 
 def parse(text: str, source: str = "scenario") -> Scenario:
@@ -67,10 +67,10 @@ def _yaml_tree(text: str, source: str) -> Any:
     return tree
 
 
-def _anchored(scenario: Scenario, folder: Path) -> Scenario:
-    images, gold = scenario.images, scenario.gold
+def _anchored(scenario: Scenario, file: Path) -> Scenario:
+    folder, images = file.parent, scenario.images
     if images.path is not None:
         images = images.model_copy(update={"path": str(folder / Path(images.path).expanduser())})
-    if gold is not None:
-        gold = str(folder / Path(gold).expanduser())
-    return scenario.model_copy(update={"images": images, "gold": gold})
+    gold = scenario.gold and str(folder / Path(scenario.gold).expanduser())
+    answers = str(folder / Path(scenario.answers or f"{file.stem}.answers.jsonl").expanduser())
+    return scenario.model_copy(update={"images": images, "gold": gold, "answers": answers})

@@ -122,7 +122,11 @@ class Scenario(_Section):
     """A named set of templates, or a list of strings that each hold `{}` once."""
     images: Images = Images()
     gold: str | None = None
-    """CSV of labels from a person: columns `path` (relative to the images) and `label` (yes or no)."""
+    """Labels from a person: a CSV with the columns `path` (relative to the images) and `label` (yes or no), or the
+    NAME.gold.parquet of another review of the same photos."""
+    answers: str | None = None
+    """Where `factory review` keeps people's answers; left out: NAME.answers.jsonl beside the scenario file. They are
+    taken into account by themselves, and outrank `gold`."""
     teacher: Teacher = Teacher()
     student: Student = Student()
     gate: Gate = Gate()

@@ -13,8 +13,8 @@ import torch
 from factory.errors import ImageError, ImagesError
 from factory.memory import keep_memory
 from factory.runtime.images import read_rgb
+from factory.store import EmbeddingStore
 from factory.teacher.openclip import Teacher
-from factory.teacher.store import EmbeddingStore
 
 BATCHES_AHEAD = 2
 """How many batches are decoded, or being decoded, while the network works on one."""

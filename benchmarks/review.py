@@ -1,0 +1,163 @@
+"""A simulated review: folder names answer what `factory review` would ask; what do the answers buy?
+
+    python benchmarks/review.py PHOTOS/scenes --yes glacier --no mountain --store STORE
+    python benchmarks/review.py PHOTOS/flowers --yes rose --no tulip --store STORE --seeds 0 1 2 3 4 5 6 7
+
+For each seed (of the splits, and of the random order) answers are given in batches, by our order and by random order;
+after 0, 25, 50, 100 and 200 answers it prints the teacher's accuracy on photos that no one was asked about and that no
+probe has seen (the test split), on all photos with people's answers in force, and how far the estimate from the random
+share is from the truth. Nothing is embedded when the store has the
+photos' vectors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from factory import images, labelling, probe
+from factory.review import accuracy, order
+from factory.review.photos import Photos
+from factory.review.teacher import Labels, label
+from factory.scenario import Teacher as TeacherSpec
+from factory.splits import assign
+
+MARKS = (0, 25, 50, 100, 200)
+"""Numbers of answers after which figures are taken."""
+BATCH = 25
+COLUMNS = ("unseen", "labels", "estimate", "error", "random n", "probe")
+
+
+def main() -> None:
+    """Embed what is missing, simulate, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path, help="folder of class folders")
+    parser.add_argument("--yes", required=True, help="the class folder that means yes, and the phrase for it")
+    parser.add_argument("--no", required=True, help="the class folder that means no, and the phrase for it")
+    parser.add_argument("--teacher", default="offline")
+    parser.add_argument("--store", type=Path, help="embedding store (default: a new one)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="one review each (default: 0 to 4)"
+    )
+    parser.add_argument("--orders", nargs="+", choices=["ours", "random"], default=["ours", "random"])
+    parser.add_argument("--cache", type=Path, help="file (.npz) to keep vectors and texts in, for repeated calls")
+    options = parser.parse_args()
+    photos, truth = gather(options)
+    print(f"{options.yes} against {options.no}: {len(truth)} photos, zero-shot right on ", end="")
+    print(f"{((probe.sigmoid(photos.logits) >= 0.5) == truth).mean():.4f}")
+    for name in options.orders:
+        runs = [simulate(with_splits(photos, seed), truth, name, seed) for seed in options.seeds]
+        report(name, runs)
+
+
+def gather(options: argparse.Namespace) -> tuple[Photos, np.ndarray]:
+    """The photos of the two folders with vectors and zero-shot answers, and the truth by folder name."""
+    if options.cache and options.cache.is_file():
+        kept = np.load(options.cache)
+        return made(kept["sha256"].tolist(), kept["groups"], kept["vectors"], kept["logits"]), kept["truth"]
+    from factory import teacher  # pulls torch
+
+    store = options.store or Path(tempfile.mkdtemp(prefix="review-store-"))
+    found = [near_duplicates(options.photos / side, store) for side in (options.yes, options.no)]
+    files = {sha: (path, group, side) for side, rows in enumerate(found) for sha, (path, group) in rows.items()}
+    names = sorted(files)
+    model = teacher.load(TeacherSpec(model=options.teacher))
+    shelf = teacher.EmbeddingStore(store)
+    teacher.embed(model, [(sha, files[sha][0]) for sha in names], shelf, 64, lambda done, total: None)
+    vectors = shelf.get(model.key, names)
+    scores = labelling.zero_shot(
+        vectors, labelling.text_vectors(model, (options.yes, options.no), "photo"), model.logit_scale
+    )
+    truth = np.array([files[sha][2] == 0 for sha in names])
+    groups = np.array([2 * files[sha][1] + files[sha][2] for sha in names])
+    logits = probe.log_odds(scores, 1)
+    if options.cache:
+        np.savez(options.cache, sha256=names, groups=groups, vectors=vectors, logits=logits, truth=truth)
+    return made(names, groups, vectors, logits), truth
+
+
+def near_duplicates(folder: Path, store: Path) -> dict[str, tuple[Path, int]]:
+    """Path and group by sha256."""
+    found = images.scan(folder, store / "scan.sqlite", lambda done, total: None).to_pylist()
+    return {row["sha256"]: (folder / row["path"], row["group"]) for row in found if row["reason"] is None}
+
+
+def made(names: list[str], groups: np.ndarray, vectors: np.ndarray, logits: np.ndarray) -> Photos:
+    """Photos as review sees them, without splits."""
+    unasked = np.full(len(names), np.nan)
+    parts = probe.features(vectors, logits)[:, :-1]
+    splits = np.full(len(names), "train")
+    return Photos(names, names, groups, splits, logits, vectors, parts, unasked, 0.5, {})
+
+
+def with_splits(photos: Photos, seed: int) -> Photos:
+    """The same photos, split as a run with this seed would."""
+    answers = [bool(yes) for yes in photos.logits >= 0]
+    splits = np.array(assign(photos.sha256, photos.groups.tolist(), answers, seed))
+    return Photos(**{**vars(photos), "splits": splits})
+
+
+def simulate(photos: Photos, truth: np.ndarray, name: str, seed: int) -> dict[int, tuple[float, ...]]:
+    """One review: figures of `COLUMNS` by number of answers."""
+    shuffled = np.random.default_rng(seed).permutation(len(truth)).tolist()
+    turns = shuffled if name == "random" else order.random_order(photos.sha256, photos.splits.tolist())
+    answered: list[int] = []
+    drawn: list[int] = []
+    places, figures = 0, {}
+    while True:
+        gold = {photos.sha256[i]: bool(truth[i]) for i in answered}
+        labels = label(photos, gold, {photos.sha256[i] for i in drawn})
+        if len(answered) in MARKS:
+            figures[len(answered)] = measure(photos, truth, labels.p, answered, drawn, labels.says)
+        if len(answered) >= MARKS[-1]:
+            return figures
+        step = BATCH if name == "random" else round(BATCH * order.RANDOM_SHARE)
+        drawn = turns[: places + step]
+        batch = [i for i in drawn if i not in answered]
+        places += step
+        if name == "ours":
+            batch += doubtful(photos, labels, turns, [*answered, *batch], BATCH - len(batch))
+        answered += batch
+
+
+def doubtful(photos: Photos, labels: Labels, turns: list[int], seen: list[int], n: int) -> list[int]:
+    """The doubtful part of a batch, as `Session.ask` picks it."""
+    fresh = (photos.splits == "train") & ~np.isin(photos.groups, photos.groups[seen])
+    if not labels.learned:
+        return order.first(turns, photos.groups, fresh, n)
+    return order.spread(photos.components, labels.doubt, photos.groups, fresh, n)
+
+
+def measure(
+    photos: Photos, truth: np.ndarray, p: np.ndarray, answered: list[int], drawn: list[int], says: str
+) -> tuple[float, ...]:
+    """The figures of `COLUMNS`."""
+    right = (p >= 0.5) == truth
+    held = (photos.splits == "test") & ~np.isin(np.arange(len(truth)), answered)
+    labels = right.copy()
+    labels[answered] = True
+    found = accuracy.estimate(right[drawn], 0, 0, len(truth))
+    guess = found["accuracy"] if found["accuracy"] is not None else np.nan
+    used = float(says.startswith("A linear probe"))
+    return right[held].mean(), labels.mean(), guess, abs(guess - right.mean()), len(drawn), used
+
+
+def report(name: str, runs: list[dict[int, tuple[float, ...]]]) -> None:
+    """A table: mean over the seeds, and the standard error of the first two columns."""
+    print(f"\n{name:<8}{'answers':>8}" + "".join(f"{column:>18}" for column in COLUMNS))
+    for mark in runs[0]:
+        rows = np.array([run[mark] for run in runs])
+        mean, spread = (
+            rows.mean(axis=0),
+            rows.std(axis=0, ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else rows[0] * 0,
+        )
+        pairs = enumerate(zip(mean, spread, strict=True))
+        cells = [f"{m:.4f} +- {s:.4f}" if i < 2 else f"{m:.4f}" for i, (m, s) in pairs]
+        print(f"{'':<8}{mark:>8}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,341 @@
+"""A review: what is asked, what is told of the teacher, what goes out and comes back."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from review_run import make_review
+
+from factory.artifacts import RunFolder
+from factory.errors import ReviewError
+from factory.review import accuracy, exchange, order
+from factory.review.session import ITEMS, Session
+
+Made = tuple[RunFolder, Path, dict[str, bool]]
+
+
+@pytest.fixture(scope="module")
+def drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_review(tmp_path_factory.mktemp("review"))
+
+
+@pytest.fixture
+def made(drawn_once: Made, tmp_path: Path) -> Made:
+    """A copy of the run, so that no answers are there yet; photos and store are shared."""
+    run, store, truth = drawn_once
+    return RunFolder(Path(shutil.copytree(run.path, tmp_path / "run"))), store, truth
+
+
+@pytest.fixture
+def ada(made: Made) -> Session:
+    return Session.open(made[0], "Ada", made[1])
+
+
+def item(session: Session, sha256: str) -> dict:
+    return next(row for row in session.items().to_pylist() if row["sha256"] == sha256)
+
+
+def tell(session: Session, sha256s: list[str], truth: dict[str, bool]) -> None:
+    for side, word in ((True, "yes"), (False, "no")):
+        said = [sha for sha in sha256s if truth[sha] is side]
+        if said:
+            session.answer(said, word)
+
+
+def test_items_say_all_that_the_page_shows(ada: Session) -> None:
+    table = ada.items()
+    rows = table.to_pylist()
+
+    assert table.schema == ITEMS
+    assert [row["sha256"] for row in rows] == sorted(row["sha256"] for row in rows)
+    assert {row["duplicates"] for row in rows} == {2}
+    assert all(0 <= row[name] <= 1 for row in rows for name in ("p", "doubt", "mistake"))
+    assert all((row["student"] is None) == (row["split"] == "train") for row in rows)
+    assert not any(row["disagrees"] for row in rows if row["student"] is None)
+    assert any(row["disagrees"] for row in rows)
+
+
+def test_answers_are_seen_at_once_by_others_and_by_the_next_session(made: Made, ada: Session) -> None:
+    bob = Session.open(made[0], "Bob", made[1])
+    first, second = ada.items()["sha256"].to_pylist()[:2]
+    ada.answer([first, second], "yes", minutes=0.5)
+    bob.answer([first], "no", minutes=1.5)
+
+    assert item(ada, first)["conflict"] and item(ada, first)["answer"] is None
+    assert (item(bob, second)["answer"], item(bob, second)["by"]) == ("yes", "Ada")
+    assert bob.conflicts() == [
+        {"sha256": first, "path": item(ada, first)["path"], "answers": {"Ada": "yes", "Bob": "no"}}
+    ]
+    again = Session.open(made[0], "Cy", made[1])
+    again.answer([first], "no", resolve=True)
+    assert ada.conflicts() == [] and item(ada, first)["answer"] == "no"
+    counts = ada.counts()
+    assert (counts["answered"], counts["yes"], counts["no"], counts["minutes"]) == (2, 1, 1, 2.0)
+    assert counts["reviewers"] == ["Ada", "Cy"]
+    assert again.undo() == [first] and ada.conflicts()
+
+
+def test_a_photo_of_another_run_is_refused(ada: Session) -> None:
+    known = ada.items()["sha256"][0].as_py()
+    for names in ([known, "ab" * 32], []):
+        with pytest.raises(ReviewError, match="no photo"):
+            ada.answer(names, "yes")
+    assert not ada.journal.path.exists(), "not one of them was recorded"
+
+
+def test_a_batch_is_doubtful_diverse_and_a_fifth_random(made: Made, ada: Session) -> None:
+    tell(ada, [row["sha256"] for row in ada.items().to_pylist() if row["split"] == "train"][:24], made[2])
+    asked = ada.ask(20)
+    rows = [item(ada, sha) for sha in asked]
+    picked = [row for row in rows if not row["random"]]
+    train = [r["doubt"] for r in ada.items().to_pylist() if r["split"] == "train" and r["answer"] is None]
+
+    assert len(set(asked)) == 20
+    assert sum(row["random"] for row in rows) == 4
+    assert sum(row["split"] == "test" for row in rows) == 2, "every other random photo is a test photo"
+    assert {row["split"] for row in picked} == {"train"}
+    assert len({row["group"] for row in picked}) == len(picked)
+    assert np.mean([row["doubt"] for row in picked]) > np.mean(train)
+
+
+def test_before_anyone_has_spoken_a_batch_is_random_and_of_the_training_split(ada: Session) -> None:
+    rows = [item(ada, sha) for sha in ada.ask(20)]
+    turn = {i: place for place, i in enumerate(order.random_order(ada.photos.sha256, ada.photos.splits.tolist()))}
+    places = [turn[ada.photos.sha256.index(row["sha256"])] for row in rows if not row["random"]]
+
+    assert len(rows) == 20
+    assert places == sorted(places)
+    assert {row["split"] for row in rows if not row["random"]} == {"train"}
+
+
+def test_random_photos_that_wait_come_again_before_others_are_drawn(ada: Session) -> None:
+    first = [sha for sha in ada.ask(20) if item(ada, sha)["random"]]
+    second = [sha for sha in ada.ask(20) if item(ada, sha)["random"]]
+
+    assert first == second
+
+
+def test_what_was_asked_of_one_is_not_asked_of_another_for_a_while(made: Made, ada: Session) -> None:
+    bob = Session.open(made[0], "Bob", made[1])
+
+    assert not set(ada.ask(20)) & set(bob.ask(20))
+
+
+def test_asking_ends_when_all_is_answered(made: Made, ada: Session) -> None:
+    for _ in range(100):
+        asked = ada.ask(40)
+        if not asked:
+            break
+        tell(ada, asked, made[2])
+
+    rows = ada.items().to_pylist()
+    assert not [row for row in rows if row["split"] != "val" and row["random"] and row["answer"] is None]
+    assert ada.estimate()["n"] == sum(row["random"] for row in rows)
+
+
+def test_the_random_order_knows_only_hashes_and_takes_test_photos_in_turn() -> None:
+    names = [f"{i:064x}" for i in range(200)]
+    splits = ["test" if i % 5 == 0 else "train" for i in range(200)]
+    found = order.random_order(names, splits)
+
+    assert sorted(found) == list(range(200))
+    assert [splits[i] for i in found[:80]] == ["test", "train"] * 40
+    assert found == order.random_order(names, splits)
+    tests = [i for i in found if splits[i] == "test"]
+    assert tests != sorted(tests)
+
+
+def test_the_estimate_is_right_on_average_whatever_else_was_answered() -> None:
+    """The teacher is wrong on the doubtful; these are answered first; the drawn ones still show the true share."""
+    random = np.random.default_rng(0)
+    shares = []
+    for trial in range(200):
+        names = [f"{trial}-{i}" for i in range(300)]
+        right = random.random(300) < 0.8
+        answered = set(np.flatnonzero(~right).tolist())  # every mistake was found by its doubt
+        drawn = order.random_order(names, ["test" if i % 7 == 0 else "train" for i in range(300)])[:40]
+        answered |= set(drawn)
+        shares.append(right[[i for i in drawn if i in answered]].mean() - right.mean())
+
+    assert abs(np.mean(shares)) < 3 * np.std(shares) / np.sqrt(len(shares)) + 1e-9
+
+
+def test_the_estimate_counts_random_photos_alone(made: Made, ada: Session) -> None:
+    rows = ada.items().to_pylist()
+    wrong = [row["sha256"] for row in rows if row["predicted"] != made[2][row["sha256"]]]
+    tell(ada, wrong[:5], made[2])
+
+    assert ada.estimate()["n"] == 0
+    assert ada.estimate()["accuracy"] is None
+    asked = ada.ask(25)
+    waiting = ada.estimate()
+    tell(ada, asked, made[2])
+    done = ada.estimate()
+
+    assert done["n"] == sum(row["random"] for row in ada.items().to_pylist())
+    assert waiting["n"] < done["n"]
+    ada.ask(25)
+    assert "of those drawn wait for an answer" in ada.estimate()["says"]
+    assert done["interval"][0] <= (done["accuracy"] or 0) <= done["interval"][1]
+
+
+def test_enough_is_a_rule_with_numbers() -> None:
+    few, many = accuracy.estimate(np.ones(20, bool), 0, 0, 999), accuracy.estimate(np.ones(60, bool), 0, 0, 999)
+    half = accuracy.estimate(np.arange(60) % 2 == 0, 0, 0, 999)
+
+    assert (few["enough"], many["enough"], half["enough"]) == (False, True, False)
+    assert not accuracy.estimate(np.ones(60, bool), 1, 0, 999)["enough"], "one that was drawn waits"
+    assert accuracy.estimate(np.ones(9, bool), 0, 1, 10)["enough"], "all photos are answered"
+    assert "hardly move" in many["says"] and "expected to move it by" in half["says"]
+
+
+def test_the_expected_change_is_what_happens() -> None:
+    random = np.random.default_rng(1)
+    hits = random.random((20_000, 45)) < 0.9
+    moved = hits.mean(axis=1) - hits[:, :40].mean(axis=1)
+
+    assert accuracy.expected_change(36, 40, 5) == pytest.approx(moved.std(), rel=0.15)
+
+
+def test_answers_teach_the_labels_without_opening_a_photo(made: Made, ada: Session, tmp_path: Path) -> None:
+    away = ada.photos.root.rename(tmp_path / "away")
+    before = ada.items().to_pylist()
+    train = [row["sha256"] for row in before if row["split"] == "train"][:60]
+    flipped = {sha: not yes for sha, yes in made[2].items()}  # people mean the opposite of what the words say
+    tell(ada, train, flipped)
+    after = {row["sha256"]: row for row in ada.items().to_pylist()}
+    away.rename(ada.photos.root)
+
+    assert "A linear probe replaces" in ada.counts()["probe"]
+    unseen = [sha for sha, row in after.items() if row["split"] == "test"]
+    assert np.mean([after[sha]["predicted"] == flipped[sha] for sha in unseen]) > 0.9
+
+
+def test_likely_mistakes_are_found(made: Made, ada: Session) -> None:
+    rows = ada.items().to_pylist()
+    sure = [row["sha256"] for row in rows if row["split"] == "train" and row["predicted"] == made[2][row["sha256"]]]
+    slips = sure[:4]
+    tell(ada, sure[4:44], made[2])
+    tell(ada, slips, {sha: not made[2][sha] for sha in slips})
+    marks = {row["sha256"]: row["mistake"] for row in ada.items().to_pylist()}
+
+    assert min(marks[sha] for sha in slips) > np.median([marks[sha] for sha in sure[4:44]])
+    assert ada.counts()["suspects"] > 0
+    assert {sha for sha in slips if item(ada, sha)["suspect"]}
+
+
+def test_a_session_needs_no_torch(made: Made) -> None:
+    code = (
+        "import sys; from pathlib import Path; from factory.artifacts import RunFolder\n"
+        "from factory.review import exchange; from factory.review.session import Session\n"
+        "Session.open(RunFolder(Path(sys.argv[1])), 'Ada', Path(sys.argv[2])).items()\n"
+        "print([m for m in ('torch', 'lightning', 'open_clip') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(made[0].path), str(made[1])], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_csv_goes_out_and_comes_back(made: Made, ada: Session, tmp_path: Path) -> None:
+    names = ada.items()["sha256"].to_pylist()
+    tell(ada, names[:6], made[2])
+    ada.answer(names[6:8], "unsure")
+    assert exchange.give(ada, tmp_path / "out" / "gold.csv") == 6
+    rows = list(csv.DictReader((tmp_path / "out" / "gold.csv").open()))
+    assert {row["path"]: row["label"] for row in rows} == {
+        ada.path_of(sha): "yes" if made[2][sha] else "no" for sha in names[:6]
+    }
+    assert {row["reviewer"] for row in rows} == {"Ada"}
+
+    ada.journal.path.unlink()
+    bob = Session.open(made[0], "Bob", made[1])
+    assert exchange.take(bob, tmp_path / "out" / "gold.csv") == 6
+    assert exchange.take(bob, tmp_path / "out" / "gold.csv") == 0, "nothing is said twice"
+    assert {item(bob, sha)["by"] for sha in names[:6]} == {"Ada"}
+
+
+def test_the_command_takes_and_gives(made: Made, ada: Session, tmp_path: Path) -> None:
+    first = ada.photos.paths[0]
+    (tmp_path / "in.csv").write_text(f"path,label,reviewer\n{first},no,Bob\n", encoding="utf-8")
+    told = exchange.trade(made[0].path, made[1], None, tmp_path / "in.csv", tmp_path / "out.csv")
+
+    assert told == f"1 new answers from {tmp_path / 'in.csv'}\n1 answers in {tmp_path / 'out.csv'}"
+    assert (tmp_path / "out.csv").read_text() == f"path,label,reviewer\n{first},no,Bob\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("g.csv", "path,label\nno/such.jpg,yes\n", r"g\.csv:2: 'no/such\.jpg' is no photo of this run"),
+        ("g.csv", "path,label\n../../etc/passwd,yes\n", "is no photo of this run"),
+        ("g.csv", "path,label\n{path},maybe\n", r"g\.csv:2: label 'maybe' is none of"),
+        ("g.csv", "file,answer\n", "needs the columns path,label"),
+        ("g.json", "{", "cannot be read"),
+        ("g.json", '{"data": 1}', "no list of Label Studio tasks"),
+        ("g.json", '[{"data": {"path": "{path}"}, "annotations": [{"result": 7}]}]', "not in the form"),
+        ("g.txt", "", "neither a folder"),
+    ],
+)
+def test_bad_imports_are_refused_whole(ada: Session, tmp_path: Path, name: str, text: str, message: str) -> None:
+    good = ada.photos.paths[1]
+    text = text.replace("path,label\n", f"path,label\n{good},yes\n", 1) if "2:" not in message else text
+    (tmp_path / name).write_text(text.replace("{path}", ada.photos.paths[0]), encoding="utf-8")
+
+    with pytest.raises(ReviewError, match=message):
+        exchange.take(ada, tmp_path / name)
+    assert not ada.journal.path.exists()
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_folders_are_copies_and_come_back_under_any_name(
+    made: Made, ada: Session, tmp_path: Path, *, link: bool
+) -> None:
+    names = ada.items()["sha256"].to_pylist()[:6]
+    tell(ada, names, made[2])
+    photos = sorted(ada.photos.root.rglob("*.jpg"))
+
+    assert exchange.give(ada, tmp_path / "sorted", link=link) == 6
+    assert sorted(ada.photos.root.rglob("*.jpg")) == photos, "nothing was moved"
+    with pytest.raises(ReviewError, match="with something in it"):
+        exchange.give(ada, tmp_path / "sorted")
+
+    moved = next(p for p in (tmp_path / "sorted" / "bad").rglob("*.jpg"))
+    moved.rename(tmp_path / "sorted" / "yes" / "renamed.jpg")  # a person drags it to the other side
+    bob = Session.open(made[0], "Bob", made[1])
+    assert exchange.take(bob, tmp_path / "sorted") == 6
+    assert len(bob.conflicts()) == 1
+
+
+def test_label_studio_goes_out_and_comes_back(made: Made, ada: Session, tmp_path: Path) -> None:
+    names = ada.items()["sha256"].to_pylist()
+    tell(ada, names[:4], made[2])
+    ada.answer(names[4:5], "unsure")
+    assert exchange.give(ada, tmp_path / "tasks.json") == 5
+    tasks = json.loads((tmp_path / "tasks.json").read_text())
+
+    assert len(tasks) == 120
+    assert all(len(task["predictions"]) == 1 and 0.5 <= task["predictions"][0]["score"] <= 1 for task in tasks)
+    assert tasks[0]["predictions"][0]["result"][0]["value"]["choices"][0] in ("yes", "no")
+    assert tasks[0]["annotations"][0]["completed_by"] == {"email": "Ada"}
+
+    for task in tasks:  # as Label Studio gives it back: its own number for the person, only the address of the image
+        task["data"] = {"image": task["data"]["image"]}
+        for annotation in task["annotations"]:
+            annotation |= {"completed_by": 7, "was_cancelled": False}
+    tasks[0]["annotations"][0]["was_cancelled"] = True
+    (tmp_path / "back.json").write_text(json.dumps(tasks))
+    ada.journal.path.unlink()
+    bob = Session.open(made[0], "Bob", made[1])
+
+    assert exchange.take(bob, tmp_path / "back.json") == 4
+    assert item(bob, names[0])["answer"] is None, "a skipped task says nothing"
+    assert (item(bob, names[1])["answer"], item(bob, names[1])["by"]) == ("yes" if made[2][names[1]] else "no", "7")
+    assert item(bob, names[4])["answer"] == "unsure"
