@@ -15,7 +15,7 @@ from factory.cli import app
 
 runner = CliRunner()
 
-COMMANDS = ("new", "run", "label", "train", "export", "gate", "predict", "drift", "publish", "publish", "demo", "doctor")
+COMMANDS = ("new", "run", "label", "train", "export", "gate", "predict", "drift", "publish", "demo", "doctor")
 
 
 def call(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
