@@ -43,6 +43,8 @@ def bucket(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> str:
         "AWS_EC2_METADATA_DISABLED": "true",
     }.items():
         monkeypatch.setenv(name, value)
+    for name in ("connect_timeout", "read_timeout"):  # 5 and 15 seconds are little on a machine that does other things
+        monkeypatch.setattr(s3fs.S3FileSystem, name, 120)
     name = f"models-{uuid.uuid4().hex}"
     s3fs.S3FileSystem.clear_instance_cache()
     s3fs.S3FileSystem().mkdir(name)
