@@ -115,9 +115,7 @@ def measure(options: argparse.Namespace, url: str, pid: int) -> None:
         paint = page.evaluate(
             "performance.getEntriesByType('paint').find(p => p.name.includes('contentful')).startTime"
         )
-        print(
-            f"first contentful paint {paint:.0f} ms, photos in place {1000 * (time.perf_counter() - start):.0f} ms"
-        )
+        print(f"first contentful paint {paint:.0f} ms, photos in place {1000 * (time.perf_counter() - start):.0f} ms")
         page.evaluate(WATCH)
         page.mouse.move(600, 400)
         report(page, "wheel", options.steps, lambda _: page.mouse.wheel(0, 240))

@@ -229,7 +229,7 @@ def test_two_reviewers_see_each_other_and_settle_a_conflict(
         for page in (ann, bob):
             expect(cell(page, 0).locator(".mark")).to_have_text("conflict")
         path = name(ann, 0)
-        assert review.state()[path] == (None, None, True)
+        assert review.state()[path] == (None, "ann, bob", True)
         expect(cell(ann, 0)).to_have_attribute(
             "aria-label", re.compile("conflict: ann says (yes|no), bob says (yes|no)")
         )
