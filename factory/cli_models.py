@@ -137,8 +137,8 @@ def show(
 
     seen = look_at(open_registry(registry), reference, _trust(public_key))
     if form is Form.json:
-        moves = [move.to_json() for move in seen.history]
-        _print_json(seen.release.to_json() | {"aliases": seen.aliases, "gate": seen.gate, "history": moves})
+        history = [move.to_json() for move in seen.history]
+        _print_json(seen.release.to_json() | {"aliases": seen.aliases, "gate": seen.gate, "history": history})
         return
     out.print(table(("", ""), _about(seen.release, seen.aliases, signed=seen.signed)))
     out.print()

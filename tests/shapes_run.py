@@ -43,7 +43,8 @@ def make_shapes_run(
         yes = index % 2 == 0
         p = float(np.clip(yes + random.normal(0, 0.1), 0.02, 0.98))
         split = ("val", "test")[index % 4 // 2] if index % 10 < 3 else "train"
-        rows.append([sha256_file(file), f"photos/{file.name}", index, p, [p, 1 - p], yes if gold else None, False, split, 1.0])
+        label = yes if gold else None
+        rows.append([sha256_file(file), f"photos/{file.name}", index, p, [p, 1 - p], label, False, split, 1.0])
     rows.sort()
     columns = dict(zip(SCHEMA.names, map(list, zip(*rows, strict=True)), strict=True))
     about = {"teacher": {"name": "shapes", "key": "shapes-key", "licence": "none", "dim": DIM}}

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from factory.errors import RegistryError
@@ -44,7 +43,7 @@ class RemoteStore:
         try:
             from fsspec.core import url_to_fs
 
-            options = {"host_key_policy": _known_hosts()} if scheme in RENAMING else {}
+            options = transport.options_for(scheme)
             system, root = url_to_fs(url, **options)
         except ImportError as error:
             raise RegistryError(f"{url}: {error}", hint="pip install 'clip-factory[registry]'") from None
@@ -155,18 +154,3 @@ class RemoteStore:
         except Exception as error:  # each file system has its own
             said = f"{type(error).__name__}: {error}"
             raise transport.UnreachableError(f"{where}: cannot be reached ({said})") from None
-
-
-def _known_hosts() -> Any:
-    """Trust only servers whose key the user has accepted before with ssh; fsspec would trust any."""
-    import paramiko
-
-    class KnownHosts(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
-        def missing_host_key(self, client: Any, hostname: str, key: Any) -> None:
-            known = paramiko.HostKeys()
-            with suppress(OSError):
-                known.load(str(Path.home() / ".ssh" / "known_hosts"))
-            if not known.check(hostname, key):
-                raise paramiko.SSHException(f"the key of {hostname} is not known: accept it once with ssh")
-
-    return KnownHosts()

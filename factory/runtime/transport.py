@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urljoin
@@ -120,7 +121,7 @@ def _read_fsspec(root: str, path: str, limit: int) -> bytes:
         raise RegistryError(f"{root}: {scheme}:// needs fsspec, which is not installed", hint=hint) from None
     where = f"{root}/{path}"
     try:
-        files, below = url_to_fs(root)
+        files, below = url_to_fs(root, **options_for(root.partition("://")[0]))
         return _within(files.cat_file(f"{below.rstrip('/')}/{path}", start=0, end=limit + 1), limit, where)
     except RegistryError:
         raise
@@ -132,6 +133,26 @@ def _read_fsspec(root: str, path: str, limit: int) -> bytes:
         raise RegistryError(f"{root}: {_plain(error)}", hint="pip install 'clip-factory[registry]'") from None
     except Exception as error:  # each file system has its own
         raise UnreachableError(f"{where}: cannot be reached ({type(error).__name__}: {_plain(error)})") from None
+
+
+def options_for(scheme: str) -> dict[str, Any]:
+    """What fsspec is told beside the address: for SFTP, to trust only servers that the user has accepted before."""
+    return {"host_key_policy": _known_hosts()} if scheme in ("sftp", "ssh") else {}
+
+
+def _known_hosts() -> Any:
+    """A policy that trusts only servers whose key the user has accepted with ssh; fsspec would trust any."""
+    import paramiko
+
+    class KnownHosts(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
+        def missing_host_key(self, client: Any, hostname: str, key: Any) -> None:
+            known = paramiko.HostKeys()
+            with suppress(OSError):
+                known.load(str(Path.home() / ".ssh" / "known_hosts"))
+            if not known.check(hostname, key):
+                raise paramiko.SSHException(f"the key of {hostname} is not known: accept it once with ssh")
+
+    return KnownHosts()
 
 
 def _within(data: bytes, limit: int, where: str) -> bytes:
