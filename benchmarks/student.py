@@ -220,7 +220,7 @@ def _relabel(table: pa.Table, task: Task, splits: dict[Path, str], *, gold: bool
 
 
 def recipe_with(changes: list[str]) -> Recipe:
-    """The recipe with some of its numbers changed, for ablations: `vector_weight=0`, `frozen=3`, `smallest_crop=1`."""
+    """The recipe with some of its numbers changed, for ablations: `vector_weight=0`, `frozen=0`, `smallest_crop=1`."""
     recipe = Recipe()
     for name, value in (change.split("=", 1) for change in changes):
         if hasattr(recipe, name):

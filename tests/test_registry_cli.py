@@ -210,7 +210,6 @@ def test_a_folder_needs_no_more_than_the_base_install(runs: tuple[Path, Path, Pa
     absent = (
         "torch",
         "pyarrow",
-        "pydantic",
         "ruamel",
         "fsspec",
         "cryptography",

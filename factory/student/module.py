@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from factory.student import backbones
 from factory.student.augment import augment, resize
 from factory.student.data import Batch
 from factory.student.network import Student
@@ -34,7 +35,8 @@ class Distillation(pl.LightningModule):
         self.total_epochs, self.batches = epochs, batches
         self.vector_head = nn.Linear(student.head.in_features, vector_dim) if vector_dim else None
         self.averaged = copy.deepcopy(student).requires_grad_(False).eval()
-        self.frozen = list(student.backbone)[: recipe.frozen]
+        spared = backbones.get(student.config["backbone"]).spared
+        self.frozen = list(student.backbone)[: round(recipe.frozen * spared)]
         for module in self.frozen:
             module.requires_grad_(False)
         self.best: dict[str, Tensor] | None = None

@@ -37,8 +37,8 @@ class Recipe:
     """0: every image counts alike; 1: yes and no have the same total weight; between: a power of that."""
     vector_weight: float = 0.5
     """Weight of the auxiliary loss that regresses the teacher's image vectors; 0 drops it."""
-    frozen: int = 6
-    """Leading modules of the backbone that stay as pretrained: no gradient, no batch statistics."""
+    frozen: float = 1.0
+    """Share of the modules that the backbone can spare which stay as pretrained: no gradient, no batch statistics."""
     dropout: float = 0.1
     average: float = 0.1
     """Horizon of the exponential weight average as a share of all steps; 0 turns it off."""
