@@ -26,6 +26,7 @@ def test_defaults_are_written_out() -> None:
 
     assert resolved["student"] == {
         "backbone": "auto",
+        "weights": "package",
         "image_size": "auto",
         "budget_kb": 300,
         "precision": "auto",
@@ -33,6 +34,18 @@ def test_defaults_are_written_out() -> None:
         "seed": 0,
     }
     assert resolved["gate"]["agreement"] == 0.95
+
+
+def test_answers_live_beside_the_scenario_file_and_a_run_remembers_where(tmp_path: Path) -> None:
+    (tmp_path / "ball.yaml").write_text(MINIMAL, encoding="utf-8")
+    request = load(tmp_path / "ball.yaml")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "scenario.yaml").write_text(dump(request), encoding="utf-8")
+
+    assert request.answers == str(tmp_path / "ball.answers.jsonl")
+    assert load(tmp_path / "run" / "scenario.yaml").answers == request.answers
+    (tmp_path / "ball.yaml").write_text(MINIMAL + "answers: people/b.jsonl\n", encoding="utf-8")
+    assert load(tmp_path / "ball.yaml").answers == str(tmp_path / "people" / "b.jsonl")
 
 
 @given(positive=phrases, negative=phrases, seed=st.integers(0, 2**32 - 1), budget=st.floats(1, 5000))
