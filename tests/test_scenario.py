@@ -37,6 +37,18 @@ def test_defaults_are_written_out() -> None:
     assert resolved["gate"]["agreement"] == 0.95
 
 
+def test_answers_live_beside_the_scenario_file_and_a_run_remembers_where(tmp_path: Path) -> None:
+    (tmp_path / "ball.yaml").write_text(MINIMAL, encoding="utf-8")
+    request = load(tmp_path / "ball.yaml")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "scenario.yaml").write_text(dump(request), encoding="utf-8")
+
+    assert request.answers == str(tmp_path / "ball.answers.jsonl")
+    assert load(tmp_path / "run" / "scenario.yaml").answers == request.answers
+    (tmp_path / "ball.yaml").write_text(MINIMAL + "answers: people/b.jsonl\n", encoding="utf-8")
+    assert load(tmp_path / "ball.yaml").answers == str(tmp_path / "people" / "b.jsonl")
+
+
 @given(positive=phrases, negative=phrases, seed=st.integers(0, 2**32 - 1), budget=st.floats(1, 5000))
 def test_dump_and_parse_are_inverse(positive: list[str], negative: list[str], seed: int, budget: float) -> None:
     taken = {phrase.casefold() for phrase in positive}
