@@ -30,7 +30,7 @@ positive: [disc]
 negative: [bar, stripe]
 teacher: {{model: "local-dir:{clip}", batch_size: 16}}
 images: {{path: photos}}
-student: {{backbone: resnet-mini, image_size: 32, epochs: 3}}
+student: {{backbone: resnet-mini, image_size: 32, epochs: 8}}
 gate: {{agreement: 0, gold_accuracy: {bar}, parity: 0.05}}
 """
 
@@ -84,7 +84,7 @@ def test_bad_files_are_listed_with_their_reason(finished: RunFolder) -> None:
 def test_the_student_learned_the_shapes(finished: RunFolder) -> None:
     gate = read_json(finished.file(files.GATE))
 
-    assert gate["figures"]["gold"]["student"]["auc"] > 0.6, "gold labels train it; three epochs teach it something"
+    assert gate["figures"]["gold"]["student"]["auc"] > 0.6, "gold labels train it; eight epochs teach it something"
     assert gate["figures"]["bytes"] == finished.file(files.MODEL).stat().st_size
 
 
@@ -118,7 +118,7 @@ def test_nothing_runs_twice_and_a_new_bar_trains_nothing(finished: RunFolder, tm
     assert len(run.events("done")) == before
 
     scenario = run.file(files.SCENARIO)
-    scenario.write_text(scenario.read_text().replace("agreement: 0.0", "agreement: 1.0"))
+    scenario.write_text(scenario.read_text().replace("gold_accuracy: 0.0", "gold_accuracy: 1.0"))
     refused = factory("gate", run.path, "--store", store, cwd=tmp_path)
 
     assert refused.returncode == 1
@@ -196,7 +196,7 @@ def test_an_unknown_backbone_and_missing_gold_are_refused_before_any_work(finish
 
 def test_ctrl_c_says_how_to_go_on(finished: RunFolder, tmp_path: Path) -> None:
     bench = finished.path.parent.parent.parent
-    text = (bench / "disc.yaml").read_text(encoding="utf-8").replace("epochs: 3", "epochs: 500")
+    text = (bench / "disc.yaml").read_text(encoding="utf-8").replace("epochs: 8", "epochs: 500")
     (bench / "long.yaml").write_text(text.replace("name: disc", "name: long"), encoding="utf-8")
     command = [sys.executable, "-m", "factory", "run", "long.yaml", "--gold", "gold.csv", "--store", "store"]
     process = subprocess.Popen(command, cwd=bench, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
