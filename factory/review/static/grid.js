@@ -53,8 +53,7 @@ export class Grid {
     this.space.style.height = `${y}px`;
     this.main.setAttribute("aria-rowcount", this.rows.length);
     this.main.setAttribute("aria-colcount", this.columns);
-    this.live.forEach((row) => row.remove());
-    this.live.clear();
+    this.live.forEach((row, number) => this.discard(number, row));
     if (top) this.main.scrollTop = this.rows[this.rowOf(top)].y;
     this.draw();
   }
@@ -95,9 +94,16 @@ export class Grid {
       const [first, end] = this.need(scrollTop - reach, scrollTop + clientHeight + reach);
       const kept = this.rowOf(this.focus); // the keyboard's place is never taken away
       for (const [number, row] of this.live)
-        if ((number < first || number > end) && number !== kept) this.live.delete(number), row.remove();
+        if ((number < first || number > end) && number !== kept) this.discard(number, row);
     });
     this.moved();
+  }
+
+  // A photo that is not there yet is no longer asked for: browsers go on loading what was taken off the page.
+  discard(number, row) {
+    this.live.delete(number);
+    row.remove();
+    for (const image of row.querySelectorAll("img")) if (!image.complete) image.removeAttribute("src");
   }
 
   need(from, to) {
