@@ -114,9 +114,9 @@ def list_models(registry: RegistryOption, form: FormOption = Form.table) -> None
 
     Example:  factory models list --registry registry/
     """
-    from factory.registry import open_registry
+    from factory.registry import open_existing
 
-    models = open_registry(registry).index().models
+    models = open_existing(registry).index().models
     if form is Form.json:
         for name, entry in models.items():
             _print_json(_listed(name, entry))
@@ -133,9 +133,9 @@ def show(
 
     Example:  factory models show forklift@champion --registry registry/
     """
-    from factory.registry import look_at, open_registry
+    from factory.registry import look_at, open_existing
 
-    seen = look_at(open_registry(registry), reference, _trust(public_key))
+    seen = look_at(open_existing(registry), reference, _trust(public_key))
     if form is Form.json:
         history = [move.to_json() for move in seen.history]
         _print_json(seen.release.to_json() | {"aliases": seen.aliases, "gate": seen.gate, "history": history})
@@ -162,10 +162,10 @@ def promote(
 
     Example:  factory models promote forklift@3 champion --registry registry/
     """
-    from factory.registry import Reference, open_registry, whoever
+    from factory.registry import Reference, open_existing, whoever
     from factory.registry import promote as move_up
 
-    opened = open_registry(registry)
+    opened = open_existing(registry)
     move = move_up(opened, reference, alias, by or whoever(), _trust(public_key))
     release = opened.index().find(Reference.parse(reference))
     _print_move(move, release, alias)
@@ -184,10 +184,10 @@ def rollback(
 
     Example:  factory models rollback forklift champion --registry registry/
     """
-    from factory.registry import open_registry, whoever
+    from factory.registry import open_existing, whoever
     from factory.registry import rollback as move_back
 
-    move = move_back(open_registry(registry), name, alias, by or whoever(), _trust(public_key))
+    move = move_back(open_existing(registry), name, alias, by or whoever(), _trust(public_key))
     err.print(_moved(move))
     out.print(f"{move.name}@{move.after}", markup=False)
 
@@ -203,10 +203,10 @@ def pull(
 
     Example:  factory models pull forklift@champion --registry registry/ --out models/
     """
-    from factory.registry import open_registry
+    from factory.registry import open_existing
     from factory.registry import pull as copy
 
-    out.print(f"{copy(open_registry(registry), reference, folder, _trust(public_key))}", markup=False)
+    out.print(f"{copy(open_existing(registry), reference, folder, _trust(public_key))}", markup=False)
 
 
 @app.command()
@@ -224,11 +224,11 @@ def verify(
 
     Example:  factory models verify model.onnx
     """
-    from factory.registry import open_registry
+    from factory.registry import open_existing
     from factory.registry import verify as replay
     from factory.registry import verify_release as check
 
-    done = check(open_registry(registry), model, _trust(public_key)) if registry else replay(Path(model))
+    done = check(open_existing(registry), model, _trust(public_key)) if registry else replay(Path(model))
     out.print(f"test vectors  answers differ by {done.difference:.2g} at most from those stored in the file")
     if done.release is not None:
         out.print(f"hashes        all {len(done.release.files)} files of {done.release} are as published")
@@ -249,9 +249,9 @@ def diff(
 
     Example:  factory models diff forklift@2 forklift@3 --registry registry/
     """
-    from factory.registry import compare, open_registry
+    from factory.registry import compare, open_existing
 
-    changes = compare(open_registry(registry), before, after, _trust(public_key))
+    changes = compare(open_existing(registry), before, after, _trust(public_key))
     if form is Form.json:
         for change in changes:
             _print_json(asdict(change))

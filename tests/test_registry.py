@@ -601,7 +601,7 @@ def test_keys_that_are_none_are_refused(two: FilesRegistry, key_folder: Path, tm
         f"{nowhere}: the public key cannot be read (No such file or directory)"
     )
     assert message(lambda: look_at(two, "red-ball", Trust(b"x"))) == (
-        "the public key is not an ed25519 key in PEM\n  openssl pkey -pubout makes one"
+        "the public key is not an ed25519 key in PEM\n  factory models keys makes a pair: give the public one"
     )
 
 

@@ -86,12 +86,13 @@ def test_a_refused_run_exits_with_1(registry: str, runs: tuple[Path, Path, Path]
 
 
 def test_wrong_input_exits_with_2(tmp_path: Path) -> None:
+    (tmp_path / "registry").mkdir()
     command = [sys.executable, "-m", "factory", "models", "pull", "../x", "--registry", "registry"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == 'error: "../x" names no model\n  expected NAME, NAME@VERSION or NAME@ALIAS\n'
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.rglob("*")) == [tmp_path / "registry"]
 
 
 def test_list(registry: str) -> None:
@@ -114,7 +115,18 @@ def test_list(registry: str) -> None:
 
 
 def test_list_of_nothing(tmp_path: Path) -> None:
-    assert call("models", "list", "--registry", tmp_path / "none").stdout == "no models yet\n"
+    (tmp_path / "empty").mkdir()
+
+    assert call("models", "list", "--registry", tmp_path / "empty").stdout == "no models yet\n"
+
+
+def test_a_folder_that_is_not_there_is_no_empty_registry(tmp_path: Path) -> None:
+    for words in (("list",), ("show", "red-ball"), ("rollback", "red-ball", "champion")):
+        refused = call("models", *words, "--registry", tmp_path / "none")
+
+        assert str(refused.exception) == (
+            f"{tmp_path / 'none'}: there is no such folder\n  check --registry; factory publish makes one"
+        )
 
 
 def test_show(registry: str) -> None:

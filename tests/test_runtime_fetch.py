@@ -122,7 +122,10 @@ def test_a_model_from_a_file_has_no_release(tmp_path: Path) -> None:
         f"{path}: a public key, and no registry to check\n  a file alone has no signature"
     )
     for name, hint in (
-        ("red@champion", "check the path; a model of a registry needs registry=..."),
+        (
+            "red@champion",
+            "check the path; a model of a registry: factory models pull, or Model.load(..., registry=...)",
+        ),
         ("no/red.onnx", "check the path"),
     ):
         with pytest.raises(ModelError) as caught:

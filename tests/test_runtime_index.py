@@ -324,7 +324,9 @@ def test_another_key_no_signature_and_no_key(keys: Any) -> None:
     for wrong in (b"", b"no key", pem(X25519PrivateKey.generate())):
         with pytest.raises(RegistryError) as caught:
             verify_signature(signed(keys), wrong)
-        assert str(caught.value) == ("the public key is not an ed25519 key in PEM\n  openssl pkey -pubout makes one")
+        assert str(caught.value) == (
+            "the public key is not an ed25519 key in PEM\n  factory models keys makes a pair: give the public one"
+        )
 
 
 def test_without_the_cryptography_package(monkeypatch: pytest.MonkeyPatch) -> None:

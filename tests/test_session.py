@@ -306,6 +306,9 @@ def test_folders_are_copies_and_come_back_under_any_name(
     assert sorted(ada.photos.root.rglob("*.jpg")) == photos, "nothing was moved"
     with pytest.raises(ReviewError, match="with something in it"):
         exchange.give(ada, tmp_path / "sorted")
+    with pytest.raises(ReviewError, match=r"answers\.tsv: answers are not written in this form"):
+        exchange.give(ada, tmp_path / "answers.tsv")
+    assert not (tmp_path / "answers.tsv").exists()
 
     moved = next(p for p in (tmp_path / "sorted" / "bad").rglob("*.jpg"))
     moved.rename(tmp_path / "sorted" / "yes" / "renamed.jpg")  # a person drags it to the other side

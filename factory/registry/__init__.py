@@ -3,7 +3,7 @@
 `backend` says what a registry must do, `address` which one serves a URL; `files` is the one of folders and fsspec.
 """
 
-from factory.registry.address import open_registry
+from factory.registry.address import open_existing, open_registry
 from factory.registry.aliases import promote, rollback
 from factory.registry.backend import Draft, Move, Registry
 from factory.registry.diff import Change, compare
@@ -28,6 +28,7 @@ __all__ = [
     "compare",
     "look_at",
     "make_pair",
+    "open_existing",
     "open_registry",
     "promote",
     "publish",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import cast
 
+from factory.errors import RegistryError
 from factory.registry.backend import Registry
 
 GROUP = "clip_factory.registries"
@@ -39,3 +41,14 @@ def open_registry(address: str) -> Registry:
     else:
         make = added[scheme].load()
     return cast(Callable[[str], Registry], make)(address)
+
+
+def open_existing(address: str) -> Registry:
+    """The registry at a folder or URL, which must be there: a mistyped folder would look like one without models.
+
+    Raises:
+        RegistryError: As `open_registry`, and when there is no such folder.
+    """
+    if "://" not in address and not os.path.lexists(address):
+        raise RegistryError(f"{address}: there is no such folder", hint="check --registry; factory publish makes one")
+    return open_registry(address)

@@ -69,9 +69,12 @@ def give(session: Session, target: Path, *, link: bool = False) -> int:
         How many answers were written.
 
     Raises:
-        ReviewError: The folder holds something, or a photo is gone.
+        ReviewError: The folder holds something, the file has another ending, or a photo is gone.
     """
     writers = {".csv": _give_csv, ".json": _give_label_studio}
+    if target.suffix and target.suffix.lower() not in writers and not target.is_dir():
+        hint = "name FILE.csv, FILE.json, or a folder without an ending"
+        raise ReviewError(f"{target}: answers are not written in this form", hint=hint)
     if target.suffix.lower() in writers:
         text, count = writers[target.suffix.lower()](session)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -276,7 +276,10 @@ def verify_signature(release: Release, public_key: bytes | str) -> None:
     except Exception:  # ValueError, TypeError, UnsupportedAlgorithm and more
         key = None
     if not isinstance(key, Ed25519PublicKey):
-        raise RegistryError("the public key is not an ed25519 key in PEM", hint="openssl pkey -pubout makes one")
+        raise RegistryError(
+            "the public key is not an ed25519 key in PEM",
+            hint="factory models keys makes a pair: give the public one",
+        )
     if release.signature is None:
         raise RegistryError(f"{release}: not signed, and a public key is configured", hint="publish it with the key")
     try:

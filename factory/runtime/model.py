@@ -268,7 +268,7 @@ def _where_else(path: str | os.PathLike[str]) -> str:
         Reference.parse(os.fspath(path))
     except RegistryError:
         return "check the path"
-    return "check the path; a model of a registry needs registry=..."
+    return "check the path; a model of a registry: factory models pull, or Model.load(..., registry=...)"
 
 
 def _session(data: bytes, threads: int) -> ort.InferenceSession:
