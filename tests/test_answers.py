@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from factory.errors import ReviewError
@@ -139,6 +139,7 @@ def play(journal: Journal, acts: list) -> None:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts=ACTS, cut=st.integers(0, 200))
+@example(acts=[("answer", "Ada", {"a"}, "yes", False), ("undo", "Ada")], cut=1000)  # its end alone is missing
 def test_a_torn_tail_loses_the_last_act_at_most(tmp_path_factory: pytest.TempPathFactory, acts: list, cut: int) -> None:
     whole = Journal(tmp_path_factory.mktemp("journal") / "x.answers.jsonl")
     play(whole, acts)

@@ -47,6 +47,9 @@ SCHEMA = pa.schema(
 )
 """gold.parquet: one row an image that anyone answered; `label` is yes, no, unsure, or null where people disagree."""
 
+CUT_SHORT = b" (cut short)\n"
+"""Closes off what a crash left of a line: nobody was told that it is saved, so it must not count later."""
+
 
 @dataclass
 class Journal:
@@ -186,7 +189,8 @@ def _append_line(path: Path, line: bytes) -> None:
     try:
         size = os.lseek(descriptor, 0, os.SEEK_END)
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-        data = b"\n" * torn + line
+        # the mark keeps a line that lacks its end alone from counting after all, once it has one
+        data = CUT_SHORT * torn + line
         try:
             written = os.write(descriptor, data)
             while written < len(data):
