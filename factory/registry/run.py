@@ -17,7 +17,7 @@ from factory.errors import RegistryError, RunError
 from factory.registry.backend import Draft
 from factory.registry.keys import Signer
 from factory.runtime import Model
-from factory.runtime.index import MAX_TEXT
+from factory.runtime.index import one_line
 
 RELEASED = (MODEL, CARD, MANIFEST, GATE, REPORT, SCENARIO)
 """The files of a release."""
@@ -67,7 +67,7 @@ def draft_of(folder: Path, terms: Terms = USUAL) -> Draft:
         files[CARD] = _with_notice(files[CARD])
     return Draft(
         name=model.name,
-        question=" ".join(model.question.split())[:MAX_TEXT],
+        question=one_line(model.question),
         threshold=model.threshold,
         passed=passed,
         forced=not passed,

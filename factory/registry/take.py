@@ -14,7 +14,7 @@ from factory.registry.files import FilesRegistry
 from factory.registry.run import load_bytes
 from factory.registry.trust import ALTERED, ANYONE, Trust, read_checked
 from factory.runtime import Model
-from factory.runtime.index import MAX_TEXT, MODEL, Reference, Release
+from factory.runtime.index import MODEL, Reference, Release, one_line
 
 RECORD = "release.json"
 """The signed record, beside the files that it names."""
@@ -100,7 +100,7 @@ def _by_hash(releases: list[Release], sha256: str) -> Release | None:
 
 def _check_model(model: Model, release: Release) -> None:
     """A record that is not signed could say something else of its file than the file itself."""
-    inside = (model.name, model.threshold, " ".join(model.question.split())[:MAX_TEXT])
+    inside = (model.name, model.threshold, one_line(model.question))
     if inside != (said := (release.name, release.threshold, release.question)):
         raise RegistryError(f"{release}: its file says {inside}, its record {said}", hint=ALTERED)
 

@@ -239,6 +239,11 @@ class Reference:
         return self.name if rest is None else f"{self.name}@{rest}"
 
 
+def one_line(question: str) -> str:
+    """A model's question as a release states it: white space folded, `MAX_TEXT` characters at most."""
+    return " ".join(question.split())[:MAX_TEXT]
+
+
 def is_slug(text: str) -> bool:
     """Whether a text may be the name of a model: small letters, digits, single dashes or underscores between them."""
     return len(text) <= MAX_NAME and SLUG.fullmatch(text) is not None

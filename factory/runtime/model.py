@@ -247,12 +247,12 @@ class Model:
 
 def _check_release(model: Model, release: Release) -> None:
     """Refuse a file that is not the model that the release describes, though its hash is right."""
-    from factory.runtime.index import MAX_TEXT
+    from factory.runtime.index import one_line
 
     for what, inside, said in (
         ("name", model.name, release.name),
         ("threshold", model.threshold, release.threshold),
-        ("question", " ".join(model.question.split())[:MAX_TEXT], release.question),
+        ("question", one_line(model.question), release.question),
     ):
         if inside != said:
             raise RegistryError(
