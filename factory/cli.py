@@ -227,8 +227,7 @@ def review(
         return
     page = launch.prepare(run, store or start.default_store(), reviewer, port)
     err.print("answers are saved as they are given; Ctrl-C ends")
-    out.print(page.url, markup=False)
-    page.serve(browser=browser)
+    page.serve(lambda url: out.print(url, markup=False), browser=browser)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import traceback
@@ -219,6 +220,28 @@ def test_a_server_that_ignores_the_condition_is_refused(bucket: str, small: Draf
         f"{bucket}: the server overwrites what it was asked only to create, so a version could be lost\n"
         "  use a newer server (S3: one that knows If-None-Match), or a folder"
     )
+
+
+def test_a_release_that_comes_while_s3_is_listed_is_found_by_the_next_look(
+    bucket: str, small: Draft, monkeypatch
+) -> None:
+    """s3fs asks a second time where it has found nothing, and would take the model's folder for a file."""
+    import s3fs
+
+    look, came = s3fs.S3FileSystem._info, list[str]()
+
+    async def late(self, path, *arguments, **options):
+        if not came and path.endswith("/versions"):
+            came.append(path)
+            await self._pipe_file(f"{path}/000001.json", json.dumps(small.seal(1).to_json()).encode())
+        return await look(self, path, *arguments, **options)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_info", late)
+
+    release = open_registry(bucket).publish(replace(small, files={"model.onnx": b"another model"}))
+
+    assert came
+    assert release.version == 2
 
 
 def test_a_disk_without_hard_links_is_refused(tmp_path: Path, small: Draft, monkeypatch) -> None:

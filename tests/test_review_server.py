@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import signal
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -247,6 +248,21 @@ def test_a_restart_keeps_address_and_token(tmp_path: Path) -> None:
     assert [path.name for path in run.path.rglob("*") if first.app.access.token in path.read_text("latin-1")] == []
     if os.name == "posix":
         assert memory.stat().st_mode & 0o077 == 0
+
+
+def test_ctrl_c_on_sight_of_the_address_ends_it_as_later(tmp_path: Path) -> None:
+    run, store, _ = make_review(tmp_path)
+    page = launch.prepare(run.path, store, "ann")
+    seen: list[str] = []
+
+    def announce(url: str) -> None:
+        seen.append(url)
+        signal.raise_signal(signal.SIGINT)
+
+    page.serve(announce, browser=False)
+    page.listener.close()
+
+    assert seen == [page.url]
 
 
 def test_another_reviewer_has_another_token(tmp_path: Path) -> None:

@@ -56,11 +56,12 @@ class RemoteStore:
         with self._errors(folder):
             self._fs.invalidate_cache()
             try:
-                found = self._fs.find(self._at(folder))
+                found = self._fs.find(self._at(folder), detail=True)
             except FileNotFoundError:
                 return []
         below = len(self._at("").lstrip("/"))
-        paths = [path.lstrip("/")[below:] for path in found]
+        # s3fs looks again at what it found empty, and names the folder itself if a file has come in between
+        paths = [path.lstrip("/")[below:] for path, about in found.items() if about["type"] == "file"]
         return sorted(path for path in paths if not path.rpartition("/")[2].startswith("."))
 
     def has(self, path: str) -> bool:

@@ -9,6 +9,7 @@ import secrets
 import socket
 import time
 import webbrowser
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +39,12 @@ class Page:
     app: Guard
     listener: socket.socket
 
-    def serve(self, *, browser: bool) -> None:
-        """Open the page in the user's browser, if wanted, and serve it until Ctrl-C."""
-        if browser:
-            webbrowser.open(self.url)
-        with suppress(KeyboardInterrupt):
+    def serve(self, announce: Callable[[str], None], *, browser: bool) -> None:
+        """Announce the page's address, open it in the user's browser, if wanted, and serve it until Ctrl-C."""
+        with suppress(KeyboardInterrupt):  # who has read the address may end it at once
+            announce(self.url)
+            if browser:
+                webbrowser.open(self.url)
             server(self.app).run(sockets=[self.listener])
 
 
