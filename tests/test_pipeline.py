@@ -201,7 +201,7 @@ def test_ctrl_c_says_how_to_go_on(finished: RunFolder, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "factory", "run", "long.yaml", "--gold", "gold.csv", "--store", "store"]
     process = subprocess.Popen(command, cwd=bench, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(bench.glob("runs/long/*/tmp/*.ckpt")):
+    while time.monotonic() < deadline and not list(bench.glob("runs/long/*/tmp/*/*.ckpt")):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=120)

@@ -21,8 +21,8 @@ from factory.errors import TrainError
 from factory.student import backbones, data
 from factory.student.augment import Augmentation, augment, resize
 from factory.student.data import EpochBatches, class_weights, decode, targets
-from factory.student.module import Distillation
-from factory.student.network import Student
+from factory.student.module import Distillation, fused
+from factory.student.network import Student, soup
 from factory.student.recipe import Recipe
 
 
@@ -51,19 +51,30 @@ def test_training_csv_has_a_row_for_each_epoch(trained: RunFolder) -> None:
     assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
 
 
+@pytest.mark.parametrize(
+    ("member", "left"), [(0, [(0, 2), (0, 3), (1, 0), (1, 1), (1, 2), (1, 3)]), (1, [(1, 2), (1, 3)])]
+)
 def test_killed_after_an_epoch_it_ends_with_the_same_weights(
-    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, member: int, left: list[tuple[int, int]]
 ) -> None:
+    seeds: list[int] = []
+    original = Distillation.on_train_epoch_start
+
+    def note(self: Distillation) -> None:
+        seeds.extend({self.seed} - set(seeds))
+        original(self)
+
     def run_once(folder: Path) -> dict[str, torch.Tensor]:
         scenario, run, store = make_shapes_run(folder, shapes, epochs=4)
         student.train(scenario, run, store)
         return student.load(run).state_dict()
 
-    whole = run_once(tmp_path / "whole")
-    original = Distillation.on_train_epoch_start
+    with monkeypatch.context() as patch:
+        patch.setattr(Distillation, "on_train_epoch_start", note)
+        whole = run_once(tmp_path / "whole")
 
     def die(self: Distillation) -> None:
-        if self.current_epoch == 2:
+        if (seeds.index(self.seed), self.current_epoch) == (member, 2):
             raise KeyboardInterrupt
         original(self)
 
@@ -71,14 +82,37 @@ def test_killed_after_an_epoch_it_ends_with_the_same_weights(
         patch.setattr(Distillation, "on_train_epoch_start", die)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             run_once(tmp_path / "killed")
-    assert list((tmp_path / "killed" / "tmp").glob("*.ckpt"))
+    assert list((tmp_path / "killed" / "tmp").glob("train-*/*.ckpt"))
     epochs = []
     monkeypatch.setattr(
-        Distillation, "on_train_epoch_start", lambda self: (epochs.append(self.current_epoch), original(self))
+        Distillation,
+        "on_train_epoch_start",
+        lambda self: (epochs.append((seeds.index(self.seed), self.current_epoch)), original(self)),
     )
     resumed = run_once(tmp_path / "killed")
-    assert epochs == [2, 3]
+    assert epochs == left
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_soup_is_the_mean_of_its_members() -> None:
+    members = [Student("resnet-mini", 32) for _ in range(2)]
+    weights = [member.backbone[0].weight.detach().clone() for member in members]
+
+    mixed = soup(members)
+
+    assert torch.allclose(mixed.backbone[0].weight, (weights[0] + weights[1]) / 2)
+    assert not torch.allclose(*weights)
+
+
+@pytest.mark.parametrize("name", list(backbones.BACKBONES))
+def test_fused_modules_say_the_same_of_any_number_and_size(name: str) -> None:
+    entry = backbones.get(name)
+    modules = backbones.pretrained(entry)[: entry.spared].eval()
+    with torch.inference_mode():
+        graph = fused(modules, torch.rand(1, 3, 64, 64))
+        for count, side in ((1, 64), (3, 96), (2, 40)):
+            pixels = torch.rand(count, 3, side, side)
+            assert torch.allclose(graph(pixels), modules(pixels), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", list(backbones.BACKBONES))

@@ -18,8 +18,11 @@ class Recipe:
     oversize: float = 1.25
     """Side of the decoded training photos over the student's: crops of larger photos stay sharp."""
     batch_size: int = 32
-    steps: int = 350
-    """Optimiser steps that `epochs: auto` aims at, within `fewest_epochs` and `most_epochs`."""
+    members: int = 2
+    """Trainings from the same backbone, each with its own chance, whose weights are averaged in the end (model soup,
+    Wortsman et al. 2022)."""
+    steps: int = 250
+    """Optimiser steps of a member that `epochs: auto` aims at, within `fewest_epochs` and `most_epochs`."""
     fewest_epochs: int = 6
     most_epochs: int = 40
     rate: float = 1.5e-3
@@ -40,12 +43,6 @@ class Recipe:
     frozen: float = 1.0
     """Share of the modules that the backbone can spare which stay as pretrained: no gradient, no batch statistics."""
     dropout: float = 0.1
-    average: float = 0.1
-    """Horizon of the exponential weight average as a share of all steps; 0 turns it off."""
-    patience: float = 0.5
-    """Stop after this share of all epochs without a lower validation loss."""
-    fewest_to_choose: int = 40
-    """Validation images from which the best epoch is taken; with fewer their loss is noise and the last is."""
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def epochs(self, images: int) -> int:

@@ -8,12 +8,13 @@ import logging
 import pickle
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -26,7 +27,7 @@ from factory.scenario import Scenario
 from factory.student import backbones
 from factory.student.data import Photos, Store, load_photos
 from factory.student.module import Distillation, Row
-from factory.student.network import Student
+from factory.student.network import Student, soup
 from factory.student.recipe import Recipe
 
 COLUMNS = ("epoch", "train_loss", "val_loss", "val_agreement", "lr", "seconds")
@@ -55,19 +56,24 @@ def train(scenario: Scenario, run: RunFolder, store: Store, recipe: Recipe | Non
     size = recipe.image_size if wanted.image_size == "auto" else wanted.image_size
     photos = load_photos(Path(scenario.images.path or ""), run, store, recipe, size, wanted.seed)
     epochs = recipe.epochs(len(photos.train)) if wanted.epochs == "auto" else wanted.epochs
-    torch.manual_seed(wanted.seed)
-    net = backbones.pretrained(backbone, wanted.weights)
-    network = Student(backbone.name, size, net, mirror=wanted.mirror)
-    module = _module(network, photos, recipe, epochs, wanted.seed)
-    _fit(module, photos, epochs, run.path / "tmp", _fingerprint(run, scenario, recipe))
-    if not all(torch.isfinite(p).all() for p in module.result().parameters()):
+    scratch = run.path / "tmp" / f"train-{_fingerprint(run, scenario, recipe)}"
+    with _quiet(), _progress(epochs * recipe.members) as show:
+        members = []
+        for number in range(recipe.members):
+            seed = _seed(wanted.seed, number)
+            torch.manual_seed(seed)
+            net = backbones.pretrained(backbone, wanted.weights)
+            module = _module(Student(backbone.name, size, net, mirror=wanted.mirror), photos, recipe, epochs, seed)
+            module.on_row = show
+            _fit(module, photos, epochs, scratch / f"{number}.ckpt")
+            members.append(module)
+    student = soup([module.result() for module in members])
+    if not all(torch.isfinite(p).all() for p in student.parameters()):
         raise TrainError(
             "training diverged: the weights are no numbers any more", hint="report this with the run folder"
         )
-    _write(module, run)
-    run.log(
-        "trained", backbone=backbone.name, image_size=size, epochs=len(module.history), best_epoch=module.best_epoch + 1
-    )
+    _write(student, [module.history for module in members], run)
+    run.log("trained", backbone=backbone.name, image_size=size, epochs=epochs, members=len(members))
     shutil.rmtree(run.path / "tmp", ignore_errors=True)
 
 
@@ -92,9 +98,8 @@ def load(run: RunFolder) -> Student:
 
 def _module(student: Student, photos: Photos, recipe: Recipe, epochs: int, seed: int) -> Distillation:
     batches = len(photos.train_dataloader())
-    choose = len(photos.val) >= recipe.fewest_to_choose
     student = student.to(memory_format=torch.channels_last)
-    return Distillation(student, recipe, photos.train.vectors.shape[1], epochs, batches, seed, choose)
+    return Distillation(student, recipe, photos.train.vectors.shape[1], epochs, batches, seed)
 
 
 def _fingerprint(run: RunFolder, scenario: Scenario, recipe: Recipe) -> str:
@@ -103,50 +108,55 @@ def _fingerprint(run: RunFolder, scenario: Scenario, recipe: Recipe) -> str:
     return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
 
 
-def _fit(module: Distillation, photos: Photos, epochs: int, scratch: Path, fingerprint: str) -> None:
-    scratch.mkdir(exist_ok=True)
-    checkpoint = scratch / f"train-{fingerprint}.ckpt"
-    with _quiet(), _progress(epochs) as show:
-        module.on_row = show
-        photos.epoch = lambda: len(module.history)
-        keeper = ModelCheckpoint(
-            scratch,
-            checkpoint.stem,
-            save_top_k=1,
-            every_n_epochs=1,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        )
-        trainer = pl.Trainer(
-            max_epochs=epochs,
-            accelerator="auto",
-            devices=1,
-            logger=False,
-            callbacks=[keeper],
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            gradient_clip_val=5.0,
-        )
-        resume = str(checkpoint) if checkpoint.is_file() else None
-        try:
-            trainer.fit(module, photos, ckpt_path=resume, weights_only=True)
-        except SystemExit:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from None
+def _seed(seed: int, number: int) -> int:
+    """Another chance for each member."""
+    return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
 
 
-def _write(module: Distillation, run: RunFolder) -> None:
-    student = module.result()
+def _fit(module: Distillation, photos: Photos, epochs: int, checkpoint: Path) -> None:
+    """Train one member, from its checkpoint if there is one; of a whole member the checkpoint is all that is needed."""
+    photos.seed, photos.epoch = module.seed, lambda: len(module.history)
+    keeper = ModelCheckpoint(
+        checkpoint.parent,
+        checkpoint.stem,
+        save_top_k=1,
+        every_n_epochs=1,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator="auto",
+        devices=1,
+        logger=False,
+        callbacks=[keeper],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        gradient_clip_val=5.0,
+    )
+    resume = str(checkpoint) if checkpoint.is_file() else None
+    try:
+        trainer.fit(module, photos, ckpt_path=resume, weights_only=True)
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from None
+
+
+def _write(student: Student, histories: Sequence[Sequence[Row]], run: RunFolder) -> None:
+    """student.ckpt, and training.csv with the members' means of each epoch and the sum of their seconds."""
     with atomic(run.file(TRAINING)) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows({k: v if k == "epoch" else f"{v:.6g}" for k, v in row.items()} for row in module.history)
+        for rows in zip(*histories, strict=True):
+            mean = {name: sum(row[name] for row in rows) / len(rows) for name in COLUMNS}
+            mean["seconds"] *= len(rows)
+            writer.writerow({name: f"{value:.6g}" for name, value in mean.items()})
     with atomic(run.file(STUDENT)) as temporary:
         torch.save({"config": student.config, "state_dict": student.state_dict()}, temporary)
 
 
 @contextmanager
-def _progress(epochs: int) -> Iterator[Callable[[Row], None]]:
+def _progress(total: int) -> Iterator[Callable[[Row], None]]:
     """A bar with epoch, validation loss, agreement and time left; yields what moves it."""
     columns = (
         TextColumn("{task.description:<18}"),
@@ -157,11 +167,11 @@ def _progress(epochs: int) -> Iterator[Callable[[Row], None]]:
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
     with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
-        task = progress.add_task("training", total=epochs, said="")
+        task = progress.add_task("training", total=total, said="")
 
         def show(row: Row) -> None:
             said = f"val loss {row['val_loss']:.3f}  agreement {row['val_agreement']:.3f}"
-            progress.update(task, completed=row["epoch"], said=said)
+            progress.update(task, advance=1, said=said)
 
         yield show
 
