@@ -85,7 +85,7 @@ export class Grid {
     return low;
   }
 
-  // Rows on the screen at once, and those a screen around it in the next frame.
+  // Rows on the screen at once, and those around it in the next frame.
   draw() {
     if (!this.rows.length) return this.live.clear(), this.space.replaceChildren();
     const { scrollTop, clientHeight } = this.main;
@@ -93,7 +93,7 @@ export class Grid {
     this.pictures.want(this.near(scrollTop, clientHeight));
     cancelAnimationFrame(this.frame);
     this.frame = requestAnimationFrame(() => {
-      const reach = clientHeight;
+      const reach = clientHeight / 2;
       const [first, end] = this.need(scrollTop - reach, scrollTop + clientHeight + reach);
       const kept = this.rowOf(this.focus); // the keyboard's place is never taken away
       for (const [number, row] of this.live)
