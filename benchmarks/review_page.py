@@ -143,7 +143,7 @@ def report(page: Page, what: str, steps: int, step: Any, pause: float = 50) -> N
     found = page.evaluate("figures()")
     print(
         f"{what}: {steps} steps, {found['blanks']} cells were blank at all, {found['late']} of them over 200 ms, the "
-        f"longest for {found['longest']:.0f} ms; slowest frame {found['slowest']:.0f} ms; {found['open']} cells blank at the end"
+        f"longest for {found['longest']:.0f} ms; slowest frame {found['slowest']:.0f} ms; {found['open']} at the end"
     )
 
 

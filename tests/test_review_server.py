@@ -9,6 +9,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ from review_page import served
 from review_run import make_review
 
 from factory.errors import RunError
-from factory.review import launch, thumbs
+from factory.review import exchange, launch, thumbs
 from factory.review.guard import MAX_BODY
 from factory.review.server import LENGTH
 from factory.review.session import Session
@@ -271,6 +273,37 @@ def test_labels_that_learned_from_answers_are_told_and_sent(tmp_path: Path) -> N
     assert before["learned"] == still["learned"] < told["learned"] == fresh["learned"]
     assert fresh["columns"]["predicted"] != before["columns"]["predicted"]
     assert all(after["columns"][name] == values for name, values in fresh["columns"].items())
+
+
+def test_an_import_beside_the_page_loses_nothing(tmp_path: Path) -> None:
+    """The command takes 30 answers, twice, while the page gives 16 others one by one."""
+    run, store, _ = make_review(tmp_path)
+    with served(run.path, store) as page:
+        site = Site(page, run.path, store, [])
+        site.sha256s = site.get("/api/items")["columns"]["sha256"]
+        session = site.session()
+        theirs, ours = site.sha256s[:30], site.sha256s[60:76]
+        rows = [f"{session.path_of(sha)},{'yes' if n % 2 else 'no'},bob" for n, sha in enumerate(theirs)]
+        (tmp_path / "in.csv").write_text("\n".join(["path,label,reviewer", *rows]), encoding="utf-8")
+        command = [sys.executable, "-m", "factory", "review", str(run.path), "--store", str(store)]
+        taking = subprocess.Popen(
+            [*command, "--import", str(tmp_path / "in.csv"), "--export", str(tmp_path / "out.csv")]
+        )
+        statuses = {site.answer(sha256=[sha], answer="unsure") for sha in ours[:8]}
+        told = exchange.trade(run.path, store, "ann", tmp_path / "in.csv", None)
+        statuses |= {site.answer(sha256=[sha], answer="no") for sha in ours[8:]}
+        assert taking.wait(120) == 0
+        seen = site.get("/api/items")["columns"]
+        lines = [json.loads(line) for line in session.journal.path.read_text(encoding="utf-8").splitlines()]
+
+    assert statuses == {200}
+    assert re.fullmatch(r"(0|15|30) new answers from .*", told), "the other command may have been first"
+    given = dict(zip(seen["sha256"], zip(seen["answer"], seen["by"], strict=True), strict=True))
+    assert [given[sha] for sha in theirs] == [("yes" if n % 2 else "no", "bob") for n in range(30)]
+    assert [given[sha] for sha in ours] == [("unsure", "ann")] * 8 + [("no", "ann")] * 8
+    assert not any(seen["conflict"])
+    assert sum(line["reviewer"] == "ann" for line in lines) == 16
+    assert sum(row.endswith(",bob") for row in (tmp_path / "out.csv").read_text().splitlines()) == 30
 
 
 def test_a_restart_keeps_address_and_token(tmp_path: Path) -> None:
