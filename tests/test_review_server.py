@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,6 @@ from review_run import make_review
 from factory.errors import RunError
 from factory.review import exchange, launch, thumbs
 from factory.review.guard import MAX_BODY
-from factory.review.server import LENGTH
 from factory.review.session import Session
 from factory.review.thumbs import Thumbs
 
@@ -223,18 +223,10 @@ def test_a_batch_to_ask(site: Site) -> None:
     assert set(batch) <= set(site.sha256s)
 
 
-def framed(body: bytes) -> list[bytes]:
-    """The thumbnails in an answer of the server."""
-    stream, found = io.BytesIO(body), []
-    while head := stream.read(LENGTH):
-        found.append(stream.read(int.from_bytes(head)))
-    return found
-
-
 def test_thumbnails_come_many_at_once_in_the_order_asked_for(site: Site) -> None:
     names = site.sha256s[20:60:2]
-    jpegs = framed(site.ask("POST", "/api/thumbs", {"sha256": names}).read())
-    again = framed(site.ask("POST", "/api/thumbs", {"sha256": names[::-1]}).read())
+    asked = [site.ask("POST", "/api/thumbs", {"sha256": one}).read().splitlines() for one in (names, names[::-1])]
+    jpegs, again = [[b64decode(line) for line in lines] for lines in asked]
 
     assert len(set(jpegs)) == len(names)
     assert again == jpegs[::-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 KINDS = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 """A picture is named by the content of its photo: it never changes."""
-LENGTH = 4
-"""Bytes before each thumbnail that say how long it is, the highest first; none is for a photo that is gone."""
 
 
 def application(desk: Desk, thumbs: Thumbs, access: Access, log: Log) -> Guard:
@@ -108,18 +107,20 @@ class _Pages:
 
     async def thumbnails(self, request: Request) -> Response:
         names = self.desk.photos(await request.body())
-        return StreamingResponse(self._framed(names), media_type="application/octet-stream")
+        return StreamingResponse(self._lines(names), media_type="text/plain")
 
-    async def _framed(self, names: list[str]) -> AsyncIterator[bytes]:
-        """Thumbnails in the order asked for, as they get ready; those not begun are left when the page hangs up."""
+    async def _lines(self, names: list[str]) -> AsyncIterator[bytes]:
+        """Each thumbnail as a line of base64, in the order asked for; an empty one is for a photo that is gone.
+
+        They go out as they get ready; those not begun are left when the page hangs up.
+        """
         making = [asyncio.ensure_future(self.thumbs.thumb(name)) for name in names]
         try:
             while making:
                 await making[0]
                 ready = list(takewhile(asyncio.Future.done, making))
                 making = making[len(ready) :]
-                jpegs = [one.result() or b"" for one in ready]
-                yield b"".join(len(jpeg).to_bytes(LENGTH) + jpeg for jpeg in jpegs)
+                yield b"".join(b64encode(one.result() or b"") + b"\n" for one in ready)
         finally:
             for one in making:
                 one.cancel()

@@ -2,7 +2,7 @@
 
 const BATCH = 32; // photos in one request
 const LINES = 2; // requests under way at once
-const KEPT = 48e6; // bytes of thumbnails held in the page
+const KEPT = 64e6; // letters of thumbnails held in the page
 const PAUSE = 1000; // milliseconds before the next attempt when the server is away
 
 export class Pictures {
@@ -56,8 +56,8 @@ export class Pictures {
       const reply = await fetch("/api/thumbs", { method: "POST", body, signal: stop.signal });
       if (!reply.ok) throw new Error(reply.statusText);
       let n = 0;
-      for await (const jpeg of framed(reply.body.getReader())) {
-        this.keep(photos[n], jpeg);
+      for await (const base64 of lines(reply.body)) {
+        this.keep(photos[n], base64);
         line.coming.delete(photos[n++]);
       }
     } catch (error) {
@@ -68,40 +68,28 @@ export class Pictures {
     else this.pump();
   }
 
-  keep(photo, jpeg) {
-    const url = jpeg.length ? URL.createObjectURL(new Blob([jpeg], { type: "image/jpeg" })) : null;
-    this.held.set(photo, { url, size: jpeg.length });
-    this.size += jpeg.length;
-    for (const [oldest, { url: old, size }] of this.held) {
+  // A data URL: the address of a blob costs a round trip to another process, when it is made and when it is shown.
+  keep(photo, base64) {
+    this.held.set(photo, { url: base64 ? `data:image/jpeg;base64,${base64}` : null, size: base64.length });
+    this.size += base64.length;
+    for (const [oldest, { size }] of this.held) {
       if (this.size <= KEPT) break;
       this.held.delete(oldest);
       this.size -= size;
-      if (old) URL.revokeObjectURL(old);
     }
     this.arrived(photo);
   }
 }
 
-// The pieces of a stream in which each is preceded by its length, 4 bytes, the highest first.
-async function* framed(reader) {
-  let bytes = new Uint8Array(0);
+// The lines of a stream, as they come.
+async function* lines(stream) {
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;
-    bytes = joined(bytes, value);
-    while (bytes.length >= 4) {
-      const end = 4 + new DataView(bytes.buffer, bytes.byteOffset).getUint32(0);
-      if (bytes.length < end) break;
-      yield bytes.slice(4, end);
-      bytes = bytes.subarray(end);
-    }
+    const whole = (rest + value).split("\n");
+    rest = whole.pop();
+    yield* whole;
   }
-}
-
-function joined(one, other) {
-  if (!one.length) return other;
-  const both = new Uint8Array(one.length + other.length);
-  both.set(one);
-  both.set(other, one.length);
-  return both;
 }
