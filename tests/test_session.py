@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from review_run import make_review
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from factory import probe
 from factory.artifacts import RunFolder
 from factory.errors import ReviewError
 from factory.review import accuracy, exchange, order
@@ -216,6 +218,22 @@ def test_answers_teach_the_labels_without_opening_a_photo(made: Made, ada: Sessi
     assert "A linear probe replaces" in ada.counts()["probe"]
     unseen = [sha for sha, row in after.items() if row["split"] == "test"]
     assert np.mean([after[sha]["predicted"] == flipped[sha] for sha in unseen]) > 0.9
+
+
+def test_small_fits_run_on_one_thread(ada: Session, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: set[int] = set()
+    fit = probe._fitted
+
+    def fitted(*given):
+        threads.update(library["num_threads"] for library in threadpool_info())
+        return fit(*given)
+
+    monkeypatch.setattr(probe, "_fitted", fitted)
+    tell(ada, [row["sha256"] for row in ada.items().to_pylist() if row["split"] == "train"][:30], made[2])
+    with threadpool_limits(2):
+        ada.items()
+
+    assert threads == {1}
 
 
 def test_likely_mistakes_are_found(made: Made, ada: Session) -> None:

@@ -54,9 +54,9 @@ export class Pictures {
     try {
       const body = JSON.stringify({ sha256: photos.map(this.sha256) });
       const reply = await fetch("/api/thumbs", { method: "POST", body, signal: stop.signal });
-      if (!reply.ok) throw new Error(reply.statusText);
+      if (!reply.ok) this.wanted = []; // the server of another run, maybe: not again until the grid asks
       let n = 0;
-      for await (const base64 of lines(reply.body)) {
+      for await (const base64 of reply.ok ? lines(reply.body) : []) {
         this.keep(photos[n], base64);
         line.coming.delete(photos[n++]);
       }
