@@ -3,17 +3,18 @@
     python benchmarks/review.py PHOTOS/scenes --yes glacier --no mountain --store STORE
     python benchmarks/review.py PHOTOS/flowers --yes rose --no tulip --store STORE --seeds 0 1 2 3 4 5 6 7
 
-For each seed (of the splits, and of the random order) answers are given in batches, by our order and by random order;
-after 0, 25, 50, 100 and 200 answers it prints the teacher's accuracy on photos that no one was asked about and that no
-probe has seen (the test split), on all photos with people's answers in force, and how far the estimate from the random
-share is from the truth. Nothing is embedded when the store has the
-photos' vectors.
+For each seed (of the photos' names, the splits and the random order) answers are given in batches, by our order and by
+random order; after 0, 25, 50, 100 and 200 answers it prints the teacher's accuracy on photos that no one was asked
+about and that no probe has seen (the test split), on all photos with people's answers in force, and how far the
+estimate from the random share is from the truth. Nothing is embedded when the store has the photos' vectors.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,10 +95,11 @@ def made(names: list[str], groups: np.ndarray, vectors: np.ndarray, logits: np.n
 
 
 def with_splits(photos: Photos, seed: int) -> Photos:
-    """The same photos, split as a run with this seed would."""
+    """The same photos under names of this seed, which decide what is drawn, split as a run with this seed would."""
+    names = [hashlib.sha256(f"{seed}:{name}".encode()).hexdigest() for name in photos.sha256]
     answers = [bool(yes) for yes in photos.logits >= 0]
-    splits = np.array(assign(photos.sha256, photos.groups.tolist(), answers, seed))
-    return Photos(**{**vars(photos), "splits": splits})
+    splits = np.array(assign(names, photos.groups.tolist(), answers, seed))
+    return replace(photos, sha256=names, splits=splits)
 
 
 def simulate(photos: Photos, truth: np.ndarray, name: str, seed: int) -> dict[int, tuple[float, ...]]:

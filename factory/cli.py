@@ -208,7 +208,9 @@ def review(
     ] = None,
     target: Annotated[
         Path | None,
-        typer.Option("--export", help="Write the answers to FILE.csv, FILE.json or a new folder.", metavar="PATH"),
+        typer.Option(
+            "--export", help="Write the answers to FILE.csv, FILE.json, NAME.fiftyone or a new folder.", metavar="PATH"
+        ),
     ] = None,
     store: StoreOption = None,
 ) -> None:

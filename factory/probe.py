@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
+from threadpoolctl import threadpool_limits
 
 LEAST_GOLD = 20
 """Gold labels from which a probe is tried."""
@@ -30,6 +31,9 @@ MARGIN = 1.0
 """Standard errors by which the probe's log-loss and accuracy must beat zero-shot's, image by image."""
 LEAST_GAIN = 0.01
 """Nats by which its log-loss must be lower, however sure that is."""
+THREADS = 1
+"""Of BLAS. Matrices of a few thousand rows gain nothing from more, and on cores that others use, threads that wait for
+each other make a fit of 0.3 seconds take ten."""
 SURE = 1e-4
 """Probabilities stay this far from 0 and 1: a hundred labels cannot show more."""
 
@@ -91,11 +95,12 @@ def improve(
         says = f"Zero-shot: a probe needs {LEAST_GOLD} labels from people, two of each answer; there are {len(rows)}."
         return zero_shot, Comparison(False, says, len(rows))
     seen = features(vectors, logits)
-    held_out, penalty = _held_out(seen[rows], answers, folds)
-    found = _compare(answers, zero_shot[rows], held_out, fair[rows], penalty)
-    if not found.used:
-        return zero_shot, found
-    p = _fitted(seen[rows], answers, penalty).predict_proba(seen)[:, 1].clip(SURE, 1 - SURE)
+    with threadpool_limits(THREADS):
+        held_out, penalty = _held_out(seen[rows], answers, folds)
+        found = _compare(answers, zero_shot[rows], held_out, fair[rows], penalty)
+        if not found.used:
+            return zero_shot, found
+        p = _fitted(seen[rows], answers, penalty).predict_proba(seen)[:, 1].clip(SURE, 1 - SURE)
     p[rows] = held_out
     return p, found
 
@@ -106,8 +111,9 @@ def features(vectors: np.ndarray, logits: np.ndarray) -> np.ndarray:
     Centre, directions and scale come from all photos, labelled or not.
     """
     centred = vectors - vectors.mean(axis=0, dtype=np.float64)
-    values, directions = np.linalg.eigh(centred.T @ centred)
-    components = centred @ directions[:, np.argsort(-values)[:COMPONENTS]]
+    with threadpool_limits(THREADS):
+        values, directions = np.linalg.eigh(centred.T @ centred)
+        components = centred @ directions[:, np.argsort(-values)[:COMPONENTS]]
     components /= np.sqrt((components**2).sum(axis=1).mean()) or 1.0
     prior = (logits - logits.mean()) / (logits.std() or 1.0)
     return np.hstack([components, PRIOR_SCALE * prior[:, None]])

@@ -9,6 +9,9 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +23,7 @@ from review_page import served
 from review_run import make_review
 
 from factory.errors import RunError
-from factory.review import launch, thumbs
+from factory.review import exchange, launch, thumbs
 from factory.review.guard import MAX_BODY
 from factory.review.session import Session
 from factory.review.thumbs import Thumbs
@@ -92,12 +95,12 @@ REFUSED: dict[str, tuple[str, str, dict[str, str], int, str]] = {
     "the photos held by another port": (
         "GET", "/api/items", {"Origin": "", "Sec-Fetch-Site": "same-site"}, 403, "another page",
     ),
-    "a path upwards": ("GET", "/thumb/../../../etc/passwd", {}, 404, "Not Found"),
-    "a path upwards, encoded": ("GET", "/thumb/%2e%2e%2f%2e%2e%2fetc%2fpasswd", {}, 404, "Not Found"),
+    "a path upwards": ("GET", "/photo/../../../etc/passwd", {}, 404, "Not Found"),
+    "a path upwards, encoded": ("GET", "/photo/%2e%2e%2f%2e%2e%2fetc%2fpasswd", {}, 404, "Not Found"),
     "a path upwards below static": ("GET", "/static/..%2fserver.py", {}, 404, "Not Found"),
     "a file of Python": ("GET", "/static/server.py", {}, 404, "no such file"),
     "a photo by name": ("GET", "/photo/0001.jpg", {}, 404, "no such photo"),
-    "a photo of no run": ("GET", "/thumb/" + "0" * 64, {}, 404, "no such photo"),
+    "a photo of no run": ("GET", "/photo/" + "0" * 64, {}, 404, "no such photo"),
     "a method": ("DELETE", "/api/items", {}, 405, "Method Not Allowed"),
     "changes since never": ("GET", "/api/changes?after=-1", {}, 400, "must be a number"),
     "a body that is no JSON": ("POST", "/api/answer", {}, 400, "must be a JSON object"),
@@ -220,16 +223,79 @@ def test_a_batch_to_ask(site: Site) -> None:
     assert set(batch) <= set(site.sha256s)
 
 
-def test_pictures_are_small_jpegs_for_ever(site: Site) -> None:
-    reply = site.ask("GET", f"/thumb/{site.sha256s[0]}", Origin="")
-    small, large = (
-        Image.open(io.BytesIO(one.read())) for one in (reply, site.ask("GET", f"/photo/{site.sha256s[0]}", Origin=""))
-    )
+def test_thumbnails_come_many_at_once_in_the_order_asked_for(site: Site) -> None:
+    names = site.sha256s[20:60:2]
+    asked = [site.ask("POST", "/api/thumbs", {"sha256": one}).read().splitlines() for one in (names, names[::-1])]
+    jpegs, again = [[b64decode(line) for line in lines] for lines in asked]
 
-    assert (small.format, large.format) == ("JPEG", "JPEG")
-    assert min(small.size) <= thumbs.SIDE
+    assert len(set(jpegs)) == len(names)
+    assert again == jpegs[::-1]
+    assert {Image.open(io.BytesIO(jpeg)).format for jpeg in jpegs} == {"JPEG"}
+    assert max(min(Image.open(io.BytesIO(jpeg)).size) for jpeg in jpegs) <= thumbs.SIDE
+
+
+@pytest.mark.parametrize("names", [[], ["0" * 64], "all", ["../x"]])
+def test_thumbnails_of_no_photo_are_refused(names: Any, site: Site) -> None:
+    assert site.ask("POST", "/api/thumbs", {"sha256": names}).status == 400
+
+
+def test_a_photo_alone_is_a_jpeg_for_ever(site: Site) -> None:
+    reply = site.ask("GET", f"/photo/{site.sha256s[0]}", Origin="")
+
+    assert Image.open(io.BytesIO(reply.read())).format == "JPEG"
     assert "immutable" in reply.headers["Cache-Control"]
     assert reply.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
+def test_labels_that_learned_from_answers_are_told_and_sent(tmp_path: Path) -> None:
+    run, store, truth = make_review(tmp_path)
+    with served(run.path, store) as page:
+        site = Site(page, run.path, store, sorted(truth))
+        before = site.get("/api/items")
+        splits = dict(zip(before["columns"]["sha256"], before["columns"]["split"], strict=True))
+        few = [sha for sha in site.sha256s if splits[sha] == "train"]
+        site.answer(sha256=few[:2], answer="yes")
+        still = site.get(f"/api/changes?after=0&run={site.id}")
+        for side, word in ((True, "no"), (False, "yes")):  # people mean the opposite of what the words say
+            site.answer(sha256=[sha for sha in few[2:] if truth[sha] is side], answer=word)
+        told = site.get(f"/api/changes?after=0&run={site.id}")
+        fresh = site.get("/api/labels")
+        after = site.get("/api/items")
+
+    assert before["learned"] == still["learned"] < told["learned"] == fresh["learned"]
+    assert fresh["columns"]["predicted"] != before["columns"]["predicted"]
+    assert all(after["columns"][name] == values for name, values in fresh["columns"].items())
+
+
+def test_an_import_beside_the_page_loses_nothing(tmp_path: Path) -> None:
+    """The command takes 30 answers, twice, while the page gives 16 others one by one."""
+    run, store, _ = make_review(tmp_path)
+    with served(run.path, store) as page:
+        site = Site(page, run.path, store, [])
+        site.sha256s = site.get("/api/items")["columns"]["sha256"]
+        session = site.session()
+        theirs, ours = site.sha256s[:30], site.sha256s[60:76]
+        rows = [f"{session.path_of(sha)},{'yes' if n % 2 else 'no'},bob" for n, sha in enumerate(theirs)]
+        (tmp_path / "in.csv").write_text("\n".join(["path,label,reviewer", *rows]), encoding="utf-8")
+        command = [sys.executable, "-m", "factory", "review", str(run.path), "--store", str(store)]
+        taking = subprocess.Popen(
+            [*command, "--import", str(tmp_path / "in.csv"), "--export", str(tmp_path / "out.csv")]
+        )
+        statuses = {site.answer(sha256=[sha], answer="unsure") for sha in ours[:8]}
+        told = exchange.trade(run.path, store, "ann", tmp_path / "in.csv", None)
+        statuses |= {site.answer(sha256=[sha], answer="no") for sha in ours[8:]}
+        assert taking.wait(120) == 0
+        seen = site.get("/api/items")["columns"]
+        lines = [json.loads(line) for line in session.journal.path.read_text(encoding="utf-8").splitlines()]
+
+    assert statuses == {200}
+    assert re.fullmatch(r"(0|15|30) new answers from .*", told), "the other command may have been first"
+    given = dict(zip(seen["sha256"], zip(seen["answer"], seen["by"], strict=True), strict=True))
+    assert [given[sha] for sha in theirs] == [("yes" if n % 2 else "no", "bob") for n in range(30)]
+    assert [given[sha] for sha in ours] == [("unsure", "ann")] * 8 + [("no", "ann")] * 8
+    assert not any(seen["conflict"])
+    assert sum(line["reviewer"] == "ann" for line in lines) == 16
+    assert sum(row.endswith(",bob") for row in (tmp_path / "out.csv").read_text().splitlines()) == 30
 
 
 def test_a_restart_keeps_address_and_token(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from review_run import make_review
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from factory import probe
 from factory.artifacts import RunFolder
 from factory.errors import ReviewError
 from factory.review import accuracy, exchange, order
@@ -218,6 +220,22 @@ def test_answers_teach_the_labels_without_opening_a_photo(made: Made, ada: Sessi
     assert np.mean([after[sha]["predicted"] == flipped[sha] for sha in unseen]) > 0.9
 
 
+def test_small_fits_run_on_one_thread(ada: Session, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: set[int] = set()
+    fit = probe._fitted
+
+    def fitted(*given):
+        threads.update(library["num_threads"] for library in threadpool_info())
+        return fit(*given)
+
+    monkeypatch.setattr(probe, "_fitted", fitted)
+    tell(ada, [row["sha256"] for row in ada.items().to_pylist() if row["split"] == "train"][:30], made[2])
+    with threadpool_limits(2):
+        ada.items()
+
+    assert threads == {1}
+
+
 def test_likely_mistakes_are_found(made: Made, ada: Session) -> None:
     rows = ada.items().to_pylist()
     sure = [row["sha256"] for row in rows if row["split"] == "train" and row["predicted"] == made[2][row["sha256"]]]
@@ -342,3 +360,71 @@ def test_label_studio_goes_out_and_comes_back(made: Made, ada: Session, tmp_path
     assert item(bob, names[0])["answer"] is None, "a skipped task says nothing"
     assert (item(bob, names[1])["answer"], item(bob, names[1])["by"]) == ("yes" if made[2][names[1]] else "no", "7")
     assert item(bob, names[4])["answer"] == "unsure"
+
+
+def told_fiftyone(folder: Path, labels: dict, manifest: dict | None = None) -> Path:
+    folder.mkdir()
+    (folder / "labels.json").write_text(json.dumps({"classes": ["no", "yes"], "labels": labels}), encoding="utf-8")
+    if manifest is not None:
+        (folder / "data.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return folder
+
+
+def test_fiftyone_goes_out_and_comes_back(made: Made, ada: Session, tmp_path: Path) -> None:
+    names = ada.items()["sha256"].to_pylist()
+    tell(ada, names[:5], made[2])
+    ada.answer(names[5:6], "unsure")
+    assert exchange.give(ada, tmp_path / "out.fiftyone") == 5
+    labels = json.loads((tmp_path / "out.fiftyone" / "labels.json").read_text())
+    manifest = json.loads((tmp_path / "out.fiftyone" / "data.json").read_text())
+
+    assert labels["classes"] == ["no", "yes"]
+    assert {sha: one["label"] for sha, one in labels["labels"].items()} == {
+        sha: "yes" if made[2][sha] else "no" for sha in names[:5]
+    }
+    assert set(manifest) == set(names) and all(Path(path).is_file() for path in manifest.values())
+    with pytest.raises(ReviewError, match="with something in it"):
+        exchange.give(ada, tmp_path / "out.fiftyone")
+
+    ada.journal.path.unlink()
+    bob = Session.open(made[0], "Bob", made[1])
+    assert [exchange.take(bob, tmp_path / "out.fiftyone") for _ in range(2)] == [5, 0]
+    assert {item(bob, sha)["by"] for sha in names[:5]} == {"Ada"}
+
+
+def test_what_fiftyone_writes_is_taken(made: Made, ada: Session, tmp_path: Path) -> None:
+    """Its keys are names without endings; labels are numbers of classes, words, or objects; photos may be renamed."""
+    paths = [ada.photos.root / path for path in ada.photos.paths[:4]]
+    stem = str(Path(ada.photos.paths[3]).with_suffix(""))
+    labels = {"one": 1, "two": {"label": "no", "confidence": 0.9}, "three": None, str(paths[2]): "yes", stem: [0]}
+    source = told_fiftyone(tmp_path / "set", labels, {"one": str(paths[0]), "two": "../renamed.jpg"})
+    shutil.copyfile(paths[1], tmp_path / "renamed.jpg")
+
+    assert exchange.take(ada, source) == 4
+    assert [item(ada, sha)["answer"] for sha in ada.photos.sha256[:4]] == ["yes", "no", "yes", "no"]
+
+    copied = told_fiftyone(tmp_path / "copied", {"a/photo": "unsure"})
+    (copied / "data" / "a").mkdir(parents=True)
+    shutil.copyfile(ada.photos.root / ada.photos.paths[7], copied / "data" / "a" / "photo.jpg")
+    assert exchange.take(ada, copied) == 1
+    assert item(ada, ada.photos.sha256[7])["answer"] == "unsure"
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"no/such": 1}, "labels.json: no/such: 'no/such' is no photo of this run"),
+        ({"{path}": "rose"}, "label 'rose' is none of"),
+        ({"{path}": 2}, "not in the form of fiftyone"),
+        ({"{path}": {"confidence": 1}}, "not in the form of fiftyone"),
+        (7, "not in the form of fiftyone"),
+    ],
+)
+def test_bad_datasets_of_fiftyone_are_refused_whole(ada: Session, tmp_path: Path, labels: dict, message: str) -> None:
+    if isinstance(labels, dict):
+        good, bad = ada.photos.sha256[1], ada.photos.paths[0]
+        labels = {good: "yes"} | {key.replace("{path}", bad): label for key, label in labels.items()}
+
+    with pytest.raises(ReviewError, match=message):
+        exchange.take(ada, told_fiftyone(tmp_path / "set", labels))
+    assert not ada.journal.path.exists()

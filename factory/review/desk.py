@@ -15,12 +15,16 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from factory.review.session import Session
 
 ANSWERS = ("yes", "no", "unsure", None)
 MOST_AT_ONCE = 10_000
 """Photos that one request may answer."""
 MOST_MINUTES = 60.0
+LEARNED = ["p", "predicted", "doubt", "disagrees", "mistake", "suspect"]
+"""Columns of the table that are not for ever."""
 KEYS_KEPT = 10_000
 """Requests remembered, so that one sent again is not done again."""
 
@@ -49,6 +53,8 @@ class Desk:
     def __init__(self, session: Session, about: About) -> None:
         self._session, self._about = session, about
         self._lock, self._acting = threading.Lock(), threading.Lock()
+        self._table: pa.Table = None
+        self._figures: dict[str, Any] = {}
         self._state: dict[str, tuple[Any, ...]] = {}
         self._seen = -1  # bytes of the journal, which only grows
         self._changed: dict[str, int] = {}
@@ -65,8 +71,21 @@ class Desk:
         """All photos as JSON: columns of equal length, the reviewer, and the number of the latest change."""
         with self._lock:
             self._look()
-            columns = {name: _rounded(values) for name, values in self._table.to_pydict().items()}
-            return _json({"columns": columns, "about": asdict(self._about), **self._figures})
+            return _json({"columns": _columns(self._table), "about": asdict(self._about), **self._figures})
+
+    def labels(self) -> bytes:
+        """The columns of `items` that change as labels learn from answers, and which labels these are, as JSON."""
+        with self._lock:
+            self._look()
+            return _json({"columns": _columns(self._table.select(LEARNED)), "learned": self._figures["learned"]})
+
+    def photos(self, body: bytes) -> list[str]:
+        """The photos that a request's body names under `sha256`.
+
+        Raises:
+            RequestError: It names none, too many, or one that the run does not have.
+        """
+        return self._named(_object(body))
 
     def since(self, version: int, run: str) -> bytes:
         """What has changed after the change with the number `version`, by this reviewer or another, as JSON.
@@ -99,11 +118,7 @@ class Desk:
             StaleError: The page shows another run. Nothing is recorded then.
         """
         asked = _object(body)
-        photos, label, minutes = asked.get("sha256"), asked.get("answer", 0), asked.get("minutes", 0.0)
-        if not isinstance(photos, list) or not 0 < len(photos) <= MOST_AT_ONCE:
-            raise RequestError(f"sha256 must be a list of 1 to {MOST_AT_ONCE:,} photos")
-        if not all(isinstance(one, str) and one in self for one in photos):
-            raise RequestError("the run has no such photo")
+        photos, label, minutes = self._named(asked), asked.get("answer", 0), asked.get("minutes", 0.0)
         if label not in ANSWERS:
             raise RequestError("the answer must be yes, no, unsure or null")
         if isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not math.isfinite(minutes):
@@ -118,6 +133,14 @@ class Desk:
         The page does not repeat this one when the server dies: nobody could say whether it was done.
         """
         return _json({"undone": self._once(_object(body), self._session.undo) or []})
+
+    def _named(self, asked: dict[str, Any]) -> list[str]:
+        photos = asked.get("sha256")
+        if not isinstance(photos, list) or not 0 < len(photos) <= MOST_AT_ONCE:
+            raise RequestError(f"sha256 must be a list of 1 to {MOST_AT_ONCE:,} photos")
+        if not all(isinstance(one, str) and one in self for one in photos):
+            raise RequestError("the run has no such photo")
+        return photos
 
     def _once(self, asked: dict[str, Any], act: Callable[[], object]) -> object:
         self._check(asked.get("run"))
@@ -143,7 +166,9 @@ class Desk:
         size = journal.stat().st_size if journal.exists() else 0
         if size == self._seen:
             return
-        self._table = self._session.items()
+        table = self._session.items()
+        relearned = self._table is None or not table["p"].equals(self._table["p"])
+        self._table = table
         states = zip(*(self._table[name].to_pylist() for name in ("answer", "by", "conflict")), strict=True)
         now = dict(zip(self._table["sha256"].to_pylist(), states, strict=True))
         changed = [sha256 for sha256, state in now.items() if self._state.get(sha256) != state]
@@ -152,6 +177,7 @@ class Desk:
         self._state, self._seen = now, size
         self._figures = {
             "version": self._version,
+            "learned": self._version if relearned else self._figures["learned"],
             "counts": self._session.counts(),
             "estimate": self._session.estimate(),
             "conflicts": {one["sha256"]: one["answers"] for one in self._session.conflicts()},
@@ -168,8 +194,12 @@ def _object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def _rounded(values: list[Any]) -> list[Any]:
-    return [round(one, 4) if isinstance(one, float) else one for one in values]
+def _columns(table: pa.Table) -> dict[str, list[Any]]:
+    """Lists by name, with numbers of four digits: a page needs no more."""
+    columns = table.to_pydict()
+    return {
+        name: [round(one, 4) if isinstance(one, float) else one for one in values] for name, values in columns.items()
+    }
 
 
 def _json(value: object) -> bytes:

@@ -17,6 +17,9 @@ from itertools import zip_longest
 
 import numpy as np
 from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
+
+from factory.probe import THREADS
 
 RANDOM_SHARE = 0.2
 """Of the places in each batch, those that go to the next in the random order."""
@@ -58,8 +61,10 @@ def spread(features: np.ndarray, doubt: np.ndarray, groups: np.ndarray, allowed:
     ranked = _one_a_group(np.flatnonzero(allowed)[np.argsort(-doubt[allowed], kind="stable")], groups)
     candidates = ranked[: CANDIDATES * n]
     if len(candidates) > n > 0:
-        clusters = KMeans(n, n_init=1, random_state=0).fit(features[candidates], sample_weight=doubt[candidates] + 1e-6)
-        nearest = clusters.transform(features[candidates]).argmin(axis=0)
+        weights = doubt[candidates] + 1e-6
+        with threadpool_limits(THREADS):
+            clusters = KMeans(n, n_init=1, random_state=0).fit(features[candidates], sample_weight=weights)
+            nearest = clusters.transform(features[candidates]).argmin(axis=0)
         found = [int(candidates[i]) for i in dict.fromkeys(nearest.tolist())]
     rest = [int(i) for i in candidates if int(i) not in set(found)]
     found += rest[: n - len(found)]

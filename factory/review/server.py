@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -12,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from factory.errors import FactoryError
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 KINDS = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
-"""A thumbnail is named by the content of its photo: it never changes."""
+"""A picture is named by the content of its photo: it never changes."""
 
 
 def application(desk: Desk, thumbs: Thumbs, access: Access, log: Log) -> Guard:
@@ -35,11 +38,12 @@ def application(desk: Desk, thumbs: Thumbs, access: Access, log: Log) -> Guard:
         Route("/", pages.index),
         Route("/static/{name}", pages.static),
         Route("/api/items", pages.items),
+        Route("/api/labels", pages.labels),
         Route("/api/changes", pages.changes),
         Route("/api/ask", pages.ask),
         Route("/api/answer", pages.answer, methods=["POST"]),
         Route("/api/undo", pages.undo, methods=["POST"]),
-        Route("/thumb/{sha256}", pages.thumb),
+        Route("/api/thumbs", pages.thumbnails, methods=["POST"]),
         Route("/photo/{sha256}", pages.photo),
     ]
 
@@ -84,6 +88,9 @@ class _Pages:
     async def items(self, request: Request) -> Response:
         return _json(await run_in_threadpool(self.desk.items))
 
+    async def labels(self, request: Request) -> Response:
+        return _json(await run_in_threadpool(self.desk.labels))
+
     async def changes(self, request: Request) -> Response:
         return _json(
             await run_in_threadpool(self.desk.since, _number(request, "after"), request.query_params.get("run", ""))
@@ -98,17 +105,33 @@ class _Pages:
     async def undo(self, request: Request) -> Response:
         return _json(await run_in_threadpool(self.desk.undo, await request.body()))
 
-    async def thumb(self, request: Request) -> Response:
-        return _jpeg(await self.thumbs.thumb(self._known(request)))
+    async def thumbnails(self, request: Request) -> Response:
+        names = self.desk.photos(await request.body())
+        return StreamingResponse(self._lines(names), media_type="text/plain")
+
+    async def _lines(self, names: list[str]) -> AsyncIterator[bytes]:
+        """Each thumbnail as a line of base64, in the order asked for; an empty one is for a photo that is gone.
+
+        They go out as they get ready; those not begun are left when the page hangs up.
+        """
+        making = [asyncio.ensure_future(self.thumbs.thumb(name)) for name in names]
+        try:
+            while making:
+                await making[0]
+                ready = list(takewhile(asyncio.Future.done, making))
+                making = making[len(ready) :]
+                yield b"".join(b64encode(one.result() or b"") + b"\n" for one in ready)
+        finally:
+            for one in making:
+                one.cancel()
 
     async def photo(self, request: Request) -> Response:
-        return _jpeg(await self.thumbs.photo(self._known(request)))
-
-    def _known(self, request: Request) -> str:
         sha256 = str(request.path_params["sha256"])
         if sha256 not in self.desk:
             raise HTTPException(404, "the run has no such photo")
-        return sha256
+        jpeg = await self.thumbs.photo(sha256)
+        # A photo that is gone is the folder's fault, not the page's: an empty answer, and nothing to log.
+        return Response(jpeg, 200, FOREVER, "image/jpeg") if jpeg else Response(status_code=204)
 
     def _file(self, name: str) -> Response:
         if name not in self.files:
@@ -125,8 +148,3 @@ def _number(request: Request, name: str) -> int:
 
 def _json(content: bytes) -> Response:
     return Response(content, media_type="application/json")
-
-
-def _jpeg(content: bytes | None) -> Response:
-    # A photo that is gone is the folder's fault, not the page's: an empty answer, and nothing to log.
-    return Response(content, 200, FOREVER, "image/jpeg") if content else Response(status_code=204)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
+from threadpoolctl import threadpool_limits
 
 from factory import probe
 from factory.review.photos import Photos
@@ -79,8 +80,9 @@ def _by_others(photos: Photos, labels: np.ndarray) -> np.ndarray:
     p = np.full(len(labels), labels.mean())
     if len(set(photos.groups.tolist())) < FOLDS:
         return p
-    for train, held in GroupKFold(FOLDS).split(photos.components, labels, photos.groups):
-        if len(set(labels[train].tolist())) == 2:
-            fitted = LogisticRegression(C=1.0, solver="newton-cholesky").fit(photos.components[train], labels[train])
-            p[held] = fitted.predict_proba(photos.components[held])[:, 1]
+    with threadpool_limits(probe.THREADS):
+        for train, held in GroupKFold(FOLDS).split(photos.components, labels, photos.groups):
+            if len(set(labels[train].tolist())) == 2:
+                fit = LogisticRegression(C=1.0, solver="newton-cholesky").fit(photos.components[train], labels[train])
+                p[held] = fit.predict_proba(photos.components[held])[:, 1]
     return p.clip(probe.SURE, 1 - probe.SURE)

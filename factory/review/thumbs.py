@@ -45,6 +45,8 @@ class Thumbs:
         self._held = 0
         self._lock, self._large = threading.Lock(), threading.Lock()
         self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="thumbs")
+        # Making a file can take longer than making its picture: nobody waits for it.
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="thumbs-kept")
         self._waiting = 0
         self._closed = threading.Event()
 
@@ -70,9 +72,10 @@ class Thumbs:
         threading.Thread(target=self._warm, args=(list(sha256s),), name="thumbs-ahead", daemon=True).start()
 
     def close(self) -> None:
-        """Stop the threads."""
+        """Stop the threads; what was made is kept first."""
         self._closed.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._writer.shutdown()
 
     async def _in_thread(self, make: Callable[[], bytes | None]) -> bytes | None:
         self._waiting += 1
@@ -88,14 +91,17 @@ class Thumbs:
             if self._closed.is_set():
                 return
             if not self._file(sha256).is_file():
-                self._thumb(sha256)
+                jpeg = self._made(sha256, SIDE, LONGEST)
+                if jpeg is not None:
+                    self._keep(sha256, jpeg)
 
     def _thumb(self, sha256: str) -> bytes | None:
         jpeg = self._kept(sha256)
         if jpeg is None:
             jpeg = self._made(sha256, SIDE, LONGEST)
             if jpeg is not None:
-                self._keep(sha256, jpeg)
+                with suppress(RuntimeError):  # closed meanwhile
+                    self._writer.submit(self._keep, sha256, jpeg)
         if jpeg is not None:
             self._remember(sha256, jpeg)
         return jpeg
@@ -115,7 +121,8 @@ class Thumbs:
         file = self._file(sha256)
         draft = file.with_name(f".{uuid.uuid4().hex}.tmp")
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            if not file.parent.is_dir():
+                file.parent.mkdir(parents=True, exist_ok=True)
             draft.write_bytes(jpeg)
             os.replace(draft, file)
         except OSError:  # a full disk costs speed, not the review

@@ -2,11 +2,13 @@
 
 const GAP = 6;
 const HEAD = 40; // pixels of a heading between two sections
+const AHEAD = 4; // screens in the direction of travel whose pictures are fetched ahead of time
+const BEHIND = 1.5;
 
 export class Grid {
-  // `paint(cell, photo)` shows the state of a photo on its cell.
-  constructor(main, space, paint, moved) {
-    Object.assign(this, { main, space, paint, moved });
+  // `paint(cell, photo)` shows the state of a photo on its cell; `moved()` is called when place or selection changed.
+  constructor(main, space, pictures, { paint, moved }) {
+    Object.assign(this, { main, space, pictures, paint, moved });
     this.size = 132;
     this.sections = [];
     this.order = [];
@@ -83,14 +85,15 @@ export class Grid {
     return low;
   }
 
-  // Rows on the screen at once, so that their photos are asked for first; those a screen around it right after.
+  // Rows on the screen at once, and those around it in the next frame.
   draw() {
     if (!this.rows.length) return this.live.clear(), this.space.replaceChildren();
     const { scrollTop, clientHeight } = this.main;
     this.need(scrollTop, scrollTop + clientHeight);
+    this.pictures.want(this.near(scrollTop, clientHeight));
     cancelAnimationFrame(this.frame);
     this.frame = requestAnimationFrame(() => {
-      const reach = clientHeight;
+      const reach = clientHeight / 2;
       const [first, end] = this.need(scrollTop - reach, scrollTop + clientHeight + reach);
       const kept = this.rowOf(this.focus); // the keyboard's place is never taken away
       for (const [number, row] of this.live)
@@ -99,11 +102,23 @@ export class Grid {
     this.moved();
   }
 
-  // A photo that is not there yet is no longer asked for: browsers go on loading what was taken off the page.
+  // The photos on the screen, then those ahead of it, then those just passed.
+  near(top, height) {
+    const down = top >= (this.passed ?? 0);
+    this.passed = top;
+    const above = this.photos(top - height * (down ? BEHIND : AHEAD), top).reverse();
+    const below = this.photos(top + height, top + height * (1 + (down ? AHEAD : BEHIND)));
+    return [...this.photos(top, top + height), ...(down ? [below, above] : [above, below]).flat()];
+  }
+
+  photos(from, to) {
+    const [first, last] = [this.rows[this.rowAt(Math.max(0, from))], this.rows[this.rowAt(Math.max(0, to))]];
+    return this.order.slice(first.from, last.to);
+  }
+
   discard(number, row) {
     this.live.delete(number);
     row.remove();
-    for (const image of row.querySelectorAll("img")) if (!image.complete) image.removeAttribute("src");
   }
 
   need(from, to) {
@@ -137,13 +152,23 @@ export class Grid {
     cell.style.width = cell.style.height = `${this.tile}px`;
     const image = cell.appendChild(new Image());
     image.alt = "";
-    image.decoding = "async";
     image.draggable = false;
-    image.onerror = () => cell.classList.add("gone");
     cell.appendChild(document.createElement("span")).className = "mark";
     this.dress(cell, at);
-    image.src = this.source(this.order[at]);
+    this.picture(cell, this.order[at]);
     return cell;
+  }
+
+  picture(cell, photo) {
+    const url = this.pictures.of(photo);
+    if (url) cell.firstElementChild.src = url;
+    else if (url === null) cell.classList.add("gone");
+  }
+
+  // The picture of a photo is there.
+  arrived(photo) {
+    const cell = this.element(this.place.get(photo));
+    if (cell) this.picture(cell, photo);
   }
 
   dress(cell, at) {
@@ -162,7 +187,7 @@ export class Grid {
   }
 
   element(at) {
-    return this.live.get(this.rowOf(at))?.querySelector(`[data-at="${at}"]`);
+    return at === undefined ? null : this.live.get(this.rowOf(at))?.querySelector(`[data-at="${at}"]`);
   }
 
   // Move the keyboard's place; with `extend`, select from the anchor to there.

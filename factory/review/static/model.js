@@ -22,7 +22,17 @@ export class Model {
     this.by = [...sent.columns.by];
     this.conflict = [...sent.columns.conflict];
     this.waiting = new Map(); // photo -> answers not confirmed yet, oldest first
+    this.learned = sent.learned; // which labels the columns hold
+    this.fresh = null; // newer ones
     this.news(sent);
+  }
+
+  // Labels that have learned from more answers, once they are there; what is on the screen keeps those it was shown with.
+  renew() {
+    if (!this.fresh) return;
+    Object.assign(this.columns, this.fresh.columns);
+    this.learned = this.fresh.learned;
+    this.fresh = null;
   }
 
   // Take in what the server says; returns the photos whose state changed.
@@ -54,6 +64,11 @@ export class Model {
   flipped(i) {
     const now = this.shown(i) ?? this.said(i);
     return now === "unsure" ? this.said(i) : now === "yes" ? "no" : "yes";
+  }
+
+  // Whether the photo waits for an answer.
+  open(i) {
+    return this.shown(i) === null && !this.inConflict(i);
   }
 
   inConflict(i) {

@@ -27,6 +27,7 @@ export class Queue {
     this.away = null; // while nothing can be saved: what the server says, or "" if it is not there
     this.tries = 0;
     this.busy = false;
+    this.waiters = []; // called when all is confirmed, or the server is away
     navigator.locks.request(this.key, () => new Promise(() => {})); // held while this page lives
   }
 
@@ -61,8 +62,10 @@ export class Queue {
   }
 
   keep() {
-    if (this.entries.length) localStorage.setItem(this.key, JSON.stringify(this.entries));
-    else localStorage.removeItem(this.key);
+    try {
+      if (this.entries.length) localStorage.setItem(this.key, JSON.stringify(this.entries));
+      else localStorage.removeItem(this.key);
+    } catch {} // no room in the browser: the answers are sent all the same, and a closed tab loses those that wait
     this.on.changed();
   }
 
@@ -89,13 +92,17 @@ export class Queue {
       else this.on.sent(entry);
       this.keep();
     }
-    this.emptied?.();
+    this.settle();
+  }
+
+  settle() {
+    for (const done of this.waiters.splice(0)) done();
   }
 
   // Resolves when all has been confirmed; false if the server is away.
   async settled() {
     if (this.away !== null) return false;
-    if (this.entries.length) await new Promise((done) => (this.emptied = done));
+    if (this.entries.length) await new Promise((done) => this.waiters.push(done));
     return this.away === null;
   }
 
@@ -110,7 +117,7 @@ export class Queue {
     this.away = why;
     this.timer = setTimeout(() => this.pump(), PAUSES[Math.min(this.tries++, PAUSES.length - 1)]);
     this.on.changed();
-    this.emptied?.();
+    this.settle();
   }
 }
 

@@ -1,0 +1,25 @@
+// What all parts of the page share: the one state there is, and a few words.
+
+export const page = {
+  about: null, // which review this is
+  model: null, // the photos, and what was said of them
+  queue: null, // answers on their way
+  grid: null,
+  watch: null, // minutes at work
+  view: "all", // the filter that is shown, or "ask" for a batch
+};
+
+export const $ = (id) => document.getElementById(id);
+
+export function plural(count, what) {
+  return `${count.toLocaleString("en")} ${what}${count === 1 ? "" : "s"}`;
+}
+
+export function bold(text) {
+  return Object.assign(document.createElement("b"), { textContent: text });
+}
+
+// The photos of these names that the run has.
+export function known(sha256s) {
+  return sha256s.map((sha256) => page.model.index.get(sha256)).filter((i) => i !== undefined);
+}

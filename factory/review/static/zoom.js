@@ -1,0 +1,19 @@
+// One photo alone, large.
+
+import { $, bold, page } from "./page.js";
+
+export function zoom(at = page.grid.focus) {
+  const { grid, model } = page;
+  const i = grid.order[at];
+  if (i === undefined) return;
+  grid.go(at, { focus: false });
+  const sha256 = model.columns.sha256[i];
+  if ($("zoomed").dataset.sha256 !== sha256) {
+    $("zoomed").dataset.sha256 = sha256;
+    $("zoomed").src = `/photo/${sha256}`;
+    $("zoomed").alt = model.name(i);
+  }
+  $("caption").replaceChildren(bold(model.name(i)), ` ${model.words(i)}`);
+  $("zoom").dataset.answer = model.shown(i) ?? "";
+  if (!$("zoom").open) $("zoom").showModal();
+}
