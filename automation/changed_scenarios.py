@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +15,7 @@ import typer
 from automation import policy
 from automation.command import outputs, program, say
 from automation.git import REGULAR, Entry, Git
-from factory.errors import ScenarioError
+from factory.errors import FactoryError, ScenarioError
 from factory.scenario import Scenario
 
 MOST = 256
@@ -29,6 +31,8 @@ class Work:
     """POSIX, from the root of the repository."""
     set: str
     """Short hash of its images and teacher: scenarios that share it share all vectors."""
+    teacher: str
+    """What it is run with, as a word that may stand in the key of a cache."""
 
 
 def find(git: Git, head: str, base: str | None, names: list[str], teacher: str | None = None) -> list[Work]:
@@ -37,8 +41,8 @@ def find(git: Git, head: str, base: str | None, names: list[str], teacher: str |
     Args:
         git: The repository.
         head: A reference; the scenarios are read from its commit.
-        base: What `head` is compared with; None, or zeros as GitHub names a branch that is new: everything counts.
-        names: Of scenarios that count whether they changed or not; where `base` is None, the only ones, if any.
+        base: What `head` is compared with; None: nothing, so that all scenarios count.
+        names: Of the only scenarios that count, changed or not; empty: those that changed.
         teacher: What all of them are run with, in the place of their own.
 
     Raises:
@@ -50,12 +54,22 @@ def find(git: Git, head: str, base: str | None, names: list[str], teacher: str |
     if unknown := sorted(set(names) - there):
         hint = f"scenarios: {', '.join(sorted(there))}"
         raise ScenarioError(f"no {policy.DATASETS}/{unknown[0]!a}/{policy.FILE} in {head!a}", hint=hint)
-    if base is None or not base.strip("0"):
-        wanted = set(names) or there
-    else:
-        touched = git.changed(git.commit(base), commit, policy.DATASETS)
-        wanted = set(names) | {path.split("/")[1] for path in touched if path.count("/") >= 2} & there
+    wanted = set(names) or there
+    if base is not None and not names:
+        touched = git.changed(base, commit, policy.DATASETS)
+        wanted = {path.split("/")[1] for path in touched if path.count("/") >= 2} & there
     return _read(git, files, sorted(wanted), teacher)
+
+
+def _known(git: Git, base: str) -> str | None:
+    """The commit to compare with; None where there is none, as on a branch that is new or was pushed by force."""
+    if not base.strip("0"):
+        return None
+    try:
+        return git.commit(base)
+    except FactoryError as error:
+        say(f"{error.what}: all scenarios count")
+        return None
 
 
 def _read(git: Git, files: dict[str, Entry], names: list[str], teacher: str | None) -> list[Work]:
@@ -72,7 +86,7 @@ def _read(git: Git, files: dict[str, Entry], names: list[str], teacher: str | No
         scenario, found = policy.read(git.read(entry), entry.path)
         faults += found
         if scenario is not None and not found:
-            work.append(Work(name, entry.path, set_of(scenario, folder, teacher)))
+            work.append(_work(scenario, entry.path, teacher))
     if len(work) > MOST:
         faults.append(f"{len(work)} scenarios at once; a matrix holds {MOST}")
     if faults:
@@ -80,35 +94,41 @@ def _read(git: Git, files: dict[str, Entry], names: list[str], teacher: str | No
     return work
 
 
-def set_of(scenario: Scenario, folder: str, teacher: str | None) -> str:
-    """Short hash of a scenario's images and teacher."""
-    images = scenario.images
-    source = images.sha256 if images.path is None else policy.inside(folder, images.path)
-    named = teacher or f"{scenario.teacher.model}/{scenario.teacher.pretrained or ''}"
-    return hashlib.sha256(json.dumps([source, named]).encode()).hexdigest()[:12]
+def _work(scenario: Scenario, path: str, teacher: str | None) -> Work:
+    images, own = scenario.images, scenario.teacher
+    source = images.sha256 if images.path is None else policy.inside(posixpath.dirname(path), images.path)
+    named = teacher or "/".join(filter(None, (own.model, own.pretrained)))
+    short = hashlib.sha256(json.dumps([source, named]).encode()).hexdigest()[:12]
+    return Work(scenario.name, path, short, re.sub(r"[^A-Za-z0-9._-]+", "-", named)[:64])
 
 
 def main(
     head: Annotated[str, typer.Option(help="Commit, branch or tag that is read.")] = "HEAD",
-    base: Annotated[str | None, typer.Option(help="What it is compared with; zeros: a branch that is new.")] = None,
-    name: Annotated[list[str] | None, typer.Option(help="A scenario, changed or not; may be repeated.")] = None,
+    base: Annotated[str | None, typer.Option(help="What it is compared with; unknown, zeros or empty: all.")] = None,
+    name: Annotated[
+        list[str] | None, typer.Option(help="Only these, changed or not; spaces or commas between.")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="All scenarios.")] = False,
     teacher: Annotated[str, typer.Option(help="Run them all with this teacher.")] = "",
     root: Annotated[Path, typer.Option(help="The repository.", metavar="DIR")] = Path(),
 ) -> None:
     """Print which scenarios changed, as lines for $GITHUB_OUTPUT.
 
-    scenarios: a JSON list of {name, path, set}. sets: one scenario standing for each distinct set of images and
-    teacher, whose vectors the others share. count: how many scenarios. Exit code 2: a scenario is not as it must be.
+    scenarios: a JSON list of {name, path, set, teacher}. sets: one scenario standing for each distinct set of images
+    and teacher, whose vectors the others share. count: how many scenarios. Exit code 2: a scenario is at fault.
 
     Example:  python -m automation.changed_scenarios --base origin/main --head HEAD
     """
-    if not (every or name or base is not None):
+    names = re.findall(r"[^\s,]+", " ".join(name or []))
+    if not (every or names or base is not None):
         raise typer.BadParameter("say what to compare with: --base REF, or --name NAME, or --all")
-    found = find(Git(root), head, None if every else base, name or [], teacher or None)
-    sets = {one.set: {"set": one.set, "path": one.path} for one in reversed(found)}
+    git = Git(root)
+    found = find(git, head, None if every or not base else _known(git, base), names, teacher or None)
+    sets: dict[str, dict[str, str]] = {}
+    for one in found:
+        sets.setdefault(one.set, {"set": one.set, "path": one.path, "teacher": one.teacher})
     say(f"{len(found)} scenarios on {len(sets)} sets of images: {', '.join(one.name for one in found) or 'none'}")
-    outputs(scenarios=[asdict(one) for one in found], sets=list(sets.values())[::-1], count=str(len(found)))
+    outputs(scenarios=[asdict(one) for one in found], sets=list(sets.values()), count=str(len(found)))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def read(data: bytes, path: str) -> tuple[Scenario | None, list[str]]:
         return None, [f"{path}: {len(data):,} bytes, more than the {MAX_BYTES:,} that a scenario may have"]
     try:
         text = data.decode("utf-8")
-        _refuse_tricks(text, path)
+        refuse_tricks(text, path)
         scenario = parse(text, path)
     except UnicodeDecodeError:
         return None, [f"{path}: not UTF-8 text"]
@@ -100,7 +100,7 @@ def _images(scenario: Scenario, folder: str) -> list[str]:
     return []
 
 
-def _refuse_tricks(text: str, path: str) -> None:
+def refuse_tricks(text: str, path: str) -> None:
     """Refuse YAML that says more than it shows: anchors, of which ten lines can make a billion, tags, documents.
 
     Raises:

@@ -200,6 +200,11 @@ class Repository:
         return self.call("GET", f"/releases/assets/{asset}", headers=BYTES, most=most).body
 
     def call(self, method: str, path: str, body: Any = None, allowed: tuple[int, ...] = (), **more: Any) -> Answer:
+        """One call below /repos/OWNER/REPO, or to an address of the same service.
+
+        Raises:
+            RegistryError: Its status is 300 or more, and not among `allowed`; or as `Service.call`.
+        """
         address = path if "://" in path else f"/repos/{self.slug}{path}"
         answer = self.service.call(method, address, body, **more)
         if answer.status >= 300 and answer.status not in allowed:
