@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from automation.markdown import NOTHING, code
+from automation.markdown import NOTHING, code, codes
 from automation.runs import Run
 from factory.errors import FactoryError
 from factory.registry import Registry, open_existing
@@ -14,18 +15,21 @@ from factory.registry.diff import Change, changes, of_files, written
 from factory.report import words
 from factory.runtime.index import Reference
 
-SHOWN = (
+ALWAYS = (
     ("gate.agreement.figure", "agrees with its teacher"),
     ("gate.gold_accuracy.figure", "right by people’s labels"),
     ("figures.agreement_all.figure", "agrees, all test photos"),
-    ("figures.calibration_error", "calibration error"),
     ("figures.test_images", "test photos"),
-    ("gate.agreement.verdict", "verdict: agreement"),
-    ("gate.gold_accuracy.verdict", "verdict: people’s labels"),
     ("size", "size"),
+)
+"""Facts that are told also where they are the same."""
+CHANGED = (
+    ("gate.agreement.rule", "asked: agreement"),
+    ("gate.gold_accuracy.rule", "asked: people’s labels"),
+    ("figures.calibration_error", "calibration error"),
     ("threshold", "threshold"),
 )
-"""Facts that are shown by names of our own, in this order; those of the scenario follow under their keys."""
+"""Facts that are told where they differ; those of the scenario follow, under their keys."""
 PLACES = ("scenario.images", "scenario.answers", "scenario.gold")
 """Where files lie on the machine that ran: of no interest."""
 MOST = 25
@@ -33,11 +37,12 @@ MOST = 25
 
 @dataclass(frozen=True)
 class Standing:
-    """The release that an alias stands for, and what a run has different from it."""
+    """The release that an alias stands for, and what it and a run say of themselves, under the names of a diff."""
 
     version: int | None
     """None: there is none yet."""
-    found: tuple[Change, ...] = ()
+    before: Mapping[str, Any] = field(default_factory=dict)
+    now: Mapping[str, Any] = field(default_factory=dict)
 
 
 def against(run: Run, registry: Registry | None, alias: str) -> Standing:
@@ -53,7 +58,7 @@ def against(run: Run, registry: Registry | None, alias: str) -> Standing:
     gate = {"clauses": list(run.clauses), "figures": run.figures}
     scenario = json.loads(run.scenario.model_dump_json())
     new = {"threshold": run.threshold, "size": run.size, **of_files(gate, scenario)}
-    return Standing(release.version, tuple(changes(written(registry, release), new)))
+    return Standing(release.version, written(registry, release), new)
 
 
 def open_if_there(address: str) -> Registry | None:
@@ -71,17 +76,25 @@ def open_if_there(address: str) -> Registry | None:
 
 
 def rows(standing: Standing) -> list[tuple[str, str, str]]:
-    """What changed, as cells of a table: what, before, after; texts of a scenario are in code."""
-    by_key = {change.what: change for change in standing.found}
-    named = [(title, by_key[key]) for key, title in SHOWN if key in by_key]
-    own = [
-        (code(change.what.removeprefix("scenario.")), change)
-        for change in standing.found
-        if change.what.startswith("scenario.") and not change.what.startswith(PLACES)
-    ]
-    return [
-        (title, _value(change.what, change.before), _value(change.what, change.after)) for title, change in named + own
-    ]
+    """What a run has and the release had, as cells of a table: what, before, now; texts of a scenario are in code."""
+    found = changes(dict(standing.before), dict(standing.now))
+    by_key = {change.what: change for change in found}
+    told = [(title, Change(key, standing.before.get(key), standing.now.get(key))) for key, title in ALWAYS]
+    told = [(title, change) for title, change in told if (change.before, change.after) != (None, None)]
+    told += [(title, by_key[key]) for key, title in CHANGED if key in by_key]
+    for change in found:
+        if change.what.startswith("scenario.") and not change.what.startswith(PLACES):
+            told.append((code(change.what.removeprefix("scenario.")), change))
+    return [(title, *_cells(change)) for title, change in told]
+
+
+def _cells(change: Change) -> tuple[str, str]:
+    """Before and now; of two lists, what was taken away and what was added."""
+    before, after = change.before, change.after
+    if isinstance(before, list) and isinstance(after, list):
+        gone, new = [one for one in before if one not in after], [one for one in after if one not in before]
+        return f"without {codes(gone)}" if gone else NOTHING, f"with {codes(new)}" if new else NOTHING
+    return _value(change.what, before), _value(change.what, after)
 
 
 def _value(what: str, value: Any) -> str:
@@ -89,7 +102,7 @@ def _value(what: str, value: Any) -> str:
         return NOTHING
     if what == "size":
         return words.kilobytes(value)
-    if (what.startswith("gate.") and what.endswith("figure")) or what.endswith("agreement_all.figure"):
+    if what.startswith(("gate.", "figures.agreement")) and what.endswith("figure"):
         return words.share(value)
     if words.known(value) and not isinstance(value, bool):
         return words.number(value)

@@ -18,6 +18,8 @@ MARKS = {"pass": "✅ pass", "fail": "❌ fail", "unproven": "➖ unproven", "no
 FOLDED_FROM = 3
 """From so many scenarios on, each is folded."""
 PHRASES = 12
+WIDTH = 640
+"""Of a picture in the comment, in pixels; a click shows it larger."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def section(one: Result, setting: Setting) -> str:
         return f"There is no result: {code(one.why)}. The workflow’s log says more."
     parts = [f"{code(run.scenario.asked, 500)}", *_why(run), _gate(run)]
     if one.pictures:
-        parts += [f"![{alt}]({address})" for alt, address in one.pictures.items()]
+        parts += [f'<p><img alt="{alt}" src="{address}" width="{WIDTH}"></p>' for alt, address in one.pictures.items()]
+    parts.insert(-1 if one.pictures else len(parts), _wrong(run))
     parts += [_changes(one, setting), _facts(run), details("Commands", _commands(run, one.standing, setting))]
     return "\n\n".join(part for part in parts if part)
 
@@ -103,7 +106,7 @@ def _summary(one: Result) -> str:
 
 def _overview(results: Sequence[Result], setting: Setting) -> str:
     return table(
-        ("scenario", "verdict", "agrees with its teacher", "right by people’s labels", "size", "time", _at(setting)),
+        ("scenario", "verdict", "agreement", "people’s labels", "size", "time", _at(setting)),
         [_line(one) for one in results],
         "llrrrrl",
     )
@@ -115,7 +118,7 @@ def _line(one: Result) -> tuple[str, ...]:
     run, verdict = one.run, "⚠️ does not add up" if one.run.doubts else "✅ passed" if one.good else "❌ refused"
     clauses = {clause["name"]: words.figure(clause) for clause in run.clauses}
     shares = (clauses.get("agreement", ""), clauses.get("gold_accuracy", ""))
-    return code(one.name), verdict, *shares, words.kilobytes(run.size), words.duration(run.seconds), _stands(one)
+    return code(one.name), verdict, *shares, words.kilobytes(run.size), _minutes(run), _stands(one)
 
 
 def _stands(one: Result) -> str:
@@ -151,7 +154,7 @@ def _gate(run: Run) -> str:
             words.rule(clause),
             words.figure(clause),
             words.interval(clause["interval"]) if clause["name"] in words.SHARES else words.ABSENT,
-            words.number(clause["n"]),
+            words.ABSENT if clause["name"] == "bytes" else words.number(clause["n"]),
             MARKS[clause["verdict"]],
         )
         for clause in run.clauses
@@ -175,7 +178,7 @@ def _changes(one: Result, setting: Setting) -> str:
         return f"{heading}: no difference."
     more = f"\n\nand {len(rows) - champion.MOST} more" if len(rows) > champion.MOST else ""
     note = " (each on the test photos of its day)"
-    return f"{heading}{note}\n\n" + table(("", "before", "now"), rows[: champion.MOST], "lrr") + more
+    return f"{heading}{note}\n\n" + table(("", "before", "now"), rows[: champion.MOST]) + more
 
 
 def _facts(run: Run) -> str:
@@ -184,9 +187,21 @@ def _facts(run: Run) -> str:
     phrases = f"yes: {codes(scenario.positive, PHRASES)}; no: {codes(scenario.negative or (), PHRASES)}"
     teacher = code("/".join(filter(None, (scenario.teacher.model, scenario.teacher.pretrained))), 100)
     return (
-        f"{words.kilobytes(run.size)} · {words.duration(run.seconds)} · {photos} · teacher {teacher}"
+        f"{words.kilobytes(run.size)} · {_minutes(run)} · {photos} · teacher {teacher}"
         f" · sha256 `{run.sha256[:16]}`\n\n{phrases}"
     )
+
+
+def _wrong(run: Run) -> str:
+    test = run.labels.test
+    wrong = int(((run.labels.student >= run.threshold) != run.labels.reference)[test].sum())
+    return (
+        f"{words.number(wrong) if wrong else 'None'} of {words.plural(int(test.sum()), 'test photo')} answered wrongly."
+    )
+
+
+def _minutes(run: Run) -> str:
+    return f"{run.seconds / 60:.1f}{words.THIN}min"
 
 
 def _commands(run: Run, standing: Standing | None, setting: Setting) -> str:

@@ -195,7 +195,7 @@ def complaint(error: ScenarioError) -> str:
     faults = "\n".join([*(f"- {code(line)}" for line in lines[:20]), *more])
     return (
         f"This cannot be made a scenario yet:\n\n{faults}\n\n"
-        "Edit the issue, then take the label off and put it on again: it is read anew."
+        "Edit the issue: it is read again when it changes, or when its label is taken off and put on again."
     )
 
 
