@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from automation import policy
+from automation.text import faults as misleading
 from factory.scenario import Scenario
 from factory.scenario.explain import explain
 
@@ -81,7 +82,8 @@ def _wish(answers: dict[str, str], phrases: dict[str, list[str]]) -> tuple[Wish 
     try:
         scenario = Scenario.model_validate(fields)
     except ValidationError as error:
-        return None, [_in_words(line) for line in explain(error, fields, "").splitlines()]
+        odd = [f"{NAME}: {fault}" for fault in misleading(answers[NAME])]
+        return None, odd + [_in_words(line) for line in explain(error, fields, "").splitlines()]
     faults = policy.faults(scenario, f"{policy.DATASETS}/{scenario.name}")
     change = bool(_TICKED.fullmatch(answers.get(EXISTS, "").strip()))
     return (None, [_in_words(fault) for fault in faults]) if faults else (Wish(scenario, fields, change), [])

@@ -20,7 +20,7 @@ NOTHING = "–"
 
 def code(value: object, most: int = MAX_TEXT) -> str:
     """Any text as one code span: one line, hidden signs written out, cut after `most` characters."""
-    text = " ".join(visible(" ".join(str(value).split())).split())
+    text = visible(re.sub("[ \t\r\n]+", " ", str(value)).strip(" "))
     if not text:
         return NOTHING
     if len(text) > most:

@@ -66,7 +66,7 @@ def faults(scenario: Scenario, folder: str) -> list[str]:
         ("positive", scenario.positive),
         ("negative", scenario.negative),
     ):
-        found += [f"{key}: {text!r} {fault}" for text in texts or () for fault in misleading(text)]
+        found += [f"{key}: {text[:60]!r}: {fault}" for text in texts or () for fault in misleading(text)]
     return found
 
 

@@ -134,7 +134,7 @@ def describe(one: Check, alias: str, registry: str) -> str:
     ]
     return "\n\n".join(
         [
-            f"{code(str(one.release))}, which stands as {code('@' + alias)}, {verdict} the gate on the photos of today.",
+            f"{code(str(one.release))}, now {code('@' + alias)}, {verdict} the gate on the photos of today.",
             table(headings, rows, "llrrrrl"),
             "Train it anew on them, or go back to the version before:",
             block("\n".join(commands), "sh"),

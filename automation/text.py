@@ -14,10 +14,12 @@ MAX_MARKS = 3
 BESIDE_LATIN = frozenset({"CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "GEORGIAN", "CANADIAN"})
 """Scripts with letters that look like Latin ones; a word that mixes them with Latin is meant to deceive."""
 _WORD = re.compile(r"\w+")
+_PILE = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{4,}")
 
 
 def visible(text: str) -> str:
-    """The text with every hidden sign written as its code point, such as `U+202E`; line ends too."""
+    """The text with every hidden sign written as its number, line ends too, and piled marks counted."""
+    text = _PILE.sub(lambda pile: f"<{len(pile[0])} marks>", text)
     return "".join(f"<{code_point(sign)}>" if is_hidden(sign) else sign for sign in text)
 
 
@@ -47,7 +49,7 @@ def faults(text: str) -> list[str]:
         and (plain := unicodedata.normalize("NFKC", sign)) not in (sign, unicodedata.normalize("NFC", sign))
     ]
     found += [
-        f"the word {word!r} mixes Latin letters with {_those(mixed)}"
+        f"the word {word!r} mixes Latin letters with {_those(mixed)}: {_points(word, mixed)}"
         for word in _WORD.findall(text)
         if (mixed := scripts(word) & BESIDE_LATIN) and "LATIN" in scripts(word)
     ]
@@ -74,6 +76,10 @@ def _tallest(text: str) -> int:
         count = count + 1 if unicodedata.combining(sign) else 0
         most = max(most, count)
     return most
+
+
+def _points(word: str, names: set[str]) -> str:
+    return ", ".join(dict.fromkeys(code_point(sign) for sign in word if scripts(sign) & names))
 
 
 def _those(names: set[str]) -> str:
