@@ -130,7 +130,7 @@ def main(
         check(run, merged, f"{policy.DATASETS}/{run.name}")
         done = release(run, text, commit, registry, alias, key)
     except GateRefusedError as error:
-        err.print(f"refused: {plain(error)}", style="red")
+        err.print(f"refused: {plain(error.what)}\n  {plain(error.hint)}".rstrip(), style="red")
         raise typer.Exit(REFUSED) from None
     say(f"{done.release} {'is published' if done.new else 'was there already'}")
     outputs(
