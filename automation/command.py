@@ -18,8 +18,8 @@ OUTPUT = re.compile(r"[\x20-\x7e]*")
 SHA = re.compile(r"[0-9a-f]{40}")
 
 
-def program(name: str, function: Callable[..., None]) -> None:
-    """Run `function` as the command `python -m automation.NAME`, and leave with the factory's exit codes."""
+def application(name: str, function: Callable[..., None]) -> typer.Typer:
+    """The command line of `python -m automation.NAME`."""
     app = typer.Typer(
         name=f"python -m automation.{name}",
         rich_markup_mode=None,
@@ -28,7 +28,12 @@ def program(name: str, function: Callable[..., None]) -> None:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.command()(function)
-    obey(app)
+    return app
+
+
+def program(name: str, function: Callable[..., None]) -> None:
+    """Run `function` as the command `python -m automation.NAME`, and leave with the factory's exit codes."""
+    obey(application(name, function))
 
 
 def outputs(**values: object) -> None:

@@ -38,6 +38,8 @@ class Issue:
     body: str
     base: str
     """The repository's default branch."""
+    closed: bool = False
+    """Whether it is done with."""
 
     @classmethod
     def read(cls, path: Path) -> Issue:
@@ -53,7 +55,7 @@ class Issue:
             number = body = base = None
         if not isinstance(number, int) or not isinstance(body, str | None) or not isinstance(base, str):
             raise FactoryError(f"{path}: no event of an issue", hint="run it on: issues, types: labeled")
-        return cls(number, body or "", base)
+        return cls(number, body or "", base, event["issue"].get("state") == "closed")
 
 
 def propose(github: GitHub, issue: Issue, workflow: str) -> tuple[form.Wish, dict[str, Any]]:
@@ -175,6 +177,9 @@ def main(
         if wish is None:
             raise ScenarioError("\n".join(faults))
         print(written(wish, None), end="")  # noqa: T201
+        return
+    if issue.closed:
+        say(f"issue {issue.number} is closed: nothing to do")
         return
     github = GitHub.open()
     try:

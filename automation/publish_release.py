@@ -64,7 +64,10 @@ def check(run: runs.Run, merged: Scenario, folder: str) -> None:
     if not run.passed:
         failed = ", ".join(clause["name"] for clause in run.clauses if clause["verdict"] == "fail")
         raise GateRefusedError(f"{run.name}: the gate refused it ({failed or 'nothing shows that it is right'})")
-    replay(run.folder / files.MODEL)
+    model = replay(run.folder / files.MODEL).model
+    inside, said = (model.name, model.question, model.threshold), (run.name, run.scenario.asked, run.threshold)
+    if inside != said:
+        raise GateRefusedError(f"{run.name}: the model says {inside}, the run {said}")
 
 
 def release(run: runs.Run, scenario: bytes, commit: str, registry: str, alias: str, key: Path | None) -> Published:

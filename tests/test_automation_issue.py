@@ -189,6 +189,12 @@ def test_words_that_are_not_latin_are_shown_to_the_reviewer(github: FakeWork, as
     assert "Gabelstapler`," not in pull["body"]
 
 
+def test_a_closed_issue_is_done_with(github: FakeWork, tmp_path: Path) -> None:
+    main(event(tmp_path / "event.json", body(), state="closed"), "new-prompt.yml", False)
+
+    assert github.calls == []
+
+
 def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(event(tmp_path / "event.json", body(no="", question="")), "new-prompt.yml", True)
 

@@ -160,6 +160,19 @@ def _from_elsewhere(run: Path) -> None:
     write_json(run / files.MANIFEST, manifest)
 
 
+def _another_name(run: Path) -> None:
+    """A model of another name, which the manifest bears out."""
+    model = onnx.load(run / files.MODEL)
+    for entry in model.metadata_props:
+        entry.value = "forklift" if entry.key == "name" else entry.value
+    onnx.save(model, run / files.MODEL)
+    gate, size = said(run / files.GATE), (run / files.MODEL).stat().st_size
+    gate["clauses"][3]["figure"] = size
+    write_json(run / files.GATE, gate)
+    seal(run)
+    write_json(run / files.MANIFEST, said(run / files.MANIFEST) | {"scenario": "forklift"})
+
+
 DIFFERENT = (
     "refused: red-ball: the run has other values than the scenario: {} "
     "run it again: datasets/red-ball/scenario.yaml has changed since, or the run is of something else"
@@ -169,6 +182,7 @@ REFUSALS = {
     "another phrase": (_other_scenario("- tomato", "- potato"), DIFFERENT.format("negative")),
     "a lower bar": (_other_scenario("agreement: 0.95", "agreement: 0.5"), DIFFERENT.format("gate")),
     "another teacher": (_other_scenario("model: offline", "model: ViT-B-32"), DIFFERENT.format("teacher")),
+    "a model of another name": (_another_name, "refused: red-ball: the model says ('forklift', "),
     "other photos": (_from_elsewhere, DIFFERENT.format("images")),
 }
 
