@@ -111,7 +111,7 @@ def pull_request(fork: bool) -> dict:
     github = {"event": {"pull_request": pull, "repository": {"default_branch": "main"}}, "repository": "acme/x"}
     told = {"plan": {"result": "success", "outputs": {"count": "1"}}, "run": {"result": "success", "outputs": {}}}
     job = {"workflow_repository": "acme/x", "workflow_sha": "c" * 40}
-    inputs = {"pull": "7", "runner": '["self-hosted", "gpu"]'}
+    inputs = {"pull": "", "runner": '["self-hosted", "gpu"]'}
     return {"github": github, "needs": told, "inputs": inputs, "job": job, "vars": {}}
 
 
@@ -139,6 +139,15 @@ def test_the_job_that_comments_runs_the_base_branchs_code() -> None:
 
     assert [evaluate(ref, contexts) for contexts in (here, elsewhere, by_hand)] == ["b" * 40, "c" * 40, "main"]
     assert "$/" not in [step.get("uses", "")[:2] for step in comment_job()["steps"]]
+
+
+def test_a_scenario_at_fault_does_not_hold_up_others_on_the_same_photos() -> None:
+    jobs = load(ROOT / ".github/workflows/factory.yml")["jobs"]
+    plan = {"result": "success", "outputs": {"count": "20"}}
+    contexts = {"needs": {"plan": plan, "embed": {"result": "failure"}}}
+
+    assert condition(jobs["run"]["if"], contexts, STATUS | {"success": lambda: False})
+    assert "cancelled" in jobs["embed"]["steps"][-1]["if"]
 
 
 def test_runs_on_main_do_not_replace_each_other() -> None:
