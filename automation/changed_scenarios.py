@@ -49,8 +49,8 @@ def find(git: Git, head: str, base: str | None, names: list[str], teacher: str |
         ScenarioError: One is not as it must be, or there is no scenario of a name; each fault has a line.
     """
     commit = git.commit(head)
-    files = git.files(commit, policy.DATASETS)
-    there = {path.split("/")[1] for path in files if path.count("/") == 2 and path.endswith(f"/{policy.FILE}")}
+    files = git.files(commit)
+    there = {parts[1] for parts in (path.split("/") for path in files) if _is_scenario(parts)}
     if unknown := sorted(set(names) - there):
         hint = f"scenarios: {', '.join(sorted(there))}"
         raise ScenarioError(f"no {policy.DATASETS}/{unknown[0]!a}/{policy.FILE} in {head!a}", hint=hint)
@@ -72,8 +72,13 @@ def _known(git: Git, base: str) -> str | None:
         return None
 
 
+def _is_scenario(parts: list[str]) -> bool:
+    return len(parts) == 3 and (parts[0], parts[2]) == (policy.DATASETS, policy.FILE)
+
+
 def _read(git: Git, files: dict[str, Entry], names: list[str], teacher: str | None) -> list[Work]:
     work, faults = [], []
+    links = [path for path, entry in files.items() if entry.mode not in REGULAR]
     for name in names:
         folder = f"{policy.DATASETS}/{name}"
         if f"{folder}/__init__.py" in files:
@@ -84,6 +89,7 @@ def _read(git: Git, files: dict[str, Entry], names: list[str], teacher: str | No
             faults.append(f"{entry.path!a}: no file of at most {policy.MAX_BYTES:,} bytes")
             continue
         scenario, found = policy.read(git.read(entry), entry.path)
+        found += policy.linked(scenario, folder, links) if scenario else []
         faults += found
         if scenario is not None and not found:
             work.append(_work(scenario, entry.path, teacher))

@@ -51,9 +51,9 @@ class Git:
         said = self._text("diff", "--name-only", "-z", "--no-renames", f"{base}...{head}", "--", below)
         return [path for path in said.split("\0") if path]
 
-    def files(self, commit: str, below: str) -> dict[str, Entry]:
-        """The files of a commit below a folder, by path."""
-        said = self._text("ls-tree", "-r", "-z", "--long", commit, "--", below)
+    def files(self, commit: str) -> dict[str, Entry]:
+        """The files of a commit, by path."""
+        said = self._text("ls-tree", "-r", "-z", "--long", commit)
         found = {}
         for line in filter(None, said.split("\0")):
             about, _, path = line.partition("\t")

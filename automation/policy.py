@@ -7,6 +7,7 @@ must stay inside the repository, fetch only what is pinned by its hash, and say 
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
@@ -67,6 +68,28 @@ def faults(scenario: Scenario, folder: str) -> list[str]:
         ("negative", scenario.negative),
     ):
         found += [f"{key}: {text[:60]!r}: {fault}" for text in texts or () for fault in misleading(text)]
+    return found
+
+
+def linked(scenario: Scenario, folder: str, links: Sequence[str]) -> list[str]:
+    """Why a scenario may not run here though its paths stay inside: a link on the way, or among the photos.
+
+    A link leads wherever its maker says, such as to photos of whoever owns the machine.
+
+    Args:
+        scenario: The scenario.
+        folder: Its folder in the repository.
+        links: Paths of all links and of repositories within the repository.
+    """
+    found = []
+    for key, path in (("images.path", scenario.images.path), ("gold", scenario.gold), ("answers", scenario.answers)):
+        whole = inside(folder, path) if path is not None else None
+        if whole is None:
+            continue
+        ours = [
+            link for link in links if whole == "." or f"{link}/".startswith(f"{whole}/") or whole.startswith(f"{link}/")
+        ]
+        found += [f"{folder}/{FILE}: {key}: {link!a} is a link, or a repository of its own" for link in ours[:3]]
     return found
 
 

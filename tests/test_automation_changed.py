@@ -174,6 +174,23 @@ def test_a_link_and_a_large_file_are_no_scenarios(repository: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "link", ["datasets/pallet/images", "datasets/pallet/images/sub/a.jpg", "photos", "photos/b.jpg"]
+)
+def test_photos_behind_a_link_are_not_ours(repository: Path, link: str) -> None:
+    write(repository, "pallet", f"images: {{path: {'../../photos' if link.startswith('photos') else 'images'}}}\n")
+    (repository / link).parent.mkdir(parents=True, exist_ok=True)
+    os.symlink("/home", repository / link)
+    os.symlink("elsewhere", repository / "datasets" / "unrelated")
+    commit(repository, "hostile")
+
+    with pytest.raises(ScenarioError) as caught:
+        names(repository, "HEAD~1")
+    assert caught.value.what == (
+        f"datasets/pallet/scenario.yaml: images.path: '{link}' is a link, or a repository of its own"
+    )
+
+
 def test_every_fault_of_every_scenario_is_told(repository: Path) -> None:
     write(repository, "pallet", "images: {path: /a}\ngold: /b\n")
     write(repository, "door", "images: {path: images}\nseed: 1\n")
