@@ -139,8 +139,12 @@ class Runner:
         return YAML(typ="safe", pure=True).load(git(self.places[source.slug], "show", f"{source.sha}:{path}"))
 
     def unpacked(self, source: Source) -> Path:
-        """The files of a repository at a commit, as the runner unpacks those of an action."""
-        target = self.folder / "actions" / source.slug / source.sha
+        """The files of a repository at a commit, as the runner unpacks those of an action; commits that differ in
+        datasets alone share them.
+        """
+        tree = git(self.places[source.slug], "ls-tree", source.sha).splitlines()
+        code = "\n".join(line for line in tree if not line.endswith("\tdatasets"))
+        target = self.folder / "actions" / hashlib.sha256(code.encode()).hexdigest()[:16]
         if not target.exists():
             target.mkdir(parents=True)
             tar = subprocess.run(
