@@ -18,6 +18,8 @@ MARKS = {"pass": "✅ pass", "fail": "❌ fail", "unproven": "➖ unproven", "no
 FOLDED_FROM = 3
 """From so many scenarios on, each is folded."""
 PHRASES = 12
+CURVES, WORST = "Curves of the training", "The photos on which it does worst"
+"""What the pictures show, for those who cannot see them, too."""
 WIDTH = 640
 """Of a picture in the comment, in pixels; a click shows it larger."""
 
@@ -81,11 +83,18 @@ def section(one: Result, setting: Setting) -> str:
     run = one.run
     if run is None:
         return f"There is no result: {code(one.why)}. The workflow’s log says more."
-    parts = [f"{code(run.scenario.asked, 500)}", *_why(run), _gate(run)]
-    if one.pictures:
-        parts += [f'<p><img alt="{alt}" src="{address}" width="{WIDTH}"></p>' for alt, address in one.pictures.items()]
-    parts.insert(-1 if one.pictures else len(parts), _wrong(run))
-    parts += [_changes(one, setting), _facts(run), details("Commands", _commands(run, one.standing, setting))]
+    shown = {alt: f'<p><img alt="{alt}" src="{to}" width="{WIDTH}"></p>' for alt, to in one.pictures.items()}
+    parts = [
+        code(run.scenario.asked, 500),
+        *_why(run, pictured=WORST in shown),
+        _gate(run),
+        shown.get(CURVES, ""),
+        _wrong(run),
+        shown.get(WORST, ""),
+        _changes(one, setting),
+        _facts(run),
+        details("Commands", _commands(run, one.standing, setting)),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -127,7 +136,7 @@ def _stands(one: Result) -> str:
     return "the first" if one.standing.version is None else f"version {one.standing.version}"
 
 
-def _why(run: Run) -> list[str]:
+def _why(run: Run, *, pictured: bool) -> list[str]:
     """Why it is not passed, in our words and its numbers."""
     if run.doubts:
         lines = "\n".join(f"> - {doubt}" for doubt in run.doubts)
@@ -143,7 +152,8 @@ def _why(run: Run) -> list[str]:
         for clause in failed
     ]
     reasons = reasons or ["Nothing shows that it is right: neither its teacher’s answers nor a person’s labels."]
-    advice = "Look at the photos below: are the labels wrong (other phrases, or `factory review`) or the model?"
+    where = "below" if pictured else "in the run’s report.html"
+    advice = f"Look at the photos {where}: are the labels wrong (other phrases, or `factory review`) or the model?"
     return ["> **Refused.** " + " ".join(reasons) + f"\n>\n> {advice}"]
 
 

@@ -13,7 +13,7 @@ import typer
 
 from automation import champion, pictures, policy, runs
 from automation.command import SHA, outputs, program, say
-from automation.comment import Result, Setting, render
+from automation.comment import CURVES, WORST, Result, Setting, render
 from automation.github import GitHub
 from automation.worst_images import SUFFIX
 from factory.errors import FactoryError
@@ -23,7 +23,6 @@ from factory.runtime.index import SLUG
 BRANCH = "factory-evidence"
 """Where the pictures of comments are kept: PULL/SHA256.png; it has no history in common with any other branch."""
 MARK = "pr_comment"
-CURVES, WORST = "Curves of the training", "The photos on which it does worst"
 MOST_PICTURED = 20
 """Scenarios that have pictures in one comment."""
 

@@ -81,6 +81,10 @@ def test_a_run_that_passed_and_one_that_was_refused(made: Path, comment, tmp_pat
     assert "table_open" in kinds(text)
     summary = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
     assert "<img" not in summary
+    assert ("Look at the photos below" in text, "Look at the photos in the run’s report.html" in summary) == (
+        True,
+        True,
+    )
     assert "`red-ball` passed" in summary
 
 
