@@ -19,6 +19,8 @@ MAX_BYTES = 8_000_000
 """Of a sheet of photos."""
 GAP, CAPTION = 8, 40
 """Pixels between two photos, and below one for its two lines."""
+TALLEST = 1e6
+"""Numbers beyond are not drawn: no loss is so large, and axes break on them."""
 INK, SOFT, WRONG, RIGHT = "#1f2328", "#59636e", "#cf222e", "#8c959f"
 TRAIN, VAL = "#8c959f", "#0969da"
 
@@ -50,7 +52,7 @@ def curves(run: Run) -> bytes | None:
 def _panel(axes: Any, title: str, lines: dict[str, tuple[str, str]], training: dict[str, Floats]) -> None:
     for name, (label, colour) in lines.items():
         seen = _seen(training, name)
-        epochs = training.get("epoch", np.arange(len(seen)))
+        epochs = training["epoch"] if _seen(training, "epoch").all() and "epoch" in training else np.arange(len(seen))
         axes.plot(epochs[seen], training.get(name, epochs)[seen], color=colour, label=label, linewidth=1.8)
     axes.set_title(title, loc="left", fontsize=9, color=INK)
     axes.set_xlabel("epoch")
@@ -61,7 +63,8 @@ def _panel(axes: Any, title: str, lines: dict[str, tuple[str, str]], training: d
 
 
 def _seen(training: dict[str, Floats], name: str) -> Any:
-    return np.isfinite(training.get(name, np.empty(0)))
+    """Where a column has a number that can be drawn."""
+    return np.abs(training.get(name, np.empty(0))) < TALLEST
 
 
 def captioned(run: Run, sheet: Path) -> bytes | None:

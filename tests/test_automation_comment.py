@@ -261,6 +261,16 @@ def test_no_words_of_a_run_are_passed_on(copy: Path, comment) -> None:
     assert lines["passed"] == "true"
 
 
+@pytest.mark.parametrize("cell", ["1e308", "-inf", "nan", "", "0x10"])
+def test_curves_of_any_numbers_are_drawn_or_left_out(copy: Path, comment, cell: str) -> None:
+    rows = f"epoch,train_loss,val_loss\n0,{cell},0.5\n1,{cell},{cell}\n{cell},1,0.4\n"
+    (copy / files.TRAINING).write_text(rows, encoding="utf-8")
+    text, lines = comment(copy.parent)
+
+    assert 'alt="Curves of the training"' in text
+    assert lines["passed"] == "true"
+
+
 def test_the_newest_of_two_runs_counts(copy: Path, comment) -> None:
     later = Path(shutil.copytree(copy, copy.with_name("zz-later")))
     _edit(files.GATE, lambda gate: gate.update(passed=False))(later)
