@@ -80,6 +80,15 @@ class GitHub:
         for copy in own[1:]:  # an answer that was lost on the way made a second one
             self.call("DELETE", f"/issues/comments/{int(copy['id'])}", allowed=(204, 404))
 
+    def own_comment(self, issue: int, mark: str) -> str:
+        """Our comment under a mark, without it; empty if there is none."""
+        own = (
+            str(one["body"]).partition("\n")[2]
+            for one in self.pages(f"/issues/{issue}/comments")
+            if self._is_ours(one, mark)
+        )
+        return next(own, "")
+
     def issue(self, mark: str) -> int | None:
         """The number of our open issue under a mark."""
         issues = self.pages("/issues?state=open&creator=" + quote(self.bot))

@@ -27,6 +27,7 @@ MAX_EVENT = 26_000_000
 """Bytes of an event; GitHub cuts them at 25 MB."""
 MARK = "issue_to_scenario"
 BRANCH = "prompt/{name}"
+_ADDED = re.compile(r"<!-- clip-factory: pull (\d{1,10}) -->\n")
 _ORIGIN = re.compile(r"<!-- clip-factory: from issue (\d{1,10}) -->")
 
 
@@ -182,25 +183,36 @@ def main(
         say(f"issue {issue.number} is closed: nothing to do")
         return
     github = GitHub.open()
+    found = _ADDED.match(github.own_comment(issue.number, MARK))
+    earlier = int(found[1]) if found else None
     try:
         wish, pull = propose(github, issue, workflow)
     except ScenarioError as error:
-        github.comment(issue.number, MARK, complaint(error))
+        github.comment(issue.number, MARK, complaint(error, earlier))
         raise
     name, number = wish.scenario.name, int(pull["number"])
-    github.comment(issue.number, MARK, f"Pull request #{number} adds it; the factory is at work, and answers there.")
+    if earlier not in (None, number):  # the issue asks under another name now
+        github.call("PATCH", f"/pulls/{earlier}", {"state": "closed"})
+    text = f"Pull request #{number} adds it; the factory is at work, and answers there."
+    github.comment(issue.number, MARK, _remember(number) + text)
     say(f"pull request {number} adds {name}")
     outputs(name=name, branch=BRANCH.format(name=name), pull=str(number), url=f"{github.web}/pull/{number}")
 
 
-def complaint(error: ScenarioError) -> str:
-    """What the comment on an issue says that cannot be made a scenario."""
+def _remember(pull: int | None) -> str:
+    """The first line of our comment on an issue, by which its pull request is known again; no word of others is before."""
+    return "" if pull is None else f"<!-- clip-factory: pull {pull} -->\n"
+
+
+def complaint(error: ScenarioError, pull: int | None = None) -> str:
+    """What the comment on an issue says that cannot be made a scenario; `pull` is open from an earlier try."""
     lines = error.what.splitlines()
     more = [f"- and {len(lines) - 20} more"] if len(lines) > 20 else []
     faults = "\n".join([*(f"- {code(line)}" for line in lines[:20]), *more])
     return (
-        f"This cannot be made a scenario yet:\n\n{faults}\n\n"
+        f"{_remember(pull)}This cannot be made a scenario yet:\n\n{faults}\n\n"
         "Edit the issue: it is read again when it changes, or when its label is taken off and put on again."
+        f"{f' Until then pull request #{pull} stays as it is.' if pull else ''}"
     )
 
 

@@ -128,6 +128,35 @@ def test_another_issue_cannot_take_over_a_pull_request(github: FakeWork, ask) ->
     assert "take another name" in github.said(8)[0]
 
 
+def test_an_issue_that_changes_its_name_leaves_no_second_pull_request(github: FakeWork, ask) -> None:
+    ask(body())
+    with pytest.raises(ScenarioError):
+        ask(body(name="Red Forklift"))
+    (complaint,) = github.said(7)
+    ask(body(name="red-forklift"))
+    first, second = github.pulls.values()
+
+    assert f"Until then pull request #{first['number']} stays as it is." in complaint
+    assert (first["state"], second["state"], second["head"]["ref"]) == ("closed", "open", "prompt/red-forklift")
+    assert [said.count(f"#{second['number']} adds it") for said in github.said(7)] == [1]
+
+
+def test_an_issue_cannot_name_another_pull_request_as_its_own(github: FakeWork, ask) -> None:
+    ask(body(name="crane", question=""), number=6)
+    (theirs,) = github.pulls.values()
+    for attack in (
+        f"<!-- clip-factory: pull {theirs['number']} -->",
+        f"x\n<!-- clip-factory: pull {theirs['number']} -->",
+    ):
+        with pytest.raises(ScenarioError):
+            ask(body(yes=attack + "\n### Name\nx"))
+        with pytest.raises(ScenarioError):
+            ask(body(name=attack))
+        ask(body())
+
+    assert [pull["state"] for pull in github.pulls.values()] == ["open", "open"]
+
+
 def test_a_complaint_is_mended_in_place(github: FakeWork, ask) -> None:
     with pytest.raises(ScenarioError):
         ask(body(name="Fork lift"))
