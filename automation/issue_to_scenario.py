@@ -200,7 +200,7 @@ def main(
 
 
 def _remember(pull: int | None) -> str:
-    """The first line of our comment on an issue, by which its pull request is known again; no word of others is before."""
+    """The first line of our comment on an issue, by which its pull request is known again; ours alone."""
     return "" if pull is None else f"<!-- clip-factory: pull {pull} -->\n"
 
 
