@@ -135,10 +135,14 @@ def test_the_pull_request_is_run_and_commented_on(story: Story) -> None:
         "factory": ["success"],
     }
     (comment,) = story.site.comments_on(story.pulls[0])
-    assert "gold_accuracy" in comment and "factory run" in comment and "factory models rollback" in comment
-    for path in re.findall(r"blob/factory-evidence/(\S+?)\?raw=true", comment):
+    assert "`red-wall` passed" in comment and "Right by people" in comment
+    head = git(story.site.bare, "rev-parse", f"{story.first[0].event.sha}^2")  # of the merge of main and the branch
+    assert f"git checkout {head}\nfactory run datasets/red-wall/scenario.yaml" in comment
+    shown = re.findall(r"blob/factory-evidence/(\S+?)\?raw=true", comment)
+    assert len(shown) == 2  # curves, and the worst photos
+    for path in shown:
         assert story.site.read("factory-evidence", path).startswith((b"\x89PNG", b"\xff\xd8"))
-    assert "gold_accuracy" in jobs(story.first, "report")[0].summary
+    assert "Right by people" in jobs(story.first, "report")[0].summary
 
 
 def test_photos_are_embedded_once_and_handed_on(story: Story) -> None:
@@ -164,7 +168,7 @@ def test_a_second_prompt_starts_by_dispatch_and_is_compared_with_the_champion(st
     assert [run.event.name for run in story.second] == ["issues", "workflow_dispatch"]
     (comment,) = story.site.comments_on(story.pulls[1])
 
-    assert "red-wall@1" in comment
+    assert "**Against `@champion`, version 1**" in comment and "factory models rollback red-wall champion" in comment
     scenario = story.site.read("main", "datasets/red-wall/scenario.yaml").decode()
     assert "something red" not in scenario and "resnet-mini" in scenario  # what the form does not ask stays
 
@@ -173,7 +177,7 @@ def test_what_the_gate_refuses_is_told_and_not_published(story: Story) -> None:
     told = results(story.refused)
     assert (told["run"], told["report"], told["comment"]) == (["failure"], ["success"], ["success"])
     (comment,) = story.site.comments_on(story.pulls[2])
-    assert "right on" in comment and "gold_accuracy" in comment
+    assert "`coin` was refused by the gate" in comment and "**Refused.** Right by people" in comment
 
     assert [job.matrix["scenario"]["name"] for job in jobs(story.merged_both, "publish")] == ["red-wall"]
     assert not (story.registry / "models/coin").exists()
