@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.markup import escape
 
 import factory
 from factory import cli_models
 from factory.runtime import Prediction
-from factory.runtime.errors import FactoryError
-from factory.terminal import DONE, REFUSED, SOME_UNREADABLE, STOPPED, WRONG_INPUT, err, gate_table, out, plain, table
+from factory.terminal import DONE, REFUSED, SOME_UNREADABLE, STOPPED, err, gate_table, obey, out, plain, table
 
 if TYPE_CHECKING:  # everything past the base install is imported where a command needs it
     from factory import start
@@ -81,19 +79,7 @@ def main() -> NoReturn:
     """Run the command line; errors of the factory become one message and exit code 2."""
     # Threads of torch that wait by spinning slow each other down several times on a machine that others use too.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        app(standalone_mode=True)
-    except FactoryError as error:
-        err.print(f"error: {escape(str(error))}", style="red")
-    except OSError as error:
-        err.print(f"error: {escape(str(error.filename or error))}: {error.strerror or 'cannot be used'}", style="red")
-        err.print("  check the path, its rights, and the space left")
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] == "factory":
-            raise
-        err.print(f"error: {error.name} is not installed: this command needs more than the base install", style="red")
-        err.print("  pip install 'clip-factory[all]'")
-    sys.exit(WRONG_INPUT)
+    obey(app)
 
 
 def _version(asked: bool) -> None:

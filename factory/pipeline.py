@@ -23,9 +23,10 @@ import pyarrow.parquet as pq
 
 import factory
 from factory import artifacts as files
-from factory import export, gate, gold, images, labelling, report, student, teacher
+from factory import export, gold, images, labelling, report, student, teacher
 from factory.artifacts import RunFolder
 from factory.errors import GoldError
+from factory.gate.judge import judge as judge_model
 from factory.progress import bar, console
 from factory.review.answers import Journal, Ledger
 from factory.scenario import Scenario, load
@@ -96,7 +97,7 @@ def ship(job: Job) -> None:
 
 def judge(job: Job) -> None:
     """Hold the file against the rule."""
-    gate.judge(job.scenario, job.run)
+    judge_model(job.scenario, job.run)
 
 
 def tell(job: Job) -> None:

@@ -1,20 +1,39 @@
-"""What commands print with: results to stdout, all else to stderr, tables, and the exit codes."""
+"""What commands run and print with: results to stdout, all else to stderr, tables, errors, and the exit codes."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from factory.runtime.errors import FactoryError
 
 DONE, REFUSED, WRONG_INPUT, SOME_UNREADABLE, STOPPED = 0, 1, 2, 3, 130
 """Exit codes; the last is what a shell gives a program that Ctrl-C ends."""
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 240)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def obey(app: Callable[..., object]) -> NoReturn:
+    """Run a command line and leave; errors of the factory become one message and exit code 2."""
+    try:
+        app(standalone_mode=True)
+    except FactoryError as error:
+        err.print(f"error: {escape(str(error))}", style="red")
+    except OSError as error:
+        err.print(f"error: {escape(str(error.filename or error))}: {error.strerror or 'cannot be used'}", style="red")
+        err.print("  check the path, its rights, and the space left")
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "factory":
+            raise
+        err.print(f"error: {error.name} is not installed: this command needs more than the base install", style="red")
+        err.print("  pip install 'clip-factory[all]'")
+    sys.exit(WRONG_INPUT)
 
 
 def plain(text: object) -> str:

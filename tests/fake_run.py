@@ -31,6 +31,7 @@ PROBE = "A linear probe replaces the zero-shot labels: it is right on 90.0%, zer
 class Recipe:
     """What kind of run to make."""
 
+    name: str = "red-ball"
     images: int = 120
     gold: float = 0.4
     """Share of images that a person has labelled."""
@@ -51,7 +52,7 @@ def make_run(folder: Path, recipe: Recipe = Recipe()) -> tuple[Scenario, RunFold
     run.path.mkdir(parents=True)
     scenario = Scenario.model_validate(
         {
-            "name": "red-ball",
+            "name": recipe.name,
             "question": recipe.question,
             "positive": recipe.positive,
             "negative": recipe.negative,

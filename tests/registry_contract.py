@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from factory.cli import app
 from factory.errors import RegistryError
 from factory.registry.aliases import promote, rollback
-from factory.registry.backend import Decide, Draft, Move, Registry
+from factory.registry.backend import PROVENANCE, Decide, Draft, Move, Registry
 from factory.registry.keys import Signer, make_pair
 from factory.registry.publish import publish
 from factory.registry.run import GateRefusedError, Terms, draft_of
@@ -89,6 +89,12 @@ class Contract:
         registry.publish(another(a_draft, 2))
         assert registry.publish(replace(a_draft, by="Bob", created="2026-11-22T00:00:00Z")) == first
         assert sorted(registry.index().models[a_draft.name].versions) == [1, 2]
+
+    def test_how_it_came_about_makes_no_other_bytes(self, registry: Registry, a_draft: Draft) -> None:
+        told = [replace(a_draft, files={**a_draft.files, PROVENANCE: text}) for text in (b"{}", b'{"run": 2}')]
+        first = registry.publish(told[0])
+        assert registry.publish(told[1]) == registry.publish(a_draft) == first
+        assert registry.read(first, PROVENANCE) == b"{}"
 
     def test_aliases_move_and_history_tells(self, registry: Registry, a_draft: Draft) -> None:
         name = a_draft.name

@@ -105,11 +105,11 @@ def test_missing_photos_become_grey_tiles(tmp_path: Path) -> None:
 
 def test_pictures_stay_inside_the_images_folder(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), "red").save(tmp_path / "secret.png")
-    from factory.report.pictures import _tile
+    from factory.report.pictures import tile
 
     (tmp_path / "images").mkdir()
     for path in ("../secret.png", "a/../../secret.png", str(tmp_path / "secret.png"), "a\0.png"):
-        assert _tile(tmp_path / "images", path) is None
+        assert tile(tmp_path / "images", path) is None
 
 
 def test_hostile_words_are_escaped(tmp_path: Path) -> None:

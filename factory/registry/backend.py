@@ -17,6 +17,8 @@ from factory.runtime.fields import Fields
 from factory.runtime.index import CLASSES, MAX_NAME, MAX_TEXT, MODEL, SLUG, UTC, Entry, FileEntry, Index, Release
 
 Reason = Literal["publish", "promote", "rollback"]
+PROVENANCE = "provenance.json"
+"""Optional file of a release: an in-toto statement of what made it, from what."""
 REASONS = re.compile("publish|promote|rollback")
 
 
@@ -76,7 +78,7 @@ class Draft:
     created: str
     by: str
     files: Mapping[str, bytes]
-    """File name -> content; model.onnx is among them."""
+    """File name -> content; model.onnx is among them, and provenance.json may be."""
     signer: Signer | None = None
 
     @property
@@ -113,13 +115,19 @@ class Draft:
     def among(self, releases: Iterable[Release]) -> Release | None:
         """The release that holds these very bytes already, under this draft's key if it has one.
 
+        How they came about makes no other bytes of them: provenance.json is not compared, and the first one stays.
+
         A back-end looks here first, and again whenever somebody else took the number that it tried.
         """
-        entries = self.entries
+        entries = _content(self.entries)
         for release in releases:
-            if dict(release.files) == entries and (self.signer is None or self.signer.signed(release)):
+            if _content(release.files) == entries and (self.signer is None or self.signer.signed(release)):
                 return release
         return None
+
+
+def _content(files: Mapping[str, FileEntry]) -> dict[str, FileEntry]:
+    return {name: entry for name, entry in files.items() if name != PROVENANCE}
 
 
 Decide = Callable[[Sequence[Move]], Move | None]

@@ -46,9 +46,7 @@ def compare(registry: Registry, before: str, after: str, trust: Trust = ANYONE) 
     first, second = (index.find(Reference.parse(text)) for text in (before, after))
     for release in (first, second):
         trust.check(registry, release)
-    old, new = facts(registry, first), facts(registry, second)
-    keys = [*old, *(key for key in new if key not in old)]
-    return [Change(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
+    return changes(facts(registry, first), facts(registry, second))
 
 
 def facts(registry: Registry, release: Release) -> dict[str, Any]:
@@ -60,9 +58,26 @@ def facts(registry: Registry, release: Release) -> dict[str, Any]:
         **{name: getattr(release, name) for name in OF_RELEASE},
         **{f"model.{name}": metadata.get(name) for name in OF_MODEL},
         **_flat("teacher", teacher),
-        **_gate(gate),
-        **_flat("scenario", _yaml(read_checked(registry, release, SCENARIO), release)),
+        **of_files(gate, _yaml(read_checked(registry, release, SCENARIO), release)),
     }
+
+
+def written(registry: Registry, release: Release) -> dict[str, Any]:
+    """Those of the facts that need no model to be loaded: what the record, gate.json and scenario.yaml say."""
+    gate = loads(read_checked(registry, release, GATE), f"{release}: {GATE}")
+    scenario = _yaml(read_checked(registry, release, SCENARIO), release)
+    return {"threshold": release.threshold, "size": release.size, **of_files(gate, scenario)}
+
+
+def of_files(gate: Any, scenario: Any) -> dict[str, Any]:
+    """What a gate.json and a scenario.yaml say, decoded, under dotted names."""
+    return {**_gate(gate), **_flat("scenario", scenario)}
+
+
+def changes(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
+    """What two collections of facts have different."""
+    keys = [*old, *(key for key in new if key not in old)]
+    return [Change(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
 
 
 def clauses(gate: Any) -> list[dict[str, Any]]:

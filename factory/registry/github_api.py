@@ -1,4 +1,4 @@
-"""The calls of GitHub's REST API that the registry needs: one branch of small files, and releases with assets.
+"""The calls of GitHub's REST API that the registry needs: branches of small files, and releases with assets.
 
 https://docs.github.com/rest says what they do. A branch is moved only forwards (`force` is false), so a commit whose
 parent is no longer its head is refused: that is the compare-and-swap on which the registry rests.
@@ -6,6 +6,7 @@ parent is no longer its head is refused: that is the compare-and-swap on which t
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -48,15 +49,18 @@ class Repository:
     slug: str
     """OWNER/REPO."""
     service: Service
+    right: str = RIGHT
+    """What the token must be allowed, for messages."""
 
     @classmethod
-    def open(cls, slug: str, api: str | None, sleep: Callable[[float], None]) -> Repository:
+    def open(cls, slug: str, api: str | None, sleep: Callable[[float], None], right: str = RIGHT) -> Repository:
         """A repository, with the token of GITHUB_TOKEN.
 
         Args:
             slug: OWNER/REPO.
             api: Address of the API; None for GITHUB_API_URL, else the one of github.com.
             sleep: Waits some seconds before a call is tried again.
+            right: What the token must be allowed, for messages.
 
         Raises:
             RegistryError: The slug is none, or the address is neither https nor on loopback.
@@ -65,45 +69,55 @@ class Repository:
             raise RegistryError(f"{slug!r} names no repository", hint="expected github://OWNER/REPO")
         base = (api or os.environ.get("GITHUB_API_URL") or API).rstrip("/")
         uploads = base.replace("://api.", "://uploads.", 1)  # as on github.com
-        return cls(slug, Service(base, HEADERS, os.environ.get("GITHUB_TOKEN") or None, uploads, sleep))
+        return cls(slug, Service(base, HEADERS, os.environ.get("GITHUB_TOKEN") or None, uploads, sleep), right)
 
-    def head(self) -> str | None:
-        """The commit at the head of the registry's branch; None if there is no such branch."""
-        answer = self._call("GET", f"/git/ref/heads/{BRANCH}", allowed=(200, 404))
+    def head(self, branch: str = BRANCH) -> str | None:
+        """The commit at the head of a branch, by default the registry's; None if there is no such branch."""
+        answer = self.call("GET", f"/git/ref/heads/{branch}", allowed=(200, 404))
         if answer.status == 404:
-            self._call("GET", "")  # says so if it is the repository that is missing
+            self.call("GET", "")  # says so if it is the repository that is missing
             return None
         return str(answer.json["object"]["sha"])
 
     def read(self, path: str, commit: str, most: int) -> bytes | None:
         """A file of a commit, of `most` bytes; None if it is not there."""
-        answer = self._call("GET", f"/contents/{quote(path)}?ref={commit}", allowed=(200, 404), headers=RAW, most=most)
+        answer = self.call("GET", f"/contents/{quote(path)}?ref={commit}", allowed=(200, 404), headers=RAW, most=most)
         return answer.body if answer.status == 200 else None
 
-    def commit(self, files: Mapping[str, str], parent: str | None, message: str) -> bool:
-        """Move the branch on by a commit that writes some files and keeps the others.
+    def commit(self, files: Mapping[str, str | bytes], parent: str | None, message: str, branch: str = BRANCH) -> bool:
+        """Move a branch on by a commit that writes some files and keeps the others.
 
         Args:
-            files: Path -> text.
+            files: Path -> text or bytes.
             parent: The head that the caller has read; None if there was no branch.
             message: The first line of the commit.
+            branch: By default the registry's.
 
         Returns:
             Whether it did; False if the head has moved in the meantime: read it again.
         """
-        entries = [{"path": path, "mode": "100644", "type": "blob", "content": text} for path, text in files.items()]
-        base = {} if parent is None else {"base_tree": self._call("GET", f"/git/commits/{parent}").json["tree"]["sha"]}
-        tree = self._call("POST", "/git/trees", {"tree": entries, **base}).json["sha"]
+        entries = [
+            {"path": path, "mode": "100644", "type": "blob", **self._content(data)} for path, data in files.items()
+        ]
+        base = {} if parent is None else {"base_tree": self.call("GET", f"/git/commits/{parent}").json["tree"]["sha"]}
+        tree = self.call("POST", "/git/trees", {"tree": entries, **base}).json["sha"]
         wish = {"message": message, "tree": tree, "parents": [parent] if parent else []}
-        sha = self._call("POST", "/git/commits", wish).json["sha"]
+        sha = self.call("POST", "/git/commits", wish).json["sha"]
         if parent is None:
-            answer = self._call("POST", "/git/refs", {"ref": f"refs/heads/{BRANCH}", "sha": sha}, allowed=(201, 422))
+            answer = self.call("POST", "/git/refs", {"ref": f"refs/heads/{branch}", "sha": sha}, allowed=(201, 422))
         else:
             ref = {"sha": sha, "force": False}
-            answer = self._call("PATCH", f"/git/refs/heads/{BRANCH}", ref, allowed=(200, 409, 422))
+            answer = self.call("PATCH", f"/git/refs/heads/{branch}", ref, allowed=(200, 409, 422))
         if answer.status >= 300 and not _is_race(answer):
             raise self._problem(answer)
         return answer.status < 300
+
+    def _content(self, data: str | bytes) -> dict[str, str]:
+        """What an entry of a tree says of its file: the text itself, or the hash of bytes that are sent before."""
+        if isinstance(data, str):
+            return {"content": data}
+        blob = {"content": base64.b64encode(data).decode(), "encoding": "base64"}
+        return {"sha": str(self.call("POST", "/git/blobs", blob).json["sha"])}
 
     def draft(self, name: str, text: str) -> Posting:
         """A new release, not yet published.
@@ -113,32 +127,30 @@ class Repository:
             text: Its description, Markdown.
         """
         tag = f"untagged-{os.urandom(8).hex()}"
-        answer = self._call(
-            "POST", "/releases", {"tag_name": tag, "name": name, "body": text[:MAX_BODY], "draft": True}
-        )
+        answer = self.call("POST", "/releases", {"tag_name": tag, "name": name, "body": text[:MAX_BODY], "draft": True})
         return _posting(answer.json)
 
     def publish(self, posting: Posting, tag: str, name: str) -> bool:
         """Publish a draft under a tag; False if another release has that tag."""
         wish = {"tag_name": tag, "name": name, "draft": False}
-        answer = self._call("PATCH", f"/releases/{posting.number}", wish, allowed=(200, 422))
+        answer = self.call("PATCH", f"/releases/{posting.number}", wish, allowed=(200, 422))
         if answer.status == 422 and "already_exists" not in answer.complaint[1]:
             raise self._problem(answer)
         return answer.status == 200
 
     def discard(self, posting: Posting, tag: str | None = None) -> None:
         """Delete a release, and the tag that it was published under."""
-        self._call("DELETE", f"/releases/{posting.number}", allowed=(204, 404))
+        self.call("DELETE", f"/releases/{posting.number}", allowed=(204, 404))
         if tag is not None:
-            self._call("DELETE", f"/git/refs/tags/{quote(tag)}", allowed=(204, 404, 422))
+            self.call("DELETE", f"/git/refs/tags/{quote(tag)}", allowed=(204, 404, 422))
 
     def upload(self, posting: Posting, name: str, data: bytes) -> int:
         """Add a file to a release; gives its number."""
-        answer = self._call("POST", f"{posting.upload}?name={quote(name)}", data, allowed=(201, 422))
+        answer = self.call("POST", f"{posting.upload}?name={quote(name)}", data, allowed=(201, 422))
         if answer.status == 201:
             return int(answer.json["id"])
         # an answer that was lost on the way makes the second try find the file of the first one
-        for asset in self._call("GET", f"/releases/{posting.number}").json["assets"]:
+        for asset in self.call("GET", f"/releases/{posting.number}").json["assets"]:
             if (asset["name"], asset["size"]) == (name, len(data)):
                 return int(asset["id"])
         raise self._problem(answer)
@@ -165,7 +177,7 @@ class Repository:
         found = self._published(tag)
         if found is None:
             wish = {"tag_name": tag, "name": tag, "body": text, "make_latest": "false"}
-            answer = self._call("POST", "/releases", wish, allowed=(201, 422))
+            answer = self.call("POST", "/releases", wish, allowed=(201, 422))
             if answer.status == 422:
                 return False
             found = answer.json
@@ -173,21 +185,26 @@ class Repository:
         fresh = self.upload(posting, f"{name}.{os.urandom(4).hex()}", data)
         for asset in found["assets"]:
             if asset["name"] == name:
-                self._call("DELETE", f"/releases/assets/{asset['id']}", allowed=(204, 404))
-        answer = self._call("PATCH", f"/releases/assets/{fresh}", {"name": name}, allowed=(200, 422))
+                self.call("DELETE", f"/releases/assets/{asset['id']}", allowed=(204, 404))
+        answer = self.call("PATCH", f"/releases/assets/{fresh}", {"name": name}, allowed=(200, 422))
         if answer.status == 422:
-            self._call("DELETE", f"/releases/assets/{fresh}", allowed=(204, 404))
+            self.call("DELETE", f"/releases/assets/{fresh}", allowed=(204, 404))
         return answer.status == 200
 
     def _published(self, tag: str) -> Any:
-        answer = self._call("GET", f"/releases/tags/{quote(tag)}", allowed=(200, 404))
+        answer = self.call("GET", f"/releases/tags/{quote(tag)}", allowed=(200, 404))
         return answer.json if answer.status == 200 else None
 
     def download(self, asset: int, most: int) -> bytes:
         """The bytes of a release's file."""
-        return self._call("GET", f"/releases/assets/{asset}", headers=BYTES, most=most).body
+        return self.call("GET", f"/releases/assets/{asset}", headers=BYTES, most=most).body
 
-    def _call(self, method: str, path: str, body: Any = None, allowed: tuple[int, ...] = (), **more: Any) -> Answer:
+    def call(self, method: str, path: str, body: Any = None, allowed: tuple[int, ...] = (), **more: Any) -> Answer:
+        """One call below /repos/OWNER/REPO, or to an address of the same service.
+
+        Raises:
+            RegistryError: Its status is 300 or more, and not among `allowed`; or as `Service.call`.
+        """
         address = path if "://" in path else f"/repos/{self.slug}{path}"
         answer = self.service.call(method, address, body, **more)
         if answer.status >= 300 and answer.status not in allowed:
@@ -196,11 +213,13 @@ class Repository:
 
     def _problem(self, answer: Answer) -> RegistryError:
         where, (said, codes) = f"{self.service.base}: {self.slug}", answer.complaint
-        right = RIGHT if self.service.token else f"GITHUB_TOKEN is not set; {RIGHT}"
+        right = self.right if self.service.token else f"GITHUB_TOKEN is not set; {self.right}"
         if "rate limit" in said.lower():
             return RegistryError(f"{where}: {said}", hint="wait an hour, or set GITHUB_TOKEN, which may ask more often")
         if answer.status == 401:
-            return RegistryError(f"{where}: the token is refused (401)", hint=f"is GITHUB_TOKEN still valid? {RIGHT}")
+            return RegistryError(
+                f"{where}: the token is refused (401)", hint=f"is GITHUB_TOKEN still valid? {self.right}"
+            )
         if answer.status == 403:
             return RegistryError(f"{where}: not allowed (403: {said})", hint=right)
         if answer.status == 404:

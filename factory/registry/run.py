@@ -14,7 +14,7 @@ from typing import Any
 
 from factory.artifacts import CARD, FILES, GATE, MANIFEST, MODEL, REPORT, SCENARIO, RunFolder
 from factory.errors import RegistryError, RunError
-from factory.registry.backend import Draft
+from factory.registry.backend import PROVENANCE, Draft
 from factory.registry.keys import Signer
 from factory.runtime import Model
 from factory.runtime.index import one_line
@@ -40,6 +40,8 @@ class Terms:
     by: str = ""
     """Who publishes, one line; empty: the user and the machine."""
     signer: Signer | None = None
+    provenance: bytes | None = None
+    """What goes into the release as provenance.json: who made it, from what. See `automation.provenance`."""
 
 
 USUAL = Terms()
@@ -65,6 +67,7 @@ def draft_of(folder: Path, terms: Terms = USUAL) -> Draft:
         )
     if not passed:
         files[CARD] = _with_notice(files[CARD])
+    kept = {name: files[name] for name in RELEASED}
     return Draft(
         name=model.name,
         question=one_line(model.question),
@@ -73,7 +76,7 @@ def draft_of(folder: Path, terms: Terms = USUAL) -> Draft:
         forced=not passed,
         created=now(),
         by=terms.by or whoever(),
-        files={name: files[name] for name in RELEASED},
+        files=kept if terms.provenance is None else {**kept, PROVENANCE: terms.provenance},
         signer=terms.signer,
     )
 

@@ -135,7 +135,7 @@ def gather(scenario: Scenario, run: RunFolder) -> Evidence:
         files=_read_files(run.need(IMAGES, "label")),
         gate=gate,
         model=dict(Model.load(model, threads=1).metadata),
-        training=_read_training(run.file(TRAINING)),
+        training=read_training(run.file(TRAINING)),
         seconds={e["stage"]: float(e["seconds"]) for e in run.events("done") if "stage" in e and "seconds" in e},
         rungs=list(rungs[-1].get("rows", [])) if rungs else [],
         hashes={LABELS: sha256_file(labels), MODEL: sha256_file(model), IMAGES: sha256_file(run.file(IMAGES))},
@@ -182,7 +182,8 @@ def _read_files(path: Path) -> Files:
     )
 
 
-def _read_training(path: Path) -> dict[str, Floats]:
+def read_training(path: Path) -> dict[str, Floats]:
+    """The columns of training.csv, one value an epoch; NaN where a cell is no number; none where there is no file."""
     if not path.is_file():
         return {}
     with open(path, newline="", encoding="utf-8") as file:

@@ -51,14 +51,14 @@ def pictures(labels: Labels, chosen: Indices, root: Path) -> list[Picture]:
         root: Folder that their paths start from.
     """
     with ThreadPoolExecutor() as pool:
-        tiles = list(pool.map(lambda i: _tile(root, labels.path[i]), chosen))
-    return [_picture(labels, int(i), tile) for i, tile in zip(chosen, tiles, strict=True)]
+        found = list(pool.map(lambda i: tile(root, labels.path[i]), chosen))
+    return [_picture(labels, int(i), image) for i, image in zip(chosen, found, strict=True)]
 
 
-def _picture(labels: Labels, i: int, tile: Image.Image | None) -> Picture:
+def _picture(labels: Labels, i: int, image: Image.Image | None) -> Picture:
     return Picture(
-        uri=_uri(tile or Image.new("RGB", (SIDE, SIDE), GREY)),
-        missing=tile is None,
+        uri=_uri(image or Image.new("RGB", (SIDE, SIDE), GREY)),
+        missing=image is None,
         path=labels.path[i],
         split=str(labels.split[i]),
         teacher=float(labels.teacher[i]),
@@ -68,7 +68,7 @@ def _picture(labels: Labels, i: int, tile: Image.Image | None) -> Picture:
     )
 
 
-def _tile(root: Path, path: str) -> Image.Image | None:
+def tile(root: Path, path: str) -> Image.Image | None:
     """The photo made small; None where it cannot be read, or where its path would leave the folder."""
     inside = posixpath.normpath(path)
     if inside.startswith(("/", "..")) or "\0" in path:

@@ -1,0 +1,231 @@
+"""The words of the comment on a pull request: pure functions of what was read and checked before."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from automation import champion, policy
+from automation.champion import Standing
+from automation.markdown import MAX_COMMENT, block, code, codes, details, table
+from automation.runs import Run
+from factory.report import words
+from factory.runtime.index import SLUG
+
+MARKS = {"pass": "✅ pass", "fail": "❌ fail", "unproven": "➖ unproven", "not measured": "➖ not measured"}
+FOLDED_FROM = 3
+"""From so many scenarios on, each is folded."""
+PHRASES = 12
+CURVES, WORST = "Curves of the training", "The photos on which it does worst"
+"""What the pictures show, for those who cannot see them, too."""
+WIDTH = 640
+"""Of a picture in the comment, in pixels; a click shows it larger."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One scenario of the pull request: its run, or why there is none."""
+
+    name: str
+    run: Run | None
+    why: str = ""
+    """Where there is no run: the reason; it may hold text from anywhere."""
+    standing: Standing | None = None
+    """None: no registry, or it could not be read."""
+    pictures: Mapping[str, str] = field(default_factory=dict)
+    """Alternative text -> address of the picture."""
+
+    @property
+    def good(self) -> bool:
+        """Whether it may be published."""
+        return self.run is not None and self.run.good
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the commands need to know."""
+
+    commit: str = ""
+    registry: str = ""
+    """Address, without secrets; empty: none was named."""
+    alias: str = "champion"
+
+
+def render(results: Sequence[Result], setting: Setting) -> str:
+    """The whole comment; where it grows too long for GitHub, the last scenarios are told in the table alone."""
+    shown = len(results)
+    while True:
+        text = _render(results, setting, shown)
+        if len(text) <= MAX_COMMENT - 1_000 or not shown:
+            return text
+        shown -= 1
+
+
+def _render(results: Sequence[Result], setting: Setting, shown: int) -> str:
+    good = sum(one.good for one in results)
+    bad = len(results) - good
+    counted = [f"{good} passed"] * bool(good) + [f"{bad} not passed"] * bool(bad)
+    parts = [f"## clip-factory: {', '.join(counted) or 'nothing to run'}"]
+    if len(results) > 1:
+        parts.append(_overview(results, setting))
+    for one in results[:shown]:
+        body = section(one, setting)
+        parts.append(details(_summary(one), body) if len(results) >= FOLDED_FROM else f"### {_title(one)}\n\n{body}")
+    if shown < len(results):
+        parts.append(f"{len(results) - shown} more are in the table alone: the comment would be too long.")
+    return "\n\n".join(parts) + "\n"
+
+
+def section(one: Result, setting: Setting) -> str:
+    """All that is told of one scenario."""
+    run = one.run
+    if run is None:
+        return f"There is no result: {code(one.why)}. The workflow’s log says more."
+    shown = {alt: f'<p><img alt="{alt}" src="{to}" width="{WIDTH}"></p>' for alt, to in one.pictures.items()}
+    parts = [
+        code(run.scenario.asked, 500),
+        *_why(run, pictured=WORST in shown),
+        _gate(run),
+        shown.get(CURVES, ""),
+        _wrong(run),
+        shown.get(WORST, ""),
+        _changes(one, setting),
+        _facts(run),
+        details("Commands", _commands(run, one.standing, setting)),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _title(one: Result) -> str:
+    if one.run is None:
+        return f"⚠️ {code(one.name)} has no result"
+    if one.run.doubts:
+        return f"⚠️ {code(one.name)} does not add up"
+    return f"{'✅' if one.good else '❌'} {code(one.name)} {'passed' if one.good else 'was refused by the gate'}"
+
+
+def _summary(one: Result) -> str:
+    # inside <summary> Markdown is not read, so that the name stands in HTML, and must be a name
+    name = one.name if SLUG.fullmatch(one.name) else "a folder"
+    word = "no result" if one.run is None else "passed" if one.good else "not passed"
+    return f"{'✅' if one.good else '❌'} <b>{name}</b> {word}"
+
+
+def _overview(results: Sequence[Result], setting: Setting) -> str:
+    return table(
+        ("scenario", "verdict", "agreement", "people’s labels", "size", "time", _at(setting)),
+        [_line(one) for one in results],
+        "llrrrrl",
+    )
+
+
+def _line(one: Result) -> tuple[str, ...]:
+    if one.run is None:
+        return code(one.name), "⚠️ no result", "", "", "", "", ""
+    run, verdict = one.run, "⚠️ does not add up" if one.run.doubts else "✅ passed" if one.good else "❌ refused"
+    clauses = {clause["name"]: words.figure(clause) for clause in run.clauses}
+    shares = (clauses.get("agreement", ""), clauses.get("gold_accuracy", ""))
+    return code(one.name), verdict, *shares, words.kilobytes(run.size), _minutes(run), _stands(one)
+
+
+def _stands(one: Result) -> str:
+    if one.standing is None:
+        return ""
+    return "the first" if one.standing.version is None else f"version {one.standing.version}"
+
+
+def _why(run: Run, *, pictured: bool) -> list[str]:
+    """Why it is not passed, in our words and its numbers."""
+    if run.doubts:
+        lines = "\n".join(f"> - {doubt}" for doubt in run.doubts)
+        return [f"> **The run folder contradicts itself, and will not be published.**\n{lines}"]
+    if run.passed:
+        return []
+    failed = [clause for clause in run.clauses if clause["verdict"] == "fail"]
+    reasons = [
+        f"{words.CLAUSES[clause['name']]}: {words.figure(clause)}, {words.rule(clause)} is asked"
+        f" (on {words.plural(clause['n'], 'photo')})."
+        if clause["name"] in words.SHARES
+        else f"{words.CLAUSES[clause['name']]}: {words.figure(clause)}, {words.rule(clause)} is asked."
+        for clause in failed
+    ]
+    reasons = reasons or ["Nothing shows that it is right: neither its teacher’s answers nor a person’s labels."]
+    where = "below" if pictured else "in the run’s report.html"
+    advice = f"Look at the photos {where}: are the labels wrong (other phrases, or `factory review`) or the model?"
+    return ["> **Refused.** " + " ".join(reasons) + f"\n>\n> {advice}"]
+
+
+def _gate(run: Run) -> str:
+    rows = [
+        (
+            words.CLAUSES[clause["name"]],
+            words.rule(clause),
+            words.figure(clause),
+            words.interval(clause["interval"]) if clause["name"] in words.SHARES else words.ABSENT,
+            words.ABSENT if clause["name"] == "bytes" else words.number(clause["n"]),
+            MARKS[clause["verdict"]],
+        )
+        for clause in run.clauses
+    ]
+    return table(("clause", "asked", "measured", "95 % interval", "photos", "verdict"), rows, "llrrrl")
+
+
+def _changes(one: Result, setting: Setting) -> str:
+    standing = one.standing
+    if standing is None:
+        return (
+            "No registry was read: nothing to compare with."
+            if not setting.registry
+            else ("The registry could not be read, so nothing is compared with it.")
+        )
+    if standing.version is None:
+        return f"**First of its name:** no version stands as {_at(setting)} yet."
+    rows = champion.rows(standing)
+    heading = f"**Against {_at(setting)}, version {standing.version}**"
+    if not rows:
+        return f"{heading}: no difference."
+    more = f"\n\nand {len(rows) - champion.MOST} more" if len(rows) > champion.MOST else ""
+    note = " (each on the test photos of its day)"
+    return f"{heading}{note}\n\n" + table(("", "before", "now"), rows[: champion.MOST]) + more
+
+
+def _facts(run: Run) -> str:
+    scenario, split = run.scenario, run.labels.split
+    photos = f"{words.plural(len(split), 'photo')}, {words.number(int((split == 'test').sum()))} of them tested on"
+    phrases = f"yes: {codes(scenario.positive, PHRASES)}; no: {codes(scenario.negative or (), PHRASES)}"
+    teacher = code("/".join(filter(None, (scenario.teacher.model, scenario.teacher.pretrained))), 100)
+    return (
+        f"{words.kilobytes(run.size)} · {_minutes(run)} · {photos} · teacher {teacher}"
+        f" · sha256 `{run.sha256[:16]}`\n\n{phrases}"
+    )
+
+
+def _wrong(run: Run) -> str:
+    test = run.labels.test
+    wrong = int(((run.labels.student >= run.threshold) != run.labels.reference)[test].sum())
+    return (
+        f"{words.number(wrong) if wrong else 'None'} of {words.plural(int(test.sum()), 'test photo')} answered wrongly."
+    )
+
+
+def _minutes(run: Run) -> str:
+    return f"{run.seconds / 60:.1f}{words.THIN}min"
+
+
+def _commands(run: Run, standing: Standing | None, setting: Setting) -> str:
+    teacher = "/".join(filter(None, (run.scenario.teacher.model, run.scenario.teacher.pretrained)))
+    path = PurePosixPath(policy.DATASETS, run.name, policy.FILE)
+    again = [f"git checkout {setting.commit}"] * bool(setting.commit)
+    again.append(f"factory run {path} --teacher {shlex.quote(teacher)} --fresh")
+    where = f" --registry {shlex.quote(setting.registry)}" if setting.registry else ""
+    back = f"factory models rollback {run.name} {setting.alias}{where}"
+    text = "To have the same run:\n\n" + block("\n".join(again), "sh")
+    if standing is not None and standing.version is None:
+        return f"{text}\n\nOnce it is published there is no version before it to roll back to."
+    return f"{text}\n\nOnce it is published, to go back to the version before:\n\n" + block(back, "sh")
+
+
+def _at(setting: Setting) -> str:
+    return code(f"@{setting.alias}")

@@ -1,0 +1,149 @@
+"""Publishing what a workflow has run: nothing of the artefact is taken on trust."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from automation import policy, runs
+from automation.command import SHA, outputs, program, say
+from automation.provenance import statement
+from factory import artifacts as files
+from factory.artifacts import RunFolder
+from factory.errors import FactoryError, RunError
+from factory.registry import GateRefusedError, Signer, Terms, open_registry, publish, whoever
+from factory.registry import verify as replay
+from factory.registry.publish import Published
+from factory.registry.run import RELEASED
+from factory.scenario import Scenario
+from factory.terminal import REFUSED, err, plain
+
+SAME = ("name", "question", "positive", "negative", "templates", "student", "gate")
+"""Keys in which the run must say what the scenario file says; images and teacher are compared in ways of their own."""
+
+
+def only_run(folder: Path) -> runs.Run:
+    """The one run at a folder or below it, read.
+
+    Raises:
+        FactoryError: There is none, or more than one, or it is no whole run.
+    """
+    found = runs.find(folder)
+    if len(found) != 1:
+        raise RunError(f"{folder}: {len(found)} runs, expected one", hint="name the folder of the run")
+    return runs.read(found[0])
+
+
+def check(run: runs.Run, merged: Scenario, folder: str) -> None:
+    """Refuse a run that is not of the merged scenario, was not passed, or does not add up.
+
+    Args:
+        run: The run.
+        merged: The scenario as it stands on the branch that is published.
+        folder: Of that scenario in the repository, such as datasets/forklift.
+
+    Raises:
+        GateRefusedError: The gate refused it, or what it says of itself is not so.
+        ModelError: Its model answers otherwise than when it was exported.
+    """
+    other = [key for key in SAME if getattr(run.scenario, key) != getattr(merged, key)]
+    if merged.teacher.model != "auto" and run.scenario.teacher != merged.teacher:
+        other.append("teacher")
+    if not _same_images(run.folder, merged, folder):
+        other.append("images")
+    if other:
+        hint = f"run it again: {folder}/{policy.FILE} has changed since, or the run is of something else"
+        raise GateRefusedError(f"{run.name}: the run has other values than the scenario: {', '.join(other)}", hint=hint)
+    if run.doubts:
+        raise GateRefusedError(f"{run.name}: {'; '.join(run.doubts)}", hint="the run folder was altered: run it again")
+    if not run.passed:
+        failed = ", ".join(clause["name"] for clause in run.clauses if clause["verdict"] == "fail")
+        raise GateRefusedError(f"{run.name}: the gate refused it ({failed or 'nothing shows that it is right'})")
+    model = replay(run.folder / files.MODEL).model
+    inside, said = (model.name, model.question, model.threshold), (run.name, run.scenario.asked, run.threshold)
+    if inside != said:
+        raise GateRefusedError(f"{run.name}: the model says {inside}, the run {said}")
+
+
+def release(run: runs.Run, scenario: bytes, commit: str, registry: str, alias: str, key: Path | None) -> Published:
+    """Publish a run that was checked, with its provenance; `scenario` is the content of the merged file.
+
+    Raises:
+        FactoryError: The manifest's hashes are not those of the files, or the registry cannot be written.
+    """
+    hashes = RunFolder(run.folder).hashes((*files.FILES, files.MANIFEST))
+    released = {name: hashes[name] for name in RELEASED}
+    path = f"{policy.DATASETS}/{run.name}/{policy.FILE}"
+    inputs = {name: hashes[name] for name in (files.IMAGES, files.LABELS)}
+    inputs[path] = hashlib.sha256(scenario).hexdigest()
+    actor, repository = (os.environ.get(name) for name in ("GITHUB_ACTOR", "GITHUB_REPOSITORY"))
+    terms = Terms(
+        by=f"{actor or whoever()} ({repository})" if repository else whoever(),
+        signer=Signer.read(key) if key else None,
+        provenance=statement(released, inputs, commit, path),
+    )
+    return publish(run.folder, open_registry(registry), alias or None, terms)
+
+
+def _same_images(folder: Path, merged: Scenario, datasets: str) -> bool:
+    """Whether the run's manifest says that its photos came from where the scenario says."""
+    came = RunFolder(folder).json(files.MANIFEST, "run").get("images_from") or {}
+    if merged.images.path is None:
+        return bool(came.get("url") == merged.images.url and came.get("sha256") == merged.images.sha256)
+    inside = policy.inside(datasets, merged.images.path)
+    # the place of the checkout differs from machine to machine; the way inside it does not
+    path = posixpath.normpath(str(came.get("path", "")).replace("\\", "/"))
+    return inside is not None and path.endswith(f"/{inside}")
+
+
+def main(
+    folder: Annotated[Path, typer.Option("--run", help="Folder with one run, at it or below.", metavar="DIR")],
+    commit: Annotated[str, typer.Option(help="Hash of the commit that was run.", metavar="SHA")],
+    registry: Annotated[str, typer.Option(help="Folder or URL.", metavar="REGISTRY")],
+    alias: Annotated[str, typer.Option(help="Let this alias stand for it; empty: none.")] = "champion",
+    scenario: Annotated[
+        str, typer.Option(help="The scenario as merged; else datasets/NAME/scenario.yaml.", metavar="FILE")
+    ] = "",
+    key: Annotated[
+        Path | None, typer.Option(help="Private key to sign with.", envvar="FACTORY_SIGNING_KEY", metavar="FILE")
+    ] = None,
+) -> None:
+    """Publish a run after it was checked against the scenario that was merged, with provenance.json in the release.
+
+    Checked: the folder holds the files of a run and no others, with the hashes of its manifest; the scenario is the
+    merged one; the gate passed it, and counted again from the predictions it still does; the model replays its test
+    vectors. Prints release, name, version, sha256 and new for $GITHUB_OUTPUT. Exit code 1: refused.
+
+    Example:  python -m automation.publish_release --run runs --commit "$GITHUB_SHA" --registry registry/
+    """
+    if not SHA.fullmatch(commit):
+        raise FactoryError(f"--commit {commit[:80]!a}: expected 40 hex digits")
+    try:
+        run = only_run(folder)
+        path = f"{policy.DATASETS}/{run.name}/{policy.FILE}"
+        text = Path(scenario or path).read_bytes()
+        merged, faults = policy.read(text, path)
+        if merged is None or faults:
+            raise FactoryError("\n".join(faults))
+        check(run, merged, f"{policy.DATASETS}/{run.name}")
+        done = release(run, text, commit, registry, alias, key)
+    except GateRefusedError as error:
+        err.print(f"refused: {plain(error.what)}\n  {plain(error.hint)}".rstrip(), style="red")
+        raise typer.Exit(REFUSED) from None
+    say(f"{done.release} {'is published' if done.new else 'was there already'}")
+    outputs(
+        release=str(done.release),
+        name=done.release.name,
+        version=str(done.release.version),
+        sha256=done.release.sha256,
+        new=done.new,
+    )
+
+
+if __name__ == "__main__":
+    program("publish_release", main)

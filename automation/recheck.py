@@ -1,0 +1,195 @@
+"""Published models against the photos of today: labelled anew, judged by the same rule, told in an issue.
+
+Of the release come the question, the phrases, the teacher, the rule and the seed; of the repository the photos and
+people's labels. Which photos test is a hash of the seed and the photo, so that none that the model was trained on does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from automation import policy
+from automation.command import outputs, program, say
+from automation.github import GitHub
+from automation.markdown import block, code, table
+from factory.artifacts import GATE, LABELS, MODEL, SCENARIO, RunFolder
+from factory.errors import FactoryError
+from factory.gate.rule import Clause, Evidence, is_passed, weigh
+from factory.registry import Reference, Registry, open_existing
+from factory.registry.diff import clauses as gate_clauses
+from factory.registry.run import load_bytes
+from factory.registry.trust import read_checked
+from factory.report import words
+from factory.runtime import Model
+from factory.runtime.fields import loads
+from factory.runtime.index import Release
+from factory.scenario import Scenario, load, parse
+from factory.terminal import REFUSED
+
+UNSEEN = "parity"
+"""The clause that needs the trained network, which is not published."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What became of one published model."""
+
+    release: Release
+    clauses: tuple[Clause, ...]
+    then: tuple[dict[str, Any], ...]
+    """The clauses as they were when it was published."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the gate would let it pass now."""
+        return is_passed(list(self.clauses))
+
+
+def check(registry: Registry, release: Release, file: Path, out: Path, store: Path) -> Check:
+    """Label the photos that a scenario file names now, and hold the published model against the rule.
+
+    Args:
+        registry: Where the release is.
+        release: What is checked.
+        file: datasets/NAME/scenario.yaml; its photos and people's labels count, the rest is as published.
+        out: Folder for the run that is made.
+        store: Where vectors are kept.
+
+    Raises:
+        FactoryError: The photos cannot be had or labelled, or the release was altered.
+    """
+    from factory import pipeline, start
+
+    text = read_checked(registry, release, SCENARIO).decode("utf-8")
+    published, now = parse(text, f"{release}: {SCENARIO}"), load(file)
+    request = published.model_copy(update={"images": now.images, "gold": now.gold, "answers": now.answers})
+    model = load_bytes(read_checked(registry, release, MODEL))
+    with start.begin(request, out, store, resume=True) as run:
+        pipeline.run(run, store, "label")
+        evidence = measure(run, model)
+    found = [clause for clause in weigh(published, evidence, release.size) if clause.name != UNSEEN]
+    gate = loads(read_checked(registry, release, GATE), f"{release}: {GATE}")
+    return Check(release, tuple(found), tuple(gate_clauses(gate)))
+
+
+def measure(run: RunFolder, model: Model) -> Evidence:
+    """What a model says of the test photos of a labelled run."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    from factory.student.data import decode
+
+    labels = run.table(LABELS, "label")
+    rows = labels.filter(pc.equal(labels["split"], "test"))
+    scenario: Scenario = load(run.file(SCENARIO))
+    root = Path(scenario.images.path or ".")
+    said = model.probabilities(decode([root / path for path in rows["path"].to_pylist()], model.image_size))
+    return Evidence(
+        student=said,
+        network=said,
+        teacher=rows["p_teacher"].to_numpy(),
+        gold=np.array([-1 if gold is None else int(gold) for gold in rows["gold"].to_pylist()]),
+        threshold=model.threshold,
+        picked=rows["picked"].to_numpy(zero_copy_only=False),
+    )
+
+
+def standing(registry: Registry, alias: str, root: Path, names: list[str]) -> Iterator[tuple[Release, Path]]:
+    """The releases that an alias stands for and whose scenario is in the repository, with the file of that."""
+    for name, entry in registry.index().models.items():
+        file = root / policy.DATASETS / name / policy.FILE
+        if alias not in entry.aliases or (names and name not in names):
+            continue
+        if not file.is_file():
+            say(f"{name}: no {policy.DATASETS}/{name}/{policy.FILE} here; passed over")
+            continue
+        yield registry.index().find(Reference(name, alias=alias)), file
+
+
+def describe(one: Check, alias: str, registry: str) -> str:
+    """The body of the issue, or of the comment that closes it."""
+    then = {clause["name"]: clause for clause in one.then}
+    rows = [
+        (
+            words.CLAUSES[clause.name],
+            words.rule(asdict(clause)),
+            words.figure(then[clause.name]) if clause.name in then else words.ABSENT,
+            words.figure(asdict(clause)),
+            words.interval(clause.interval) if clause.name in words.SHARES else words.ABSENT,
+            words.number(clause.n) if clause.name != "bytes" else words.ABSENT,
+            clause.verdict,
+        )
+        for clause in one.clauses
+    ]
+    name, verdict = one.release.name, "passes" if one.passed else "does **not** pass"
+    headings = ("clause", "asked", "when published", "now", "95 % interval", "photos", "verdict")
+    commands = [
+        f"factory run {policy.DATASETS}/{name}/{policy.FILE}",
+        f"factory models rollback {name} {alias} --registry {registry}",
+    ]
+    return "\n\n".join(
+        [
+            f"{code(str(one.release))}, now {code('@' + alias)}, {verdict} the gate on the photos of today.",
+            table(headings, rows, "llrrrrl"),
+            "Train it anew on them, or go back to the version before:",
+            block("\n".join(commands), "sh"),
+        ]
+    )
+
+
+def tell(github: GitHub, one: Check, alias: str, registry: str) -> None:
+    """Open an issue on a model that would be refused, bring it up to date, or close it when it passes again."""
+    name, mark = one.release.name, f"recheck {one.release.name}"
+    if one.passed:
+        github.close_issue(mark, describe(one, alias, registry))
+    else:
+        title = f"{name}: the published model would not pass the gate now"
+        github.open_issue(mark, title, describe(one, alias, registry))
+
+
+def main(
+    registry: Annotated[str, typer.Option(help="Folder or URL.", metavar="REGISTRY", envvar="FACTORY_REGISTRY")],
+    out: Annotated[Path, typer.Option(help="Folder for the runs and NAME.md.", metavar="DIR")],
+    root: Annotated[Path, typer.Option(help="The repository with datasets/.", metavar="DIR")] = Path(),
+    alias: Annotated[str, typer.Option(help="The alias whose releases are checked.")] = "champion",
+    name: Annotated[list[str] | None, typer.Option(help="Only this model; may be repeated.")] = None,
+    send: Annotated[bool, typer.Option("--post", help="Open, update or close an issue for each.")] = False,
+) -> None:
+    """Judge the published models on the photos of today, and open an issue for each that would be refused.
+
+    Prints failing (a JSON list of names) and checked for $GITHUB_OUTPUT. Exit code 1: one would be refused.
+    Exit code 2: one could not be checked; the others were.
+
+    Example:  python -m automation.recheck --registry registry/ --out recheck
+    """
+    from factory import start
+
+    opened, github = open_existing(registry), GitHub.open() if send else None
+    done: list[Check] = []
+    wrong: list[str] = []
+    for release, file in standing(opened, alias, root, [one for one in name or [] if one]):
+        try:
+            one = check(opened, release, file, out / "runs", start.default_store())
+        except FactoryError as error:
+            wrong.append(f"{release}: {error}")
+            continue
+        done.append(one)
+        say(f"{release}: {'passes' if one.passed else 'would be refused'}")
+        (out / f"{release.name}.md").write_text(describe(one, alias, opened.url) + "\n", encoding="utf-8")
+        if github is not None:
+            tell(github, one, alias, opened.url)
+    failing = [one.release.name for one in done if not one.passed]
+    outputs(failing=failing, checked=str(len(done)))
+    if wrong:
+        raise FactoryError("\n".join(wrong))
+    if failing:
+        raise typer.Exit(REFUSED)
+
+
+if __name__ == "__main__":
+    program("recheck", main)
