@@ -95,8 +95,8 @@ class Distillation(pl.LightningModule):
         self._val = {"loss": 0.0, "weight": 0.0, "agree": 0.0, "images": 0.0}
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        """Loss and agreement, images as they are."""
-        features = self._features(resize(batch["images"], int(self.student.config["image_size"])))
+        """Loss and agreement, on whole images at the size of this epoch."""
+        features = self._features(resize(batch["images"], self._size()))
         logits = self.student.head(features).squeeze(1)
         losses = F.binary_cross_entropy_with_logits(logits, batch["target"], batch["weight"], reduction="sum")
         self._val["loss"] += losses.item()
