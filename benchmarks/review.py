@@ -229,17 +229,15 @@ def measure(
 
 
 def report(name: str, runs: list[dict[int, tuple[float, ...]]]) -> None:
-    """A table: mean over the seeds, and the standard error of the first two columns."""
+    """A table: mean over the seeds, and with more than one the standard error of the first two columns."""
     columns = (COLUMNS + TRAINED)[: len(runs[0][0])]
     print(f"\n{name:<8}{'answers':>8}" + "".join(f"{column:>18}" for column in columns))
     for mark in runs[0]:
         rows = np.array([run[mark] for run in runs])
-        mean, spread = (
-            rows.mean(axis=0),
-            rows.std(axis=0, ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else rows[0] * 0,
-        )
-        pairs = enumerate(zip(mean, spread, strict=True))
-        cells = [f"{m:.4f} +- {s:.4f}" if i < 2 else f"{m:.4f}" for i, (m, s) in pairs]
+        spread = rows.std(axis=0, ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else None
+        cells = [f"{mean:.4f}" if mean == mean else "-" for mean in rows.mean(axis=0)]
+        if spread is not None:
+            cells[:2] = [f"{cell} +- {error:.4f}" for cell, error in zip(cells[:2], spread[:2], strict=True)]
         print(f"{'':<8}{mark:>8}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
 
 
