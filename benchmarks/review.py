@@ -2,27 +2,41 @@
 
     python benchmarks/review.py PHOTOS/scenes --yes glacier --no mountain --store STORE
     python benchmarks/review.py PHOTOS/flowers --yes rose --no tulip --store STORE --seeds 0 1 2 3 4 5 6 7
+    python benchmarks/review.py PHOTOS/flowers --yes rose --no tulip --seeds 0 --orders ours --train 0 100
 
 For each seed (of the photos' names, the splits and the random order) answers are given in batches, by our order and by
 random order; after 0, 25, 50, 100 and 200 answers it prints the teacher's accuracy on photos that no one was asked
 about and that no probe has seen (the test split), on all photos with people's answers in force, and how far the
 estimate from the random share is from the truth. Nothing is embedded when the store has the photos' vectors.
+
+With `--train` a student learns from the labels as they are then, by the stages of a run, and the shipped file is asked
+about the whole test split, of which no student and no probe sees a label; the column beside it is the teacher's
+accuracy on the same photos.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import sys
 import tempfile
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from factory import images, labelling, probe
+from factory.artifacts import LABELS, RunFolder, sha256_file
 from factory.review import accuracy, order
 from factory.review.photos import Photos
 from factory.review.teacher import Labels, label
+from factory.runtime import find_images
+from factory.scenario import Scenario
 from factory.scenario import Teacher as TeacherSpec
 from factory.splits import assign
 
@@ -30,6 +44,10 @@ MARKS = (0, 25, 50, 100, 200)
 """Numbers of answers after which figures are taken."""
 BATCH = 25
 COLUMNS = ("unseen", "labels", "estimate", "error", "random n", "probe")
+TRAINED = ("teacher on test", "student on test")
+"""Two more columns with `--train`."""
+Trainer = Callable[[Photos, dict[str, bool], set[str], int], float]
+"""Photos, people's labels, those of them that were picked for doubt, seed: the student's accuracy."""
 
 
 def main() -> None:
@@ -45,12 +63,18 @@ def main() -> None:
     )
     parser.add_argument("--orders", nargs="+", choices=["ours", "random"], default=["ours", "random"])
     parser.add_argument("--cache", type=Path, help="file (.npz) to keep vectors and texts in, for repeated calls")
+    parser.add_argument(
+        "--train", type=int, nargs="*", choices=MARKS, help="train a student after so many answers (alone: after each)"
+    )
     options = parser.parse_args()
     photos, truth = gather(options)
     print(f"{options.yes} against {options.no}: {len(truth)} photos, zero-shot right on ", end="")
     print(f"{((probe.sigmoid(photos.logits) >= 0.5) == truth).mean():.4f}")
+    train, marks = None, () if options.train is None else options.train or MARKS
+    if marks:
+        photos, train = located(photos, options), trainer(options)
     for name in options.orders:
-        runs = [simulate(with_splits(photos, seed), truth, name, seed) for seed in options.seeds]
+        runs = [simulate(with_splits(photos, seed), truth, name, seed, train, marks) for seed in options.seeds]
         report(name, runs)
 
 
@@ -102,8 +126,60 @@ def with_splits(photos: Photos, seed: int) -> Photos:
     return replace(photos, sha256=names, splits=splits)
 
 
-def simulate(photos: Photos, truth: np.ndarray, name: str, seed: int) -> dict[int, tuple[float, ...]]:
-    """One review: figures of `COLUMNS` by number of answers."""
+def located(photos: Photos, options: argparse.Namespace) -> Photos:
+    """The same photos with the paths of their files."""
+    folders = [options.photos / side for side in (options.yes, options.no)]
+    paths = {sha256_file(path): path for folder in folders for path in find_images(folder)}
+    names = [paths[sha].relative_to(options.photos).as_posix() for sha in photos.sha256]
+    return replace(photos, paths=names, root=options.photos)
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The photos' vectors by the names that a seed gave them, as the student's training asks for them."""
+
+    photos: Photos
+
+    def get(self, teacher_key: str, sha256s: Sequence[str]) -> np.ndarray:
+        """float32 `(N, D)`."""
+        rows = {sha: row for row, sha in enumerate(self.photos.sha256)}
+        return np.asarray(self.photos.vectors[[rows[sha] for sha in sha256s]])
+
+
+def trainer(options: argparse.Namespace) -> Trainer:
+    """What labels the photos, trains and exports as a run does, and asks the shipped file about the test split."""
+    from benchmarks import student  # pulls torch, as the teacher does
+    from factory import teacher
+    from factory.student.recipe import Recipe
+
+    model = teacher.load(TeacherSpec(model=options.teacher))
+
+    def train(photos: Photos, gold: dict[str, bool], picked: set[str], seed: int) -> float:
+        said = {"name": options.yes.lower(), "positive": [options.yes], "negative": [options.no]}
+        rest = {"images": {"path": str(photos.root.resolve())}, "student": {"seed": seed}}
+        scenario, store = Scenario.model_validate(said | rest), Vectors(photos)
+        usable = pa.table(
+            {"sha256": photos.sha256, "path": photos.paths, "group": pa.array(photos.groups, pa.int32())}
+        ).sort_by("sha256")
+        vectors = store.get(model.key, usable["sha256"].to_pylist())
+        labels = labelling.build(scenario, model, usable, vectors, gold, picked)
+        dealt = list(zip(labels["split"].to_pylist(), labels["path"].to_pylist(), strict=True))
+        learned, held = ([photos.root / path for split, path in dealt if split == part] for part in ("train", "test"))
+        task = student.Task(student.Question(photos.root, options.yes), seed, learned, held)
+        with tempfile.TemporaryDirectory() as folder:
+            run = RunFolder(Path(folder))
+            pq.write_table(labels, run.file(LABELS))
+            row = student.measure_factory(task, scenario, run, store, Recipe())
+        print(f"after {len(gold)} answers: {student.told(row)}", flush=True)
+        return row.accuracy
+
+    return train
+
+
+def simulate(
+    photos: Photos, truth: np.ndarray, name: str, seed: int, train: Trainer | None, marks: Sequence[int]
+) -> dict[int, tuple[float, ...]]:
+    """One review: figures of `COLUMNS`, and of `TRAINED` where there is a trainer, by number of answers."""
     shuffled = np.random.default_rng(seed).permutation(len(truth)).tolist()
     turns = shuffled if name == "random" else order.random_order(photos.sha256, photos.splits.tolist())
     answered: list[int] = []
@@ -114,6 +190,11 @@ def simulate(photos: Photos, truth: np.ndarray, name: str, seed: int) -> dict[in
         labels = label(photos, gold, {photos.sha256[i] for i in drawn})
         if len(answered) in MARKS:
             figures[len(answered)] = measure(photos, truth, labels.p, answered, drawn, labels.says)
+            if train:
+                picked = set(gold) - {photos.sha256[i] for i in drawn}
+                student = train(photos, gold, picked, seed) if len(answered) in marks else np.nan
+                test = photos.splits == "test"
+                figures[len(answered)] += (((labels.p >= 0.5) == truth)[test].mean(), student)
         if len(answered) >= MARKS[-1]:
             return figures
         step = BATCH if name == "random" else round(BATCH * order.RANDOM_SHARE)
@@ -148,16 +229,15 @@ def measure(
 
 
 def report(name: str, runs: list[dict[int, tuple[float, ...]]]) -> None:
-    """A table: mean over the seeds, and the standard error of the first two columns."""
-    print(f"\n{name:<8}{'answers':>8}" + "".join(f"{column:>18}" for column in COLUMNS))
+    """A table: mean over the seeds, and with more than one the standard error of the first two columns."""
+    columns = (COLUMNS + TRAINED)[: len(runs[0][0])]
+    print(f"\n{name:<8}{'answers':>8}" + "".join(f"{column:>18}" for column in columns))
     for mark in runs[0]:
         rows = np.array([run[mark] for run in runs])
-        mean, spread = (
-            rows.mean(axis=0),
-            rows.std(axis=0, ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else rows[0] * 0,
-        )
-        pairs = enumerate(zip(mean, spread, strict=True))
-        cells = [f"{m:.4f} +- {s:.4f}" if i < 2 else f"{m:.4f}" for i, (m, s) in pairs]
+        spread = rows.std(axis=0, ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else None
+        cells = [f"{mean:.4f}" if mean == mean else "-" for mean in rows.mean(axis=0)]
+        if spread is not None:
+            cells[:2] = [f"{cell} +- {error:.4f}" for cell, error in zip(cells[:2], spread[:2], strict=True)]
         print(f"{'':<8}{mark:>8}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
 
 

@@ -40,7 +40,7 @@ from factory.memory import keep_memory
 from factory.runtime import Model, find_images
 from factory.scenario import Scenario
 from factory.scenario.model import Teacher
-from factory.student.data import decode
+from factory.student.data import Store, decode
 from factory.student.recipe import Recipe
 
 TEST_SHARE, VAL_SHARE = 0.3, 0.15
@@ -230,9 +230,7 @@ def recipe_with(changes: list[str]) -> Recipe:
     return recipe
 
 
-def measure_factory(
-    task: Task, scenario: Scenario, run: RunFolder, store: teacher.EmbeddingStore, recipe: Recipe
-) -> Row:
+def measure_factory(task: Task, scenario: Scenario, run: RunFolder, store: Store, recipe: Recipe) -> Row:
     """Train, export, and ask the shipped file about the test photos."""
     start = time.perf_counter()
     student.train(scenario, run, store, recipe)
