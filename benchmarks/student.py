@@ -319,7 +319,9 @@ def read(path: Path) -> list[Row]:
 
 def summarise(rows: list[Row]) -> None:
     """Means over seeds by question and number of images, then over questions, and the ratios of the two recipes."""
-    most = max(row.train_images for row in rows)
+    most: dict[str, int] = {}
+    for row in rows:
+        most[row.question] = max(row.train_images, most.get(row.question, 0))
     groups: dict[tuple[str, str, int], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.recipe, row.question, row.train_images), []).append(row)
@@ -334,9 +336,9 @@ def summarise(rows: list[Row]) -> None:
             for name in [field.name for field in fields(Row)[4:]]
         }
         for recipe in dict.fromkeys(row.recipe for row in rows)
-        if (of_recipe := [mine for (r, _, images), mine in groups.items() if (r, images) == (recipe, most)])
+        if (of_recipe := [mine for (r, q, images), mine in groups.items() if (r, images) == (recipe, most[q])])
     }
-    print(f"means over questions at {most} images: {json.dumps(means, indent=2)}")
+    print(f"means over questions, each at its most images: {json.dumps(means, indent=2)}")
     if {"factory", "peer"} <= means.keys():
         ours, theirs = means["factory"], means["peer"]
         gone = 1 - (1 - ours["balanced_accuracy"]) / (1 - theirs["balanced_accuracy"])

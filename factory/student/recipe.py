@@ -21,7 +21,7 @@ class Recipe:
     members: int = 2
     """Trainings from the same backbone, each with its own chance, whose weights are averaged in the end (model soup,
     Wortsman et al. 2022)."""
-    steps: int = 250
+    steps: int = 220
     """Optimiser steps of a member that `epochs: auto` aims at, within `fewest_epochs` and `most_epochs`."""
     fewest_epochs: int = 6
     most_epochs: int = 40
