@@ -51,6 +51,11 @@ class Git:
         said = self._text("diff", "--name-only", "-z", "--no-renames", f"{base}...{head}", "--", below)
         return [path for path in said.split("\0") if path]
 
+    def differs(self, one: str, other: str, below: list[str]) -> list[str]:
+        """The paths at or below some that are not the same in two commits."""
+        said = self._text("--literal-pathspecs", "diff", "--name-only", "-z", "--no-renames", one, other, "--", *below)
+        return [path for path in said.split("\0") if path]
+
     def files(self, commit: str) -> dict[str, Entry]:
         """The files of a commit, by path."""
         said = self._text("ls-tree", "-r", "-z", "--long", commit)
