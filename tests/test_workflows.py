@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from github_site import git
 from workflow_expressions import condition, evaluate
 from workflow_files import BOTH, ROOT, WORKFLOWS, load, steps
 
 import factory
-from automation import form
+from automation import changed_scenarios, form
+from automation.git import Git
 
 WRITERS = {
     ("factory.yml", "comment"): {"contents": "write", "pull-requests": "write"},
@@ -163,6 +165,29 @@ def test_what_the_plan_compares_with(github: dict, base: str | None) -> None:
     step = factory_jobs()["plan"]["steps"][-1]
 
     assert evaluate(step["env"]["BASE"], {"github": github}) == base
+
+
+def test_what_main_got_meanwhile_is_not_the_pull_requests(tmp_path: Path) -> None:
+    def commit(name: str) -> str:
+        file = tmp_path / "datasets" / name / "scenario.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"name: {name}\npositive: [{name}]\nimages: {{path: ../photos}}\n", encoding="utf-8")
+        git(tmp_path, "add", ".")
+        git(tmp_path, "commit", "-q", "-m", name)
+        return git(tmp_path, "rev-parse", "HEAD")
+
+    git(tmp_path, "init", "-q", "-b", "main")
+    before = commit("first")
+    git(tmp_path, "checkout", "-q", "-b", "branch")
+    commit("pulled")
+    git(tmp_path, "checkout", "-q", "main")
+    commit("meanwhile")
+    git(tmp_path, "merge", "-q", "--no-ff", "-m", "Merge", "branch")
+    contexts = {"github": {"event_name": "pull_request", "event": {"pull_request": {"base": {"sha": before}}}}}
+    base = evaluate(factory_jobs()["plan"]["steps"][-1]["env"]["BASE"], contexts)
+
+    assert [work.name for work in changed_scenarios.find(Git(tmp_path), "HEAD", base, [])] == ["pulled"]
+    assert len(changed_scenarios.find(Git(tmp_path), "HEAD", before, [])) == 2
 
 
 def test_the_job_that_comments_installs_nothing_that_a_pull_request_cached() -> None:
