@@ -90,9 +90,8 @@ def check_since(git: Git, commit: str, merged: Scenario, folder: str) -> None:
         GateRefusedError: They have.
         FactoryError: The repository does not have the commit.
     """
-    named = (merged.images.path, merged.gold, merged.answers)
-    below = [policy.inside(folder, path) for path in named if path is not None]
-    found = git.differs(git.commit(commit), git.commit("HEAD"), [folder, *filter(None, below)])
+    below = [folder, *policy.places(merged, folder)]
+    found = git.differs(git.commit(commit), git.commit("HEAD"), below)
     if found:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         shown = ", ".join(f"{path!a}" for path in found[:3])
