@@ -1,4 +1,4 @@
-"""Which scenarios a push or a pull request adds or changes: the matrix of the workflow."""
+"""Which scenarios a push or a pull request adds or changes, photos and labels included: the matrix of the workflow."""
 
 from __future__ import annotations
 
@@ -56,9 +56,21 @@ def find(git: Git, head: str, base: str | None, names: list[str], teacher: str |
         raise ScenarioError(f"no {policy.DATASETS}/{unknown[0]!a}/{policy.FILE} in {head!a}", hint=hint)
     wanted = set(names) or there
     if base is not None and not names:
-        touched = git.changed(base, commit, policy.DATASETS)
-        wanted = {path.split("/")[1] for path in touched if path.count("/") >= 2} & there
+        touched = git.changed(base, commit)
+        wanted = {name for name in there if _touched(git, files[f"{policy.DATASETS}/{name}/{policy.FILE}"], touched)}
     return _read(git, files, sorted(wanted), teacher)
+
+
+def _touched(git: Git, entry: Entry, touched: list[str]) -> bool:
+    """Whether one of the paths lies in a scenario's folder, or is or lies in what it names: photos, people's labels."""
+    folder = posixpath.dirname(entry.path)
+    if any(path.startswith(f"{folder}/") for path in touched):
+        return True
+    if entry.mode not in REGULAR or entry.size > policy.MAX_BYTES:
+        return False
+    scenario, _ = policy.read(git.read(entry), entry.path)
+    places = policy.places(scenario, folder) if scenario is not None else []
+    return any(f"{path}/".startswith(f"{place}/") for path in touched for place in places)
 
 
 def _known(git: Git, base: str) -> str | None:

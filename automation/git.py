@@ -46,9 +46,14 @@ class Git:
             hint = "check out the whole history: fetch-depth: 0"
             raise FactoryError(f"{ref!a} is no commit of the repository at {self.root}", hint=hint) from None
 
-    def changed(self, base: str, head: str, below: str) -> list[str]:
+    def changed(self, base: str, head: str) -> list[str]:
         """The paths that `head` adds, changes or deletes since it left `base`."""
-        said = self._text("diff", "--name-only", "-z", "--no-renames", f"{base}...{head}", "--", below)
+        said = self._text("diff", "--name-only", "-z", "--no-renames", f"{base}...{head}", "--")
+        return [path for path in said.split("\0") if path]
+
+    def differs(self, one: str, other: str, below: list[str]) -> list[str]:
+        """The paths at or below some that are not the same in two commits."""
+        said = self._text("--literal-pathspecs", "diff", "--name-only", "-z", "--no-renames", one, other, "--", *below)
         return [path for path in said.split("\0") if path]
 
     def files(self, commit: str) -> dict[str, Entry]:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from automation import form, policy
 from automation.command import outputs, program, read_json, say
@@ -59,8 +60,16 @@ class Issue:
         return cls(number, body or "", base, event["issue"].get("state") == "closed")
 
 
-def propose(github: GitHub, issue: Issue, workflow: str) -> tuple[form.Wish, dict[str, Any]]:
+def propose(
+    github: GitHub, issue: Issue, workflow: str, earlier: int | None = None
+) -> tuple[form.Wish, dict[str, Any]]:
     """Make or bring up to date the branch and the pull request that an issue asks for, and start its workflow.
+
+    Args:
+        github: The repository.
+        issue: What is asked for.
+        workflow: File name of what is started where the scenario changed, or was never started before.
+        earlier: The pull request that our comment on the issue names: its workflow was started.
 
     Returns:
         The wish, and the pull request as GitHub describes it.
@@ -85,7 +94,8 @@ def propose(github: GitHub, issue: Issue, workflow: str) -> tuple[form.Wish, dic
         _start(github, branch, issue.base)
     changed = github.put(branch, path, text, f"{name}: scenario from issue {issue.number}")
     pull = _request(github, pull, issue, wish, text)
-    if changed:  # what the token of a workflow opens or pushes starts no workflow by itself
+    # what the token of a workflow opens or pushes starts no workflow by itself
+    if changed or pull["number"] != earlier:
         inputs = {"pull": str(pull["number"]), "names": name}
         address = f"/actions/workflows/{workflow}/dispatches"
         github.call("POST", address, {"ref": branch, "inputs": inputs})
@@ -96,11 +106,16 @@ def written(wish: form.Wish, before: bytes | None) -> str:
     """The text of the scenario file; of one that is changed, keys that the form does not name stay, comments too.
 
     Raises:
-        ScenarioError: What would be written does not say what was wished.
+        ScenarioError: What would be written does not say what was wished, or what is there is no mapping in YAML.
     """
     yaml = YAML(typ="rt")
     yaml.width = 100
-    tree = yaml.load(before.decode("utf-8")) if before is not None else {}
+    try:
+        tree = yaml.load(before.decode("utf-8")) if before is not None else {}
+    except (YAMLError, ValueError, RecursionError):
+        tree = None
+    if not isinstance(tree, dict):
+        raise ScenarioError(f"{policy.FILE}: what is there under this name cannot be read: it must be mended first")
     for key, value in wish.fields.items():
         tree[key] = value
     stream = io.StringIO()
@@ -186,7 +201,7 @@ def main(
     found = _ADDED.match(github.own_comment(issue.number, MARK))
     earlier = int(found[1]) if found else None
     try:
-        wish, pull = propose(github, issue, workflow)
+        wish, pull = propose(github, issue, workflow, earlier)
     except ScenarioError as error:
         github.comment(issue.number, MARK, complaint(error, earlier))
         raise

@@ -23,8 +23,10 @@ DATASETS = "datasets"
 FILE = "scenario.yaml"
 MAX_BYTES = 200_000
 """Of a scenario file."""
-SCHEMES = ("https", "s3", "gs")
-"""From where images may be fetched, their sha256 given."""
+SCHEME = "https://"
+"""From where images may be fetched, their sha256 given; jobs have no keys for anything else."""
+ANSWERS = "scenario.answers.jsonl"
+"""Where people's answers lie if a scenario says nothing of them: beside its file, and named like it."""
 MAX_URL = 2_000
 
 
@@ -82,8 +84,8 @@ def linked(scenario: Scenario, folder: str, links: Sequence[str]) -> list[str]:
         links: Paths of all links and of repositories within the repository.
     """
     found = []
-    for key, path in (("images.path", scenario.images.path), ("gold", scenario.gold), ("answers", scenario.answers)):
-        whole = inside(folder, path) if path is not None else None
+    for key, path in _named(scenario).items():
+        whole = inside(folder, path)
         if whole is None:
             continue
         ours = [
@@ -91,6 +93,18 @@ def linked(scenario: Scenario, folder: str, links: Sequence[str]) -> list[str]:
         ]
         found += [f"{folder}/{FILE}: {key}: {link!a} is a link, or a repository of its own" for link in ours[:3]]
     return found
+
+
+def places(scenario: Scenario, folder: str) -> list[str]:
+    """Where in the repository the photos and people's labels of a scenario in `folder` lie, or would lie."""
+    whole = [inside(folder, path) for path in _named(scenario).values()]
+    return [path for path in whole if path is not None]
+
+
+def _named(scenario: Scenario) -> dict[str, str]:
+    """The key of each path of a scenario, and the path."""
+    paths = {"images.path": scenario.images.path, "gold": scenario.gold, "answers": scenario.answers or ANSWERS}
+    return {key: path for key, path in paths.items() if path is not None}
 
 
 def inside(folder: str, path: str) -> str | None:
@@ -107,17 +121,18 @@ def _images(scenario: Scenario, folder: str) -> list[str]:
     if images.path is None and images.url is None:
         return ["images: says of no photos: give a path in the repository, or a url with its sha256"]
     if images.path is not None:
-        if inside(folder, images.path) is None:
+        whole = inside(folder, images.path)
+        if whole is None:
             return [f"images.path: {images.path!r} leaves the repository"]
-        return []
+        return [f"images.path: {images.path!r} is the whole repository: name a folder in it"] if whole == "." else []
     url = images.url or ""
     try:
         parts = urlsplit(url)
         host, user = parts.hostname, parts.username
     except ValueError:
         return [f"images.url: {url[:80]!r} is no address"]
-    if parts.scheme not in SCHEMES or not host:
-        return [f"images.url: {url[:80]!r} must begin with {', '.join(f'{name}://' for name in SCHEMES)}"]
+    if not url.startswith(SCHEME) or not host:
+        return [f"images.url: {url[:80]!r} must begin with {SCHEME}"]
     if user is not None or len(url) > MAX_URL or not url.isascii() or not url.isprintable() or " " in url:
         return [f"images.url: {url[:80]!r} holds a user, or signs that an address may not have, or is too long"]
     return []

@@ -111,7 +111,9 @@ def _expected(text: str) -> list[dict[str, str]] | None:
         return None
     try:
         tree: Any = json.loads(text)
-        fine = all(re.fullmatch(SLUG, one["name"]) and isinstance(one["path"], str) for one in tree)
+        fine = isinstance(tree, list) and all(
+            re.fullmatch(SLUG, one["name"]) and isinstance(one["path"], str) for one in tree
+        )
     except (ValueError, TypeError, KeyError):
         fine = False
     if not fine:
@@ -160,6 +162,8 @@ def main(
     (out / "summary.md").write_text(render(listed, setting), encoding="utf-8")
     if send and pull:
         post(GitHub.open(), int(pull), listed, drawn, setting)
+    elif send:
+        say("nothing is posted: --post needs the number of a pull request, --pull")
     paths = {one["name"]: one["path"] for one in wanted or []}
     good = [one.name for one in listed if one.good]
     publish = [{"name": name, "path": paths.get(name, f"{policy.DATASETS}/{name}/{policy.FILE}")} for name in good]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,19 +13,23 @@ import typer
 
 from automation import policy, runs
 from automation.command import SHA, outputs, program, say
+from automation.git import Git
 from automation.provenance import statement
 from factory import artifacts as files
 from factory.artifacts import RunFolder
 from factory.errors import FactoryError, RunError
 from factory.registry import GateRefusedError, Signer, Terms, open_registry, publish, whoever
 from factory.registry import verify as replay
+from factory.registry.aliases import check_alias, point
 from factory.registry.publish import Published
 from factory.registry.run import RELEASED
 from factory.scenario import Scenario
 from factory.terminal import REFUSED, err, plain
 
 SAME = ("name", "question", "positive", "negative", "templates", "student", "gate")
-"""Keys in which the run must say what the scenario file says; images and teacher are compared in ways of their own."""
+"""Keys in which the run must say what the scenario file says; images and teacher are compared in ways of their own.
+
+Gold and answers are files: git says whether they changed."""
 
 
 def only_run(folder: Path) -> runs.Run:
@@ -70,8 +75,34 @@ def check(run: runs.Run, merged: Scenario, folder: str) -> None:
         raise GateRefusedError(f"{run.name}: the model says {inside}, the run {said}")
 
 
+def check_since(git: Git, commit: str, merged: Scenario, folder: str) -> None:
+    """Refuse a run of a commit since which the scenario's folder, photos or people's labels have changed.
+
+    The run says of photos and labels only where they lay; git says whether there is something else there now.
+
+    Args:
+        git: The repository, HEAD being what is published.
+        commit: Hash of the commit that was run.
+        merged: The scenario as it stands at HEAD.
+        folder: Of that scenario in the repository.
+
+    Raises:
+        GateRefusedError: They have.
+        FactoryError: The repository does not have the commit.
+    """
+    below = [folder, *policy.places(merged, folder)]
+    found = git.differs(git.commit(commit), git.commit("HEAD"), below)
+    if found:
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        shown = ", ".join(f"{path!a}" for path in found[:3])
+        hint = "run it again: what it was made from is not what the branch has now"
+        raise GateRefusedError(f"{merged.name}: changed since commit {commit[:12]}: {shown}{more}", hint=hint)
+
+
 def release(run: runs.Run, scenario: bytes, commit: str, registry: str, alias: str, key: Path | None) -> Published:
     """Publish a run that was checked, with its provenance; `scenario` is the content of the merged file.
+
+    An alias that stands for a later version already is left where it is: going back is `factory models rollback`.
 
     Raises:
         FactoryError: The manifest's hashes are not those of the files, or the registry cannot be written.
@@ -87,7 +118,15 @@ def release(run: runs.Run, scenario: bytes, commit: str, registry: str, alias: s
         signer=Signer.read(key) if key else None,
         provenance=statement(released, inputs, commit, path),
     )
-    return publish(run.folder, open_registry(registry), alias or None, terms)
+    if alias:
+        check_alias(alias)
+    opened = open_registry(registry)
+    done = publish(run.folder, opened, None, terms)
+    stands = opened.index().models[run.name].aliases.get(alias, 0)
+    if not done.new and stands > done.release.version:
+        say(f"{alias} stands for version {stands}, which is later, and stays; to go back: factory models rollback")
+        return done
+    return replace(done, move=point(opened, done.release, alias, terms.by, "publish")) if alias else done
 
 
 def _same_images(folder: Path, merged: Scenario, datasets: str) -> bool:
@@ -117,7 +156,9 @@ def main(
 
     Checked: the folder holds the files of a run and no others, with the hashes of its manifest; the scenario is the
     merged one; the gate passed it, and counted again from the predictions it still does; the model replays its test
-    vectors. Prints release, name, version, sha256 and new for $GITHUB_OUTPUT. Exit code 1: refused.
+    vectors; and git, in the current folder, has the same scenario folder, photos and people's labels at --commit and
+    at HEAD. An alias that stands for a later version stays there. Prints release, name, version, sha256 and new for
+    $GITHUB_OUTPUT. Exit code 1: refused.
 
     Example:  python -m automation.publish_release --run runs --commit "$GITHUB_SHA" --registry registry/
     """
@@ -131,6 +172,7 @@ def main(
         if merged is None or faults:
             raise FactoryError("\n".join(faults))
         check(run, merged, f"{policy.DATASETS}/{run.name}")
+        check_since(Git(Path()), commit, merged, f"{policy.DATASETS}/{run.name}")
         done = release(run, text, commit, registry, alias, key)
     except GateRefusedError as error:
         err.print(f"refused: {plain(error.what)}\n  {plain(error.hint)}".rstrip(), style="red")

@@ -49,6 +49,8 @@ MAX_ROWS, MAX_UNPACKED = 5_000_000, 2_000 * MB
 VERDICTS = ("pass", "fail", "unproven", "not measured")
 CLOSE = 1e-6
 """How far a figure may lie from what is counted again: rounding."""
+MOST = 1e15
+"""No figure of a run is larger, bytes and seconds included; what is cannot be drawn or printed."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,13 @@ class Run:
 
 
 def find(root: Path) -> list[Path]:
-    """The run folders at most `MAX_DEPTH` folders below `root`, sorted; links are not followed."""
+    """The run folders at most `MAX_DEPTH` folders below `root`, sorted; links are not followed.
+
+    None where there is no such folder, as when no job came as far as an artefact.
+    """
     found: list[Path] = []
+    if not root.is_dir():
+        return found
     waiting = [(root, 0)]
     for _ in range(MAX_FOLDERS):
         if not waiting:
@@ -113,7 +120,7 @@ def read(folder: Path) -> Run:
     """
     try:
         return _read(folder)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, pa.ArrowException, OSError) as error:
+    except (LookupError, TypeError, ArithmeticError, ValueError, AttributeError, pa.ArrowException, OSError) as error:
         raise RunError(f"{folder.name}: no run of the factory ({type(error).__name__})") from None
 
 
@@ -152,7 +159,7 @@ def _read(folder: Path) -> Run:
         figures=figures,
         labels=labels,
         training=read_training(folder / files.TRAINING),
-        seconds=sum(float(value) for value in seconds.values() if words.known(value)),
+        seconds=sum(float(value) for value in seconds.values() if _known(value)),
         size=size,
         sha256=sha256_file(model),
         doubts=tuple(_doubts(scenario, _evidence(folder, labels, float(figures["threshold"])), size, passed, clauses)),
@@ -179,9 +186,14 @@ def _numbers(tree: Any, depth: int = 0) -> Any:
     if isinstance(tree, dict) and depth < 6:
         kept = {str(key): _numbers(value, depth + 1) for key, value in tree.items()}
         return {key: value for key, value in kept.items() if value is not None}
-    if isinstance(tree, list) and len(tree) == 2 and all(words.known(value) for value in tree):
+    if isinstance(tree, list) and len(tree) == 2 and all(_known(value) for value in tree):
         return tree
-    return tree if words.known(tree) and not isinstance(tree, bool) else None
+    return tree if _known(tree) else None
+
+
+def _known(value: Any) -> bool:
+    """Whether it is a number of a size that a run can have; integers are compared, not converted: they may be huge."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -MOST <= value <= MOST
 
 
 def _clause(tree: dict[str, Any]) -> dict[str, Any]:
@@ -191,8 +203,16 @@ def _clause(tree: dict[str, Any]) -> dict[str, Any]:
     bound, rest = words.bound(tree), _numbers({key: tree.get(key) for key in ("figure", "n", "interval")})
     if bound is None:
         raise RunError(f"gate.json: {name} has no rule")
+    if any(isinstance(rest.get(key), list | dict) for key in ("figure", "n")) or not _pair(rest.get("interval")):
+        raise RunError(f"gate.json: {name} has a figure, a number or an interval that is none")
+    if not _known(bound):
+        raise RunError(f"gate.json: {name} has a rule that nothing can keep")
     clause: dict[str, Any] = {"name": name, "rule": tree["rule"], "verdict": verdict, "n": 0}
     return {"figure": None, "interval": None, **clause, **rest}
+
+
+def _pair(interval: Any) -> bool:
+    return interval is None or isinstance(interval, list)
 
 
 def _evidence(folder: Path, labels: Labels, threshold: float) -> rule.Evidence:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import lzma
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -36,6 +37,8 @@ DAMAGED = (
 
 MAX_FILE_BYTES = 1_000_000_000
 """Members of an archive that claim more are skipped: no photo is so large."""
+_UNPORTABLE = re.compile(r'[\x01-\x1f"*<>?|]')
+"""What names of files may not hold on Windows, nor in artefacts of a workflow: unpacked as %3F and the like."""
 
 
 def locate(source: scenario.Images, store: Path) -> Path:
@@ -84,7 +87,7 @@ def _unpacked(archive: Path, store: Path) -> Path:
     temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=target.parent))
     try:
         for name, size, open_member in _members(archive):
-            relative = PurePosixPath(name.replace("\\", "/"))
+            relative = PurePosixPath(_UNPORTABLE.sub(_escaped, name.replace("\\", "/")))
             inside = not relative.is_absolute() and ".." not in relative.parts and ":" not in name
             if inside and relative.suffix.lower() in EXTENSIONS and size <= MAX_FILE_BYTES:
                 file = temporary / relative
@@ -99,6 +102,10 @@ def _unpacked(archive: Path, store: Path) -> Path:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
+
+
+def _escaped(sign: re.Match[str]) -> str:
+    return f"%{ord(sign[0]):02X}"
 
 
 def _rename(temporary: Path, target: Path) -> None:

@@ -148,7 +148,7 @@ class Site(Loopback):
 
     def _new_pull(self, wish: dict, author: str) -> dict:
         number = next(self.numbers)
-        head = {"ref": wish["head"], "repo": {"fork": False, "full_name": self.slug}}
+        head = {"ref": wish["head"], "repo": {"full_name": self.slug}}
         thread = {"number": number, "state": "open", "title": wish["title"], "body": wish["body"], "head": head}
         self.threads[number] = thread | {"base": {"ref": wish["base"]}, "user": {"login": author}}
         return self.threads[number]

@@ -57,6 +57,28 @@ def test_what_is_added_or_changed_counts_and_what_is_deleted_does_not(repository
     assert names(repository, "HEAD", "pallet") == ["pallet"]
 
 
+@pytest.mark.parametrize(
+    ("path", "counted"),
+    [
+        ("photos/deep/a.jpg", ["crane", "forklift"]),
+        ("photos2/a.jpg", []),
+        ("labels/gold.csv", ["door"]),
+        ("labels/answers.jsonl", ["pallet"]),
+        ("packed/photos.zip", ["pallet"]),
+    ],
+)
+def test_photos_and_labels_outside_of_a_scenarios_folder_count(repository: Path, path: str, counted: list[str]) -> None:
+    write(repository, "door", "images: {path: images}\ngold: ../../labels/gold.csv\n")
+    write(repository, "pallet", "images: {path: ../../packed/photos.zip}\nanswers: ../../labels/answers.jsonl\n")
+    write(repository, "broken", "images: [\n")
+    commit(repository, "more")
+    (repository / path).parent.mkdir(parents=True, exist_ok=True)
+    (repository / path).write_bytes(b"x")
+    commit(repository, "photos")
+
+    assert names(repository, "HEAD~1") == counted
+
+
 def test_a_branch_is_compared_with_where_it_left(repository: Path) -> None:
     git(repository, "checkout", "-q", "-b", "prompt/pallet")
     write(repository, "pallet")
@@ -77,7 +99,7 @@ def test_the_working_tree_is_not_read(repository: Path) -> None:
 def test_scenarios_on_the_same_photos_share_a_set_unless_their_teachers_differ(repository: Path) -> None:
     write(repository, "pallet", "images: {path: ../../photos/.}\n")
     write(repository, "door", "images: {url: 'https://example.org/a.zip', sha256: " + "a" * 64 + "}\n")
-    write(repository, "gate", "images: {url: 's3://mirror/a.zip', sha256: " + "a" * 64 + "}\n")
+    write(repository, "gate", "images: {url: 'https://example.com/b.zip', sha256: " + "a" * 64 + "}\n")
     commit(repository, "more")
     own = {one.name: one for one in find(Git(repository), "HEAD", None, [])}
     forced = {one.name: one for one in find(Git(repository), "HEAD", None, [], "ViT-B-32/laion2b")}
@@ -102,8 +124,19 @@ def test_scenarios_on_the_same_photos_share_a_set_unless_their_teachers_differ(r
         (
             "images: {url: 'file:///etc/passwd', sha256: " + "a" * 64 + "}\n",
             None,
-            "images.url: 'file:///etc/passwd' must begin with https://, s3://, gs://",
+            "images.url: 'file:///etc/passwd' must begin with https://",
         ),
+        (
+            "images: {url: 'HTTPS://example.org/a.zip', sha256: " + "a" * 64 + "}\n",
+            None,
+            "images.url: 'HTTPS://example.org/a.zip' must begin with https://",
+        ),
+        (
+            "images: {url: 's3://photos/a.zip', sha256: " + "a" * 64 + "}\n",
+            None,
+            "images.url: 's3://photos/a.zip' must begin with https://",
+        ),
+        ("images: {path: ../..}\n", None, "images.path: '../..' is the whole repository: name a folder in it"),
         (
             "images: {url: 'https://ada:secret@example.org/a.zip', sha256: " + "a" * 64 + "}\n",
             None,
@@ -186,9 +219,19 @@ def test_photos_behind_a_link_are_not_ours(repository: Path, link: str) -> None:
 
     with pytest.raises(ScenarioError) as caught:
         names(repository, "HEAD~1")
-    assert caught.value.what == (
-        f"datasets/pallet/scenario.yaml: images.path: '{link}' is a link, or a repository of its own"
-    )
+    whose = ("crane", "forklift", "pallet") if link.startswith("photos") else ("pallet",)
+    assert caught.value.what.splitlines() == [
+        f"datasets/{name}/scenario.yaml: images.path: '{link}' is a link, or a repository of its own" for name in whose
+    ]
+
+
+def test_answers_behind_a_link_are_not_ours_though_the_scenario_does_not_name_them(repository: Path) -> None:
+    write(repository, "pallet")
+    os.symlink("/etc/passwd", repository / "datasets/pallet/scenario.answers.jsonl")
+    commit(repository, "hostile")
+
+    with pytest.raises(ScenarioError, match=r"answers: '.*/scenario\.answers\.jsonl' is a link"):
+        names(repository, "HEAD~1")
 
 
 def test_every_fault_of_every_scenario_is_told(repository: Path) -> None:

@@ -126,7 +126,14 @@ def test_a_run_that_nobody_asked_for_is_passed_over(made: Path, comment) -> None
     assert lines["runs"] == "1"
 
 
-@pytest.mark.parametrize("expect", ['[{"name": "../x", "path": ""}]', "{}x", "[1]", '[{"name": "a"}]'])
+def test_without_artefacts_the_comment_says_that_nothing_came_of_it(tmp_path: Path, comment) -> None:
+    text, lines = comment(tmp_path / "no-such-folder", expect=json.dumps(EXPECTED))
+
+    assert text.count("There is no result: `the run ended before the gate had its say`") == 2
+    assert (lines["passed"], lines["publish"]) == ("false", "[]")
+
+
+@pytest.mark.parametrize("expect", ['[{"name": "../x", "path": ""}]', "{}x", "{}", "7", "[1]", '[{"name": "a"}]'])
 def test_what_was_expected_must_be_a_plan(made: Path, comment, expect: str) -> None:
     with pytest.raises(FactoryError, match="expected the `scenarios` that changed_scenarios prints"):
         comment(made, expect=expect)
@@ -181,6 +188,18 @@ BROKEN = {
     "a threshold that is no number": (
         _edit(files.GATE, lambda gate: gate["figures"].update(threshold="high")),
         "no run of the factory (KeyError)",
+    ),
+    "an interval that is no pair": (
+        _edit(files.GATE, lambda gate: gate["clauses"][0].update(interval=0.5)),
+        "agreement has a figure, a number or an interval that is none",
+    ),
+    "a figure that is a pair": (
+        _edit(files.GATE, lambda gate: gate["clauses"][0].update(figure=[0.5, 0.6])),
+        "agreement has a figure, a number or an interval that is none",
+    ),
+    "a rule that nothing can keep": (
+        _edit(files.GATE, lambda gate: gate["clauses"][0].update(rule=">= " + "9" * 400)),
+        "agreement has a rule that nothing can keep",
     ),
     "labels that are no table": (_write(files.LABELS, b"PAR1" * 10), "no run of the factory (ArrowInvalid)"),
     "a scenario with an anchor": (_write(files.SCENARIO, b"name: &a x\npositive: [*a]\n"), "an anchor"),
@@ -245,6 +264,23 @@ def test_a_gate_that_does_not_add_up_is_not_passed(copy: Path, comment, what: st
     assert "⚠️ `red-ball` does not add up" in text
     assert f"> - {why}" in text
     assert lines["publish"] == "[]"
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400), 1e308, float("inf")])
+@pytest.mark.parametrize("key", ["figure", "n", "interval"])
+def test_a_number_that_no_run_has_spoils_no_comment(copy: Path, comment, key: str, number: float) -> None:
+    value = [number, number] if key == "interval" else number
+    (copy / files.GATE).write_text(json.dumps(_with(said(copy / files.GATE), key, value)), encoding="utf-8")
+    text, lines = comment(copy.parent)
+
+    assert "`red-ball`" in text
+    assert key != "figure" or (lines["publish"] == "[]" and "does not add up" in text)
+
+
+def _with(gate: dict, key: str, value: object) -> dict:
+    gate["clauses"][0][key] = value
+    gate["figures"]["more"] = {"figure": value}
+    return gate
 
 
 def test_no_words_of_a_run_are_passed_on(copy: Path, comment) -> None:
@@ -384,10 +420,13 @@ def test_two_pull_requests_that_post_at_once_lose_no_picture(github: FakeWork, m
     assert {path.split("/")[0] for path in github.paths("heads/factory-evidence")} == {"12", "13", "14"}
 
 
-def test_without_a_pull_request_nothing_is_posted(github: FakeWork, made: Path, comment) -> None:
-    comment(made, send=True)
+def test_without_a_pull_request_nothing_is_posted_and_that_is_said(
+    github: FakeWork, made: Path, tmp_path: Path, capsys
+) -> None:
+    pr_comment.main(made, tmp_path / "out", "", "champion", "", "", "", True)
 
     assert github.calls == []
+    assert "nothing is posted: --post needs the number of a pull request" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("options", [{"pull": "12; id"}, {"commit": "main"}])

@@ -118,6 +118,30 @@ def test_a_name_that_is_taken_needs_the_tick(github: FakeWork, ask) -> None:
     assert [said.count("Pull request #") for said in github.said(7)] == [1]
 
 
+@pytest.mark.parametrize(
+    "there", [b"name: [", b"name: caf\xe9\n", b"- a\n- b\n", b"", b"name: a\0b\n", b"a: " + b"[" * 5000]
+)
+def test_a_scenario_that_is_broken_on_main_is_answered_on_the_issue(github: FakeWork, ask, there: bytes) -> None:
+    github.write("heads/main", PATH, there)
+    with pytest.raises(ScenarioError):
+        ask(body(change=True))
+
+    assert "what is there under this name cannot be read: it must be mended first" in github.said(7)[0]
+    assert (github.pulls, BRANCH in github.refs) == ({}, False)
+
+
+def test_a_workflow_that_could_not_be_started_is_started_by_the_next_try(github: FakeWork, ask) -> None:
+    github.tokens = {"job": ALL - {"actions"}}
+    with pytest.raises(RegistryError):
+        ask(body())
+    assert (len(github.pulls), github.dispatched) == (1, [])
+    github.tokens = {"job": ALL}
+    ask(body())
+    ask(body())
+
+    assert (len(github.pulls), len(github.dispatched)) == (1, 1)
+
+
 def test_another_issue_cannot_take_over_a_pull_request(github: FakeWork, ask) -> None:
     ask(body())
     head = github.refs[BRANCH]

@@ -6,12 +6,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 import pytest
 import typer
-from automation_run import REFUSED, SHA, merged, seal, whole
+from automation_run import PASSES, REFUSED, git, merged, seal, whole
 from finished_run import said
 
 from automation import publish_release
@@ -52,14 +53,28 @@ def run(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(name, value)
     shutil.copytree(made / "datasets", tmp_path / "datasets")
     monkeypatch.chdir(tmp_path)
+    (tmp_path / ".gitignore").write_text("artifact/\nregistry/\nkeys/\n")
+    git(tmp_path, "init", "-q", "-b", "main")
+    commit(tmp_path)
     return Path(shutil.copytree(next(made.glob("passed/datasets/*/2*/")), tmp_path / "artifact" / "run"))
+
+
+def commit(root: Path) -> str:
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "--allow-empty", "-m", "as it is now")
+    return git(root, "rev-parse", "HEAD")
+
+
+def first(root: Path) -> str:
+    """The commit that was run."""
+    return git(root, "rev-list", "--max-parents=0", "HEAD")
 
 
 @pytest.fixture
 def publish(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     def call(folder: Path, alias: str = "champion", scenario: str = "", key: Path | None = None) -> dict[str, str]:
         capsys.readouterr()
-        publish_release.main(folder, SHA, str(tmp_path / "registry"), alias, scenario, key)
+        publish_release.main(folder, first(tmp_path), str(tmp_path / "registry"), alias, scenario, key)
         return dict(line.split("=", 1) for line in capsys.readouterr().out.splitlines())
 
     return call
@@ -92,7 +107,7 @@ def test_a_run_is_published_with_its_provenance(run: Path, publish, tmp_path: Pa
     definition, details = made["predicate"]["buildDefinition"], made["predicate"]["runDetails"]
     assert definition["resolvedDependencies"][0] == {
         "uri": "git+https://github.com/acme/models",
-        "digest": {"gitCommit": SHA},
+        "digest": {"gitCommit": first(tmp_path)},
     }
     inputs = {one["name"]: one["digest"]["sha256"] for one in definition["resolvedDependencies"][1:]}
     path = "datasets/red-ball/scenario.yaml"
@@ -200,6 +215,62 @@ def test_a_scenario_that_changed_since_is_refused(run: Path, publish, capsys, tm
     path.write_text(path.read_text().replace("- apple", "- pear"))
 
     assert "other values than the scenario: negative" in refusal(publish, run, capsys, tmp_path / "registry")
+
+
+@pytest.mark.parametrize(
+    ("more", "path"),
+    [
+        ("", "datasets/red-ball/images/a.jpg"),
+        ("", "datasets/red-ball/scenario.answers.jsonl"),
+        ("gold: ../gold.csv\n", "datasets/gold.csv"),
+        ("answers: '../../answers/*.jsonl'\n", "answers/*.jsonl"),
+    ],
+)
+def test_photos_and_labels_that_changed_since_are_refused(
+    run: Path, publish, capsys, tmp_path: Path, more: str, path: str
+) -> None:
+    scenario = tmp_path / "datasets" / "red-ball" / "scenario.yaml"
+    scenario.write_text(scenario.read_text() + more)
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-q", "--amend", "--allow-empty", "-m", "what was run")
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / path).write_text("another content\n")
+    commit(tmp_path)
+
+    assert refusal(publish, run, capsys, tmp_path / "registry") == (
+        f"refused: red-ball: changed since commit {first(tmp_path)[:12]}: '{path}' "
+        "run it again: what it was made from is not what the branch has now"
+    )
+
+
+def test_what_others_changed_since_does_not_matter(run: Path, publish, tmp_path: Path) -> None:
+    (tmp_path / "datasets" / "crane").mkdir()
+    (tmp_path / "datasets" / "crane" / "a.jpg").write_bytes(b"x")
+    (tmp_path / "README.md").write_text("words\n")
+    commit(tmp_path)
+
+    assert publish(run)["release"] == "red-ball@1"
+
+
+def test_a_commit_that_git_does_not_have_is_an_error(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(FactoryError, match="is no commit of the repository"):
+        publish_release.main(run, "a" * 40, str(tmp_path / "registry"), "champion", "", None)
+
+
+def test_an_older_run_again_does_not_take_the_champion_back(run: Path, publish, tmp_path: Path) -> None:
+    newer = whole(tmp_path / "artifact" / "newer", recipe=replace(PASSES, noise=0.2))
+    publish(run)
+    assert publish(newer)["release"] == "red-ball@2"
+
+    assert (publish(run)["release"], publish(newer)["new"]) == ("red-ball@1", "false")
+    assert open_registry(str(tmp_path / "registry")).index().models["red-ball"].aliases == {"champion": 2}
+
+
+def test_an_alias_that_was_not_moved_is_moved_by_the_same_call(run: Path, publish, tmp_path: Path) -> None:
+    publish(run, alias="")
+
+    assert publish(run)["new"] == "false"
+    assert open_registry(str(tmp_path / "registry")).index().models["red-ball"].aliases == {"champion": 1}
 
 
 def test_auto_takes_whatever_teacher_was_found(run: Path, publish, tmp_path: Path) -> None:

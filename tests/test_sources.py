@@ -136,6 +136,13 @@ def test_members_never_land_outside(tmp_path, store, pack, name):
     assert not Path("/x.png").exists()
 
 
+@pytest.mark.parametrize("pack", [zip_of, tar_of], ids=["zip", "tar"])
+def test_names_that_not_every_system_can_keep_are_escaped(tmp_path, store, pack):
+    names = ["a?.png", 'b"*.png', "c<d>/e|f.png", "g\nh.png", "g\rh.png"]
+    found = everything(locate(put(tmp_path, pack(*names)), store))
+    assert found == {"a%3F.png", "b%22%2A.png", "c%3Cd%3E/e%7Cf.png", "g%0Ah.png", "g%0Dh.png"}
+
+
 @pytest.mark.parametrize("hard", [False, True], ids=["symbolic", "hard"])
 def test_links_are_not_followed_and_not_made(tmp_path, store, hard):
     (tmp_path / "outside").mkdir()

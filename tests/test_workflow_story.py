@@ -64,7 +64,9 @@ def story(tmp_path_factory: pytest.TempPathFactory):
     registry = folder / "registry"
     machine = MACHINE | {"MPLCONFIGDIR": str(folder / "mpl")}
     with Site(make_repository(folder)) as site:
-        runner = Runner(site, folder, {"FACTORY_REGISTRY": str(registry)}, {"publish"}, machine, aside=set(NOT_RUN))
+        runner = Runner(
+            site, folder, {"FACTORY_REGISTRY": str(registry)}, {"publish", "recheck"}, machine, aside=set(NOT_RUN)
+        )
         told = Story(site, runner, registry)
         tell(told, folder)
         yield told
@@ -87,7 +89,9 @@ def tell(story: Story, folder: Path) -> None:
 
     again = form(name="red-wall", positive="a red wall", change="yes", **walls)
     site.issue("Red walls, in other words", again)
+    runner.expired = "store-"
     story.second = runner.serve()
+    runner.expired = ""
     story.pulls.append(site.pulls()[-1]["number"])
     push(site.bare, folder, "coin", "datasets/coin/scenario.yaml", COIN)
     story.pulls.append(site.pull("coin", "Heads or tails"))
@@ -151,6 +155,13 @@ def test_photos_are_embedded_once_and_handed_on(story: Story) -> None:
     assert (embedded(story.merged, "embed"), embedded(story.merged, "run")) == ([PHOTOS], [0])
     later = [*story.second, *story.refused, *story.merged_both]
     assert (embedded(later, "embed"), embedded(later, "run")) == ([0, 0, 0], [0, 0, 0, 0])
+
+
+def test_vectors_whose_artefact_is_gone_are_taken_from_the_cache(story: Story) -> None:
+    (job,) = jobs(story.second, "run")
+
+    assert "no artefact store-" in job.log and job.result == "success"
+    assert embedded(story.second, "run") == [0]
 
 
 def test_a_merge_publishes_with_provenance(story: Story) -> None:

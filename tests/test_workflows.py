@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from github_site import git
 from workflow_expressions import condition, evaluate
 from workflow_files import BOTH, ROOT, WORKFLOWS, load, steps
 
 import factory
-from automation import form
+from automation import changed_scenarios, form
+from automation.git import Git
 
 WRITERS = {
     ("factory.yml", "comment"): {"contents": "write", "pull-requests": "write"},
@@ -102,13 +104,19 @@ def test_secrets_are_seen_by_jobs_with_an_environment_alone() -> None:
             assert not seen or "environment" in job or passed_on, f"{path.name}: {name}"
 
 
+def factory_jobs() -> dict:
+    return load(ROOT / ".github/workflows/factory.yml")["jobs"]
+
+
 def comment_job() -> dict:
-    return load(ROOT / ".github/workflows/factory.yml")["jobs"]["comment"]
+    return factory_jobs()["comment"]
 
 
-def pull_request(fork: bool) -> dict:
-    pull = {"number": 7, "head": {"sha": "f" * 40, "repo": {"fork": fork}}, "base": {"sha": "b" * 40}}
-    github = {"event": {"pull_request": pull, "repository": {"default_branch": "main"}}, "repository": "acme/x"}
+def pull_request(head: dict | None) -> dict:
+    """The contexts of a pull request to acme/x; `head` is the repository that it comes from, None once that is gone."""
+    pull = {"number": 7, "head": {"sha": "f" * 40, "repo": head}, "base": {"sha": "b" * 40}}
+    event = {"pull_request": pull, "repository": {"default_branch": "main"}}
+    github = {"event": event, "event_name": "pull_request", "repository": "acme/x"}
     told = {"plan": {"result": "success", "outputs": {"count": "1"}}, "run": {"result": "success", "outputs": {}}}
     job = {"workflow_repository": "acme/x", "workflow_sha": "c" * 40}
     inputs = {"pull": "", "runner": '["self-hosted", "gpu"]'}
@@ -118,22 +126,79 @@ def pull_request(fork: bool) -> dict:
 STATUS = {"cancelled": lambda: False, "success": lambda: True}
 
 
-@pytest.mark.parametrize(("fork", "comments"), [(False, True), (True, False)])
-def test_strangers_pull_requests_get_no_job_that_writes(fork: bool, comments: bool) -> None:
-    assert condition(comment_job()["if"], pull_request(fork), STATUS) is comments
+OURS = {"full_name": "acme/x", "fork": False}
+A_FORK_ITSELF = OURS | {"fork": True}
+"""The repository where all of this happens may be somebody's fork of another one."""
+STRANGE = [{"full_name": "stranger/x", "fork": True}, {"full_name": "stranger/x", "fork": False}, None]
 
 
-@pytest.mark.parametrize(("fork", "runner"), [(False, ["self-hosted", "gpu"]), (True, "ubuntu-latest")])
+@pytest.mark.parametrize("head", STRANGE)
+def test_strangers_pull_requests_get_no_job_that_writes(head: dict | None) -> None:
+    assert not condition(comment_job()["if"], pull_request(head), STATUS)
+
+
+@pytest.mark.parametrize("head", STRANGE)
 @pytest.mark.parametrize("job", ["embed", "run"])
-def test_strangers_pull_requests_reach_no_machine_of_ours(job: str, fork: bool, runner: object) -> None:
-    jobs = load(ROOT / ".github/workflows/factory.yml")["jobs"]
+def test_strangers_pull_requests_reach_no_machine_of_ours(job: str, head: dict | None) -> None:
+    assert evaluate(factory_jobs()[job]["runs-on"], pull_request(head)) == "ubuntu-latest"
 
-    assert evaluate(jobs[job]["runs-on"], pull_request(fork)) == runner
+
+@pytest.mark.parametrize("head", [OURS, A_FORK_ITSELF])
+def test_our_own_pull_requests_get_both(head: dict) -> None:
+    contexts = pull_request(head)
+
+    assert condition(comment_job()["if"], contexts, STATUS)
+    assert [evaluate(factory_jobs()[job]["runs-on"], contexts) for job in ("embed", "run")] == [
+        ["self-hosted", "gpu"]
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("github", "base"),
+    [
+        ({"event_name": "pull_request", "event": {"before": "a" * 40}}, "HEAD^1"),
+        ({"event_name": "push", "event": {"before": "a" * 40}}, "a" * 40),
+        ({"event_name": "workflow_dispatch", "event": {}}, None),
+    ],
+)
+def test_what_the_plan_compares_with(github: dict, base: str | None) -> None:
+    step = factory_jobs()["plan"]["steps"][-1]
+
+    assert evaluate(step["env"]["BASE"], {"github": github}) == base
+
+
+def test_what_main_got_meanwhile_is_not_the_pull_requests(tmp_path: Path) -> None:
+    def commit(name: str) -> str:
+        file = tmp_path / "datasets" / name / "scenario.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"name: {name}\npositive: [{name}]\nimages: {{path: ../photos}}\n", encoding="utf-8")
+        git(tmp_path, "add", ".")
+        git(tmp_path, "commit", "-q", "-m", name)
+        return git(tmp_path, "rev-parse", "HEAD")
+
+    git(tmp_path, "init", "-q", "-b", "main")
+    before = commit("first")
+    git(tmp_path, "checkout", "-q", "-b", "branch")
+    commit("pulled")
+    git(tmp_path, "checkout", "-q", "main")
+    commit("meanwhile")
+    git(tmp_path, "merge", "-q", "--no-ff", "-m", "Merge", "branch")
+    contexts = {"github": {"event_name": "pull_request", "event": {"pull_request": {"base": {"sha": before}}}}}
+    base = evaluate(factory_jobs()["plan"]["steps"][-1]["env"]["BASE"], contexts)
+
+    assert [work.name for work in changed_scenarios.find(Git(tmp_path), "HEAD", base, [])] == ["pulled"]
+    assert len(changed_scenarios.find(Git(tmp_path), "HEAD", before, [])) == 2
+
+
+def test_the_job_that_comments_installs_nothing_that_a_pull_request_cached() -> None:
+    setup = comment_job()["steps"][1]
+
+    assert setup["with"]["cache"] == "false"
 
 
 def test_the_job_that_comments_runs_the_base_branchs_code() -> None:
     ref = comment_job()["steps"][0]["with"]["ref"]
-    here = pull_request(fork=False)
+    here = pull_request(OURS)
     elsewhere = here | {"job": {"workflow_repository": "other/factory", "workflow_sha": "c" * 40}}
     by_hand = here | {"github": here["github"] | {"event": {"repository": {"default_branch": "main"}}}}
 
@@ -142,7 +207,7 @@ def test_the_job_that_comments_runs_the_base_branchs_code() -> None:
 
 
 def test_a_scenario_at_fault_does_not_hold_up_others_on_the_same_photos() -> None:
-    jobs = load(ROOT / ".github/workflows/factory.yml")["jobs"]
+    jobs = factory_jobs()
     plan = {"result": "success", "outputs": {"count": "20"}}
     contexts = {"needs": {"plan": plan, "embed": {"result": "failure"}}}
 
@@ -172,7 +237,7 @@ def test_releasing_and_going_back_share_a_queue() -> None:
     }
 
     assert [evaluate(job["concurrency"], contexts) for job in jobs] == [
-        {"group": "publish-s3://models-forklift", "cancel-in-progress": False}
+        {"group": "publish-s3://models-forklift", "cancel-in-progress": False, "queue": "max"}
     ] * 2
 
 

@@ -13,6 +13,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from workflow_runner import Work
 
+
+class ActionError(Exception):
+    """An action fails, as it does on GitHub too."""
+
+
 HEAVY = ("torch", "torchvision", "lightning", "open_clip", "timm", "transformers")
 """Not there where only the extra `automation` is installed."""
 BLOCK = """import sys
@@ -118,6 +123,9 @@ def download(work: Work, given: dict) -> dict:
     """actions/download-artifact: one by name into `path`, or all of a pattern each into a folder of its name."""
     target = work.workspace / given["path"]
     if name := given.get("name"):
+        expired = work.run.runner.expired
+        if (expired and name.startswith(expired)) or not (work.run.artifacts / name).is_dir():
+            raise ActionError(f"no artefact {name}")
         shutil.copytree(work.run.artifacts / name, target, dirs_exist_ok=True)
         return {}
     for artifact in sorted(work.run.artifacts.iterdir()):

@@ -20,7 +20,7 @@ from typing import Any
 
 from github_site import LEVELS, Event, Site, Token, git
 from ruamel.yaml import YAML
-from workflow_actions import ACTIONS
+from workflow_actions import ACTIONS, ActionError
 from workflow_expressions import condition, evaluate, text
 
 SHELLS = {None: ["bash", "-e"], "bash": ["bash", "--noprofile", "--norc", "-eo", "pipefail"]}
@@ -89,6 +89,8 @@ class Runner:
     """Workflow files that are not started."""
     only: set[str] | None = None
     """Jobs of called workflows that are run; the others count as skipped."""
+    expired: str = ""
+    """Artefacts whose names begin so are gone when a job asks for them; empty: none."""
 
     def __post_init__(self) -> None:
         self.places[self.site.slug] = self.site.bare
@@ -278,7 +280,8 @@ class Work:
             folder.mkdir(parents=True)
         self.secret = f"ghs_{number:03}"
         rights = job.get("permissions", {})
-        if contexts["github"]["event"].get("pull_request", {}).get("head", {}).get("repo", {}).get("fork"):
+        pull = contexts["github"]["event"].get("pull_request")
+        if pull and (pull["head"]["repo"] or {}).get("full_name") != run.event_slug:
             rights = {scope: "read" for scope, level in rights.items() if level != "none"}
         run.runner.site.tokens[self.secret] = Token(name, rights)
         github = contexts["github"] | {"token": self.secret, "workspace": str(self.workspace), "job": name}
@@ -353,7 +356,7 @@ class Work:
                 outputs, good = self._shell(step, path, mine, step.get("shell", shell))
             else:
                 outputs, good = self._use(step["uses"], given, mine)
-            self.result = self.result if good else "failure"
+            self.result = self.result if good or step.get("continue-on-error") else "failure"
             told[step.get("id", f"_{len(told)}")] = {
                 "outputs": outputs,
                 "outcome": "success" if good else "failure",
@@ -363,7 +366,11 @@ class Work:
     def _use(self, uses: str, given: dict, env: dict) -> tuple[dict, bool]:
         where, _, _ = uses.partition("@")
         if not where.startswith(("$/", "./")):
-            return ACTIONS[where](self, given), True
+            try:
+                return ACTIONS[where](self, given), True
+            except ActionError as error:
+                self.log += f"{where}: {error}\n"
+                return {}, False
         inside = where[2:]
         base = self.run.runner.unpacked(self.source) if where.startswith("$/") else self.workspace
         action = YAML(typ="safe", pure=True).load((base / inside / "action.yml").read_text(encoding="utf-8"))

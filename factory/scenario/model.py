@@ -125,8 +125,8 @@ class Scenario(_Section):
     """Labels from a person: a CSV with the columns `path` (relative to the images) and `label` (yes or no), or the
     NAME.gold.parquet of another review of the same photos."""
     answers: str | None = None
-    """Where `factory review` keeps people's answers; left out: NAME.answers.jsonl beside the scenario file. They are
-    taken into account by themselves, and outrank `gold`."""
+    """Where `factory review` keeps people's answers; left out: beside the scenario file and named like it, as
+    scenario.answers.jsonl beside scenario.yaml. They are taken into account by themselves, and outrank `gold`."""
     teacher: Teacher = Teacher()
     student: Student = Student()
     gate: Gate = Gate()
