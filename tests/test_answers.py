@@ -137,7 +137,7 @@ def play(journal: Journal, acts: list) -> None:
             journal.answer(who, {name: name for name in sorted(names)}, answer, resolves=resolves)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts=ACTS, cut=st.integers(0, 200))
 @example(acts=[("answer", "Ada", {"a"}, "yes", False), ("undo", "Ada")], cut=1000)  # its end alone is missing
 def test_a_torn_tail_loses_the_last_act_at_most(tmp_path_factory: pytest.TempPathFactory, acts: list, cut: int) -> None:
@@ -159,7 +159,7 @@ def test_a_torn_tail_loses_the_last_act_at_most(tmp_path_factory: pytest.TempPat
 
 
 @given(acts=ACTS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_undoing_everything_leaves_nothing(acts: list) -> None:
     told = [
         Act(str(i), str(i), "answer", act[1], dict.fromkeys(act[2], ""), act[3], resolves=act[4])
