@@ -48,19 +48,16 @@ class Git:
 
     def changed(self, base: str, head: str) -> list[str]:
         """The paths that `head` adds, changes or deletes since it left `base`."""
-        said = self._text("diff", "--name-only", "-z", "--no-renames", f"{base}...{head}", "--")
-        return [path for path in said.split("\0") if path]
+        return self._names("diff", "--name-only", "-z", "--no-renames", f"{base}...{head}", "--")
 
     def differs(self, one: str, other: str, below: list[str]) -> list[str]:
         """The paths at or below some that are not the same in two commits."""
-        said = self._text("--literal-pathspecs", "diff", "--name-only", "-z", "--no-renames", one, other, "--", *below)
-        return [path for path in said.split("\0") if path]
+        return self._names("--literal-pathspecs", "diff", "--name-only", "-z", "--no-renames", one, other, "--", *below)
 
     def files(self, commit: str) -> dict[str, Entry]:
         """The files of a commit, by path."""
-        said = self._text("ls-tree", "-r", "-z", "--long", commit)
         found = {}
-        for line in filter(None, said.split("\0")):
+        for line in self._names("ls-tree", "-r", "-z", "--long", commit):
             about, _, path = line.partition("\t")
             mode, _, blob, size = about.split()
             found[path] = Entry(path, mode, blob, int(size) if size.isdigit() else 0)
@@ -69,6 +66,10 @@ class Git:
     def read(self, entry: Entry) -> bytes:
         """The content of a file."""
         return self._run("cat-file", "blob", entry.blob)
+
+    def _names(self, *words: str) -> list[str]:
+        """What a command with `-z` lists."""
+        return [name for name in self._text(*words).split("\0") if name]
 
     def _text(self, *words: str) -> str:
         return self._run(*words).decode("utf-8", "surrogateescape")

@@ -180,7 +180,7 @@ def told(row: Row) -> str:
 def label(
     task: Task, model: teacher.Teacher, store: teacher.EmbeddingStore, options: argparse.Namespace
 ) -> tuple[Scenario, pa.Table]:
-    """labels.parquet of a task: splits as dealt, gold from folder names or p_teacher from the teacher."""
+    """labels.parquet of a task: splits as dealt, gold from folder names or the teacher's word alone."""
     question = task.question
     others = sorted(p.name for p in question.root.iterdir() if p.is_dir() and p.name != question.yes)
     yes = task.truth(task.train).mean()
@@ -206,8 +206,11 @@ def label(
             "group": pa.array(range(len(paths)), pa.int32()),
         }
     )
-    table = labelling.build(scenario, model, usable, store.get(model.key, sorted(paths)), {})
-    return scenario, _relabel(table, task, splits, gold=options.labels == "gold")
+    gold = options.labels == "gold"
+    # the teacher may learn from the training photos' gold, as it does in the main job, and never from the test photos'
+    given = {sha256_file(path): bool(yes) for path, yes in zip(task.train, task.truth(task.train), strict=True)}
+    table = labelling.build(scenario, model, usable, store.get(model.key, sorted(paths)), given if gold else {})
+    return scenario, _relabel(table, task, splits, gold=gold)
 
 
 def _relabel(table: pa.Table, task: Task, splits: dict[Path, str], *, gold: bool) -> pa.Table:

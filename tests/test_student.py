@@ -20,7 +20,7 @@ from factory.artifacts import LABELS, STUDENT, TRAINING, RunFolder
 from factory.errors import TrainError
 from factory.student import backbones, data
 from factory.student.augment import Augmentation, augment, resize
-from factory.student.data import EpochBatches, class_weights, decode, targets
+from factory.student.data import EpochBatches, class_weights, decode, skill, targets
 from factory.student.module import Distillation, fused
 from factory.student.network import Student, soup
 from factory.student.recipe import Recipe
@@ -218,17 +218,37 @@ def test_gold_outranks_the_teacher_and_temperature_softens() -> None:
     assert target == pytest.approx([0.98, 0.02, 0.75])
 
 
+def test_a_skilled_teacher_has_a_share_in_the_targets_of_gold() -> None:
+    gold = [True] * 20 + [False] * 20
+    skilled = pa.table({"gold": gold, "p_teacher": [0.9] * 19 + [0.2] + [0.1] * 20})
+    _, target = targets(skilled, Recipe(smoothing=0.0, teacher_share=0.5))
+    share = 0.5 * skill(np.array(gold, float), skilled["p_teacher"].to_numpy()) ** 2
+    assert 0.3 < share < 0.5
+    assert target[19] == pytest.approx(1 - 0.8 * share)
+    assert (target[:20] > 0.5).all()
+    guessing = pa.table({"gold": gold, "p_teacher": [0.1, 0.9] * 20})
+    assert targets(guessing, Recipe(smoothing=0.0))[1].tolist() == [float(g) for g in gold]
+
+
+def test_skill_is_one_for_the_truth_and_none_for_the_base_rate_or_a_handful() -> None:
+    gold = np.array([1.0] * 20 + [0.0] * 60)
+    assert skill(gold, gold) == 1.0
+    assert skill(gold, np.full(80, 0.25)) == pytest.approx(0.0)
+    assert skill(gold, 1 - gold) == 0.0
+    assert skill(gold[:24], gold[:24]) == 0.0
+
+
 def test_class_weights_even_out_the_sides() -> None:
-    target, weight = np.array([0.9] * 2 + [0.1] * 8), np.ones(10)
-    factors = class_weights(target, weight, 1.0)
-    assert factors[target > 0.5].sum() == pytest.approx(factors[target < 0.5].sum())
-    assert class_weights(target, weight, 0.0).tolist() == [1.0] * 10
-    assert class_weights(np.array([1.0] + [0.0] * 999), np.ones(1000), 1.0).max() == 10.0
+    yes, weight = np.array([True] * 2 + [False] * 8), np.ones(10)
+    factors = class_weights(yes, weight, 1.0)
+    assert factors[yes].sum() == pytest.approx(factors[~yes].sum())
+    assert class_weights(yes, weight, 0.0).tolist() == [1.0] * 10
+    assert class_weights(np.array([True] + [False] * 999), np.ones(1000), 1.0).max() == 10.0
 
 
 def test_one_sided_labels_are_refused() -> None:
     with pytest.raises(TrainError, match="every image is labelled no: nothing to learn"):
-        class_weights(np.zeros(4), np.ones(4), 1.0)
+        class_weights(np.zeros(4, bool), np.ones(4), 1.0)
 
 
 def test_batches_hold_every_row_once_and_follow_seed_and_epoch() -> None:

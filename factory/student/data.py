@@ -23,6 +23,8 @@ from factory.student.recipe import Recipe
 
 MEMORY_BYTES = 2_000_000_000
 """Decoded photos beyond this live in a memory-mapped file instead of memory."""
+FEW_GOLD = 10
+"""Gold labels of either side below which the teacher's skill is not measured."""
 
 Batch = dict[str, Tensor]
 
@@ -52,6 +54,11 @@ class Examples(Dataset[Batch]):
 
     def __getitem__(self, rows: Tensor) -> Batch:
         return {name: getattr(self, name)[rows] for name in ("images", "target", "weight", "vectors")}
+
+
+def chance(*what: int) -> int:
+    """A seed of its own for each sequence of numbers: the training's seed, then member, epoch, batch."""
+    return int(np.random.SeedSequence(what).generate_state(1)[0])
 
 
 class EpochBatches(Sampler[Tensor]):
@@ -113,13 +120,10 @@ def load_photos(root: Path, run: RunFolder, store: Store, recipe: Recipe, size: 
 
 
 def examples(labels: pa.Table, images: np.ndarray, recipe: Recipe, vectors: np.ndarray | None) -> Examples:
-    """Targets and weights of some rows of labels.parquet.
-
-    A gold label outranks the teacher: its target is hard but for the smoothing, its weight `gold_weight`.
-    """
+    """Targets and weights of some rows of labels.parquet; a gold label weighs `gold_weight`."""
     gold, target = targets(labels, recipe)
     weight = np.where(np.isnan(gold), labels["weight"].to_numpy(), recipe.gold_weight)
-    weight = weight * class_weights(target, weight, recipe.balance)
+    weight = weight * class_weights(np.where(np.isnan(gold), target > 0.5, gold == 1), weight, recipe.balance)
     return Examples(
         torch.from_numpy(images),
         torch.from_numpy(target.astype(np.float32)),
@@ -129,21 +133,37 @@ def examples(labels: pa.Table, images: np.ndarray, recipe: Recipe, vectors: np.n
 
 
 def targets(labels: pa.Table, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-    """Gold labels (1, 0, or NaN where there is none) and soft targets, both float64 `(N,)`."""
+    """Gold labels (1, 0, or NaN where there is none) and soft targets, both float64 `(N,)`.
+
+    Gold says what is right; a teacher that is mostly right also says which photos are hard. So its word has a share in
+    the target of a gold label, which grows with its skill on these labels (none of which it has seen).
+    """
     gold = np.array([np.nan if g is None else float(g) for g in labels["gold"].to_pylist()], dtype=np.float64)
     p = np.clip(labels["p_teacher"].to_numpy().astype(np.float64), 1e-4, 1 - 1e-4)
     soft = 1 / (1 + (1 / p - 1) ** (1 / recipe.temperature))
     hard = gold * (1 - 2 * recipe.smoothing) + recipe.smoothing
-    return gold, np.where(np.isnan(gold), soft, hard)
+    known = ~np.isnan(gold)
+    share = recipe.teacher_share * skill(gold[known], p[known]) ** 2
+    return gold, np.where(known, (1 - share) * hard + share * soft, soft)
 
 
-def class_weights(target: np.ndarray, weight: np.ndarray, balance: float) -> np.ndarray:
-    """Factors `(N,)` that bring the total weights of yes and no together, each at most 10.
+def skill(gold: np.ndarray, p: np.ndarray) -> float:
+    """Brier skill score (Murphy 1973) of probabilities `(N,)` against answers `(N,)` of 0 and 1, not below 0.
+
+    1: always right and sure; 0: no better than to say the share of yes each time, or fewer than `FEW_GOLD` of a side.
+    """
+    if len(gold) == 0 or min(gold.sum(), (1 - gold).sum()) < FEW_GOLD:
+        return 0.0
+    return max(0.0, 1 - float(np.mean((p - gold) ** 2) / gold.var()))
+
+
+def class_weights(answers: np.ndarray, weight: np.ndarray, balance: float) -> np.ndarray:
+    """Factors `(N,)` that bring the total weights of yes and no (bool `(N,)`) together, each at most 10.
 
     Raises:
         TrainError: All images lie on one side.
     """
-    yes = float((weight * (target > 0.5)).sum() / max(weight.sum(), 1e-9))
+    yes = float(weight[answers].sum() / max(weight.sum(), 1e-9))
     if not 0 < yes < 1:
         side = "yes" if yes else "no"
         raise TrainError(
@@ -151,7 +171,7 @@ def class_weights(target: np.ndarray, weight: np.ndarray, balance: float) -> np.
             hint="change the phrases or the photos so that both answers occur, then: factory label",
         )
     factors = np.minimum(np.array([0.5 / (1 - yes), 0.5 / yes]) ** balance, 10.0)
-    return np.asarray(np.where(target > 0.5, factors[1], factors[0]))
+    return np.asarray(np.where(answers, factors[1], factors[0]))
 
 
 def teacher_of(schema: pa.Schema) -> dict[str, Any]:

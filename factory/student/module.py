@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -16,9 +15,12 @@ from torch.nn import functional as F
 
 from factory.student import backbones
 from factory.student.augment import augment, resize
-from factory.student.data import Batch
+from factory.student.data import Batch, chance
 from factory.student.network import Student, normalise
 from factory.student.recipe import Recipe
+
+PART = 8
+"""Images at once in the frozen modules: what a processor's caches hold, a third less time than 32 at 128 pixels."""
 
 Row = dict[str, float]
 
@@ -62,8 +64,7 @@ class Distillation(pl.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one augmented batch. Its randomness follows from (seed, epoch, batch): a resume repeats it."""
-        seed = np.random.SeedSequence((self.seed, self.current_epoch, index)).generate_state(1)[0]
-        dice = torch.manual_seed(int(seed))
+        dice = torch.manual_seed(chance(self.seed, self.current_epoch, index))
         pixels = augment(batch["images"], self._size(), self.recipe.augmentation, dice)
         features = self._features(pixels)
         logits = self.student.head(F.dropout(features, self.recipe.dropout)).squeeze(1)
@@ -150,4 +151,4 @@ def fused(modules: nn.Sequential, example: Tensor) -> Callable[[Tensor], Tensor]
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecated, but what is to replace it needs a C++ compiler on the machine
         graph = torch.jit.optimize_for_inference(torch.jit.trace(modules, example))  # type: ignore[no-untyped-call]
-    return cast("Callable[[Tensor], Tensor]", graph.forward)
+    return lambda images: torch.cat([graph(part) for part in torch.split(images, PART)])

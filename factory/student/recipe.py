@@ -34,6 +34,8 @@ class Recipe:
     """Teacher probabilities p become sigmoid(logit(p) / temperature) (Hinton et al. 2015)."""
     smoothing: float = 0.02
     """Gold labels become 1 - smoothing and smoothing."""
+    teacher_share: float = 0.5
+    """Share of the teacher's word in the target of a gold label, times the square of its skill on such labels."""
     gold_weight: float = 2.0
     """Weight of a gold label against the teacher's 1."""
     balance: float = 1.0

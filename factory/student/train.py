@@ -14,7 +14,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -25,7 +24,7 @@ from factory.memory import keep_memory
 from factory.progress import console
 from factory.scenario import Scenario
 from factory.student import backbones
-from factory.student.data import Photos, Store, load_photos
+from factory.student.data import Photos, Store, chance, load_photos
 from factory.student.module import Distillation, Row
 from factory.student.network import Student, soup
 from factory.student.recipe import Recipe
@@ -57,16 +56,18 @@ def train(scenario: Scenario, run: RunFolder, store: Store, recipe: Recipe | Non
     photos = load_photos(Path(scenario.images.path or ""), run, store, recipe, size, wanted.seed)
     epochs = recipe.epochs(len(photos.train)) if wanted.epochs == "auto" else wanted.epochs
     scratch = run.path / "tmp" / f"train-{_fingerprint(run, scenario, recipe)}"
+
+    def member(number: int) -> Distillation:
+        seed = chance(wanted.seed, number)
+        torch.manual_seed(seed)
+        net = backbones.pretrained(backbone, wanted.weights)
+        module = _module(Student(backbone.name, size, net, mirror=wanted.mirror), photos, recipe, epochs, seed)
+        module.on_row = show
+        _fit(module, photos, epochs, scratch / f"{number}.ckpt")
+        return module
+
     with _quiet(), _progress(epochs * recipe.members) as show:
-        members = []
-        for number in range(recipe.members):
-            seed = _seed(wanted.seed, number)
-            torch.manual_seed(seed)
-            net = backbones.pretrained(backbone, wanted.weights)
-            module = _module(Student(backbone.name, size, net, mirror=wanted.mirror), photos, recipe, epochs, seed)
-            module.on_row = show
-            _fit(module, photos, epochs, scratch / f"{number}.ckpt")
-            members.append(module)
+        members = [member(number) for number in range(recipe.members)]
     student = soup([module.result() for module in members])
     if not all(torch.isfinite(p).all() for p in student.parameters()):
         raise TrainError(
@@ -106,11 +107,6 @@ def _fingerprint(run: RunFolder, scenario: Scenario, recipe: Recipe) -> str:
     """Names the resume checkpoint: other labels, settings or recipe must not continue it."""
     said = [sha256_file(run.file(LABELS)), scenario.student.model_dump_json(), repr(asdict(recipe))]
     return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
-
-
-def _seed(seed: int, number: int) -> int:
-    """Another chance for each member."""
-    return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
 
 
 def _fit(module: Distillation, photos: Photos, epochs: int, checkpoint: Path) -> None:
