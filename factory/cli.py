@@ -21,6 +21,7 @@ from factory.terminal import DONE, REFUSED, SOME_UNREADABLE, STOPPED, err, gate_
 
 if TYPE_CHECKING:  # everything past the base install is imported where a command needs it
     from factory import start
+    from factory.runtime import Model
 
 app = typer.Typer(
     name="factory",
@@ -72,6 +73,28 @@ ResumeOption = Annotated[
 StoreOption = Annotated[
     Path | None,
     typer.Option("--store", help="Folder where image vectors are kept.", envvar="FACTORY_STORE", metavar="DIR"),
+]
+ModelArgument = Annotated[
+    Path, typer.Argument(help="The model file, or its name in a registry.", metavar="MODEL.onnx", show_default=False)
+]
+RegistryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--registry",
+        help="Folder or URL; MODEL.onnx is then NAME, NAME@VERSION or NAME@ALIAS. "
+        "Else $FACTORY_REGISTRY, for a name that is no file.",
+        metavar="REGISTRY",
+        show_default=False,
+    ),
+]
+PublicOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--public-key",
+        help="Refuse a release not signed by this key; else $FACTORY_PUBLIC_KEY.",
+        metavar="FILE",
+        show_default=False,
+    ),
 ]
 
 
@@ -220,10 +243,7 @@ def review(
 
 @app.command()
 def predict(
-    model: Annotated[
-        Path,
-        typer.Argument(help="The model file, or its name in a registry.", metavar="MODEL.onnx", show_default=False),
-    ],
+    model: ModelArgument,
     paths: Annotated[
         list[str],
         typer.Argument(help="Files, folders, globs, or - for a list on stdin.", metavar="PATH...", show_default=False),
@@ -233,13 +253,8 @@ def predict(
         float | None,
         typer.Option("--threshold", min=0, max=1, help="Yes from this probability on; else the model's own."),
     ] = None,
-    registry: Annotated[
-        str | None,
-        typer.Option("--registry", help="Folder or URL; MODEL.onnx is then NAME, NAME@VERSION or NAME@ALIAS."),
-    ] = None,
-    public_key: Annotated[
-        Path | None, typer.Option("--public-key", help="Refuse a release not signed by this key.", metavar="FILE")
-    ] = None,
+    registry: RegistryOption = None,
+    public_key: PublicOption = None,
     scores: Annotated[
         Path | None,
         typer.Option("--scores", help="Count the probabilities here too, for `factory drift`.", metavar="FILE"),
@@ -251,10 +266,10 @@ def predict(
 
     Example:  factory predict model.onnx photos/ --format json
     """
-    from factory.runtime import Model, ScoreHistogram
+    from factory.runtime import ScoreHistogram
     from factory.runtime.inputs import expand
 
-    loaded = Model.load(model, registry=registry, public_key=public_key)
+    loaded = _load(model, registry, public_key)
     counted = ScoreHistogram(loaded.sha256)
     if scores is not None:
         counted.append(scores)  # nothing yet: a file that cannot take them is refused before the work, not after
@@ -269,7 +284,7 @@ def predict(
 
 @app.command()
 def drift(
-    model: Annotated[Path, typer.Argument(help="The model file.", metavar="MODEL.onnx", show_default=False)],
+    model: ModelArgument,
     scores: Annotated[
         Path,
         typer.Argument(
@@ -278,6 +293,8 @@ def drift(
             show_default=False,
         ),
     ],
+    registry: RegistryOption = None,
+    public_key: PublicOption = None,
     form: Annotated[Report, typer.Option("--format", help="How to say it.")] = Report.words,
     fail: Annotated[bool, typer.Option("--fail", help="Exit with 1 if the inputs have moved.")] = False,
 ) -> None:
@@ -285,11 +302,10 @@ def drift(
 
     Example:  factory drift model.onnx scores.json
     """
-    from factory.runtime import Model
     from factory.runtime.drift import compare, reference
     from factory.runtime.scores import read_scores
 
-    loaded = Model.load(model)
+    loaded = _load(model, registry, public_key)
     found = compare(reference(loaded.metadata), read_scores(scores, loaded.sha256).counts)
     print(json.dumps(asdict(found)) if form is Report.json else f"{found.says}\n{found.advice}")  # noqa: T201
     raise typer.Exit(REFUSED if fail and found.verdict == "moved" else DONE)
@@ -329,6 +345,18 @@ def doctor() -> None:
     from factory.doctor import examine
 
     out.print(table(("what", "state", "remedy"), ((one.what, one.state, one.remedy) for one in examine())))
+
+
+def _load(model: Path, registry: str | None, public_key: Path | None) -> Model:
+    """A model file, or a release; the environment has a say only where no file is meant."""
+    from factory.runtime import Model
+    from factory.runtime.index import is_reference
+
+    if registry is None and is_reference(str(model)) and not model.is_file():
+        registry = os.environ.get("FACTORY_REGISTRY") or None
+    if registry is not None and public_key is None and (named := os.environ.get("FACTORY_PUBLIC_KEY")):
+        public_key = Path(named)
+    return Model.load(model, registry=registry, public_key=public_key)
 
 
 def _take_through(until: str, target: Path, changes: start.Changes, runs: Path, store: Path, *, resume: bool) -> bool:
