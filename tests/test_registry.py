@@ -13,6 +13,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import onnx
 import pytest
 from finished_run import REFUSED, another, finished, said
 
@@ -35,7 +36,7 @@ from factory.registry import (
     verify_release,
 )
 from factory.registry.files import FilesRegistry
-from factory.registry.run import FORCED, RELEASED
+from factory.registry.run import FORCED, RELEASED, draft_of
 from factory.runtime import Model
 from factory.runtime.errors import FactoryError
 
@@ -516,6 +517,39 @@ def test_a_file_that_is_gone_is_named(two: FilesRegistry, tmp_path: Path) -> Non
     )
 
 
+def abroad(model: bytes) -> bytes:
+    """A model whose weights lie in another file, outside its folder."""
+    proto = onnx.load_from_string(model)
+    tensor = proto.graph.initializer[0]
+    tensor.ClearField("float_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "../secret.bin"
+    return bytes(proto.SerializeToString())
+
+
+def test_a_model_whose_data_lie_elsewhere_goes_neither_in_nor_out(
+    copy: Path, registry: FilesRegistry, tmp_path: Path
+) -> None:
+    draft = draft_of(copy)
+    model = abroad(draft.files["model.onnx"])
+    _rewrite(copy, {"model.onnx": model})
+    refused = "refers to data in another file\n  a model of this factory is one file: export it again"
+
+    assert message(lambda: publish(copy, registry), ModelError) == f"{copy}/model.onnx: {refused}"
+    assert not Path(registry.url).exists()
+
+    registry.publish(replace(draft, files={**draft.files, "model.onnx": model}))  # by a program of somebody else's
+    for call in (
+        lambda: pull(registry, "red-ball", tmp_path / "out"),
+        lambda: verify_release(registry, "red-ball"),
+        lambda: compare(registry, "red-ball", "red-ball@1"),
+    ):
+        assert message(call, ModelError) == f"red-ball@1: model.onnx: {refused}"
+    assert message(lambda: Model.load("red-ball", registry=registry.url), ModelError).endswith(refused)
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_altered_index_is_noticed_and_healed(two: FilesRegistry, run: Path) -> None:
     index = Path(two.url) / "index.json"
     tree = said(index)
@@ -552,6 +586,8 @@ def test_an_altered_record_is_refused(two: FilesRegistry, tmp_path: Path) -> Non
     assert "its file says ('red-ball', 0.5, 'Is there a red ball?')" in message(
         lambda: _verify_after_refresh(anew, record)
     )
+    assert "its file says ('red-ball', 0.5, " in message(lambda: pull(anew, "red-ball@2", tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
     record.write_text("{", encoding="utf-8")
     assert message(lambda: open_registry(two.url).index()).startswith(f"{record}: not JSON (")
 

@@ -43,10 +43,12 @@ def pull(registry: Registry, reference: str, out: Path, trust: Trust = ANYONE) -
     Raises:
         RegistryError: There is no such release, it is not signed as `trust` asks, a file was altered, or the folder
             holds something else.
+        ModelError: Its model.onnx is not a model of this factory: it refers to data in another file, say.
     """
     release = registry.index().find(Reference.parse(reference))
     trust.check(registry, release)
     files = {name: read_checked(registry, release, name) for name in sorted(release.files)}
+    _load(release, files[MODEL])
     files[RECORD] = (json.dumps(release.to_json(), indent=2, ensure_ascii=False) + "\n").encode()
     folder = out / f"{release.name}-{release.version}"
     if not os.path.lexists(folder):
@@ -90,8 +92,7 @@ def verify_release(registry: Registry, model: str, trust: Trust = ANYONE) -> Che
     signed = trust.check(registry, release)
     data = {name: read_checked(registry, release, name) for name in release.files}
     _check_index(registry, release)
-    loaded = load_bytes(data[MODEL], f"{release}: {MODEL}")
-    _check_model(loaded, release)
+    loaded = _load(release, data[MODEL])
     return Checked(loaded, loaded.verify(), release, signed)
 
 
@@ -99,11 +100,13 @@ def _by_hash(releases: list[Release], sha256: str) -> Release | None:
     return next((one for one in reversed(releases) if one.sha256 == sha256), None)
 
 
-def _check_model(model: Model, release: Release) -> None:
-    """A record that is not signed could say something else of its file than the file itself."""
+def _load(release: Release, data: bytes) -> Model:
+    """The model, which a record that is not signed could call something else than the file itself does."""
+    model = load_bytes(data, f"{release}: {MODEL}")
     inside = (model.name, model.threshold, one_line(model.question))
     if inside != (said := (release.name, release.threshold, release.question)):
         raise RegistryError(f"{release}: its file says {inside}, its record {said}", hint=ALTERED)
+    return model
 
 
 def _check_index(registry: Registry, release: Release) -> None:
