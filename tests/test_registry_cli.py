@@ -160,6 +160,10 @@ def test_a_folder_of_other_things_is_no_empty_registry(tmp_path: Path) -> None:
             f"{tmp_path}: this folder holds other things, and no registry\n"
             "  check --registry; factory publish makes one"
         )
+    for place in ("blobs", "models"):  # what the first publisher leaves that is killed
+        (tmp_path / place).mkdir()
+        assert call("models", "list", "--registry", tmp_path).stdout == "no models yet\n"
+        (tmp_path / place).rmdir()
 
 
 def test_list_of_one_model(registry: str, runs: tuple[Path, Path, Path]) -> None:

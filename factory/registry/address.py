@@ -62,5 +62,5 @@ def _check_folder(root: str) -> None:
     if not os.path.isdir(root):
         raise RegistryError(f"{root}: there is no such folder", hint=hint)
     names = {name for name in os.listdir(root) if not name.startswith(".")}
-    if names and not names & {INDEX, "models", PINNED}:
+    if names and not names & {INDEX, PINNED, "blobs", "models"}:  # blobs alone: a publisher was killed
         raise RegistryError(f"{root}: this folder holds other things, and no registry", hint=hint)
