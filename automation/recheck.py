@@ -17,16 +17,14 @@ from automation import policy
 from automation.command import outputs, program, say
 from automation.github import GitHub
 from automation.markdown import block, code, table
-from factory.artifacts import GATE, LABELS, MODEL, SCENARIO, RunFolder
+from factory.artifacts import LABELS, SCENARIO, RunFolder
 from factory.errors import FactoryError
 from factory.gate.rule import Clause, Evidence, is_passed, weigh
 from factory.registry import Reference, Registry, open_existing
-from factory.registry.diff import clauses as gate_clauses
-from factory.registry.run import load_bytes
-from factory.registry.trust import read_checked
+from factory.registry.contents import clauses as gate_clauses
+from factory.registry.contents import read_checked, read_gate, read_model
 from factory.report import words
 from factory.runtime import Model
-from factory.runtime.fields import loads
 from factory.runtime.index import Release
 from factory.scenario import Scenario, load, parse
 from factory.terminal import REFUSED
@@ -68,13 +66,12 @@ def check(registry: Registry, release: Release, file: Path, out: Path, store: Pa
     text = read_checked(registry, release, SCENARIO).decode("utf-8")
     published, now = parse(text, f"{release}: {SCENARIO}"), load(file)
     request = published.model_copy(update={"images": now.images, "gold": now.gold, "answers": now.answers})
-    model = load_bytes(read_checked(registry, release, MODEL))
+    model = read_model(registry, release)
     with start.begin(request, out, store, resume=True) as run:
         pipeline.run(run, store, "label")
         evidence = measure(run, model)
     found = [clause for clause in weigh(published, evidence, release.size) if clause.name != UNSEEN]
-    gate = loads(read_checked(registry, release, GATE), f"{release}: {GATE}")
-    return Check(release, tuple(found), tuple(gate_clauses(gate)))
+    return Check(release, tuple(found), tuple(gate_clauses(read_gate(registry, release))))
 
 
 def measure(run: RunFolder, model: Model) -> Evidence:

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
-import sys
-from collections.abc import Iterable
-from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 import factory
-from factory import cli_models
-from factory.runtime import Prediction
-from factory.terminal import DONE, REFUSED, SOME_UNREADABLE, STOPPED, err, gate_table, obey, out, plain, table
+from factory import cli_models, cli_predict
+from factory.terminal import DONE, REFUSED, STOPPED, err, gate_table, obey, out, table
 
 if TYPE_CHECKING:  # everything past the base install is imported where a command needs it
     from factory import start
@@ -33,21 +26,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cli_models.app)
-
-
-class Format(StrEnum):
-    """How predictions are printed."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-
-
-class Report(StrEnum):
-    """How a finding is printed."""
-
-    words = "words"
-    json = "json"
 
 
 Target = Annotated[
@@ -218,81 +196,8 @@ def review(
     page.serve(lambda url: out.print(url, markup=False), browser=browser)
 
 
-@app.command()
-def predict(
-    model: Annotated[
-        Path,
-        typer.Argument(help="The model file, or its name in a registry.", metavar="MODEL.onnx", show_default=False),
-    ],
-    paths: Annotated[
-        list[str],
-        typer.Argument(help="Files, folders, globs, or - for a list on stdin.", metavar="PATH...", show_default=False),
-    ],
-    form: Annotated[Format, typer.Option("--format", help="How to print; json: one object a line.")] = Format.table,
-    threshold: Annotated[
-        float | None,
-        typer.Option("--threshold", min=0, max=1, help="Yes from this probability on; else the model's own."),
-    ] = None,
-    registry: Annotated[
-        str | None,
-        typer.Option("--registry", help="Folder or URL; MODEL.onnx is then NAME, NAME@VERSION or NAME@ALIAS."),
-    ] = None,
-    public_key: Annotated[
-        Path | None, typer.Option("--public-key", help="Refuse a release not signed by this key.", metavar="FILE")
-    ] = None,
-    scores: Annotated[
-        Path | None,
-        typer.Option("--scores", help="Count the probabilities here too, for `factory drift`.", metavar="FILE"),
-    ] = None,
-) -> None:
-    """Answer the question for photos; needs neither torch nor a network.
-
-    Exit code 3: some inputs could not be read; the rest are done.
-
-    Example:  factory predict model.onnx photos/ --format json
-    """
-    from factory.runtime import Model, ScoreHistogram
-    from factory.runtime.inputs import expand
-
-    loaded = Model.load(model, registry=registry, public_key=public_key)
-    counted = ScoreHistogram(loaded.sha256)
-    if scores is not None:
-        counted.append(scores)  # nothing yet: a file that cannot take them is refused before the work, not after
-    predictions = loaded.iter_predict(expand(paths, sys.stdin), threshold=threshold, scores=counted)
-    try:
-        unreadable = _PRINTERS[form](predictions)
-    finally:  # stopped half-way, what was answered counts all the same
-        if scores is not None:
-            counted.append(scores)
-    raise typer.Exit(SOME_UNREADABLE if unreadable else DONE)
-
-
-@app.command()
-def drift(
-    model: Annotated[Path, typer.Argument(help="The model file.", metavar="MODEL.onnx", show_default=False)],
-    scores: Annotated[
-        Path,
-        typer.Argument(
-            help="What `factory predict` left with --scores, or printed as json or csv.",
-            metavar="SCORES",
-            show_default=False,
-        ),
-    ],
-    form: Annotated[Report, typer.Option("--format", help="How to say it.")] = Report.words,
-    fail: Annotated[bool, typer.Option("--fail", help="Exit with 1 if the inputs have moved.")] = False,
-) -> None:
-    """Say whether the inputs have moved since the model was made, by the scores that it gives.
-
-    Example:  factory drift model.onnx scores.json
-    """
-    from factory.runtime import Model
-    from factory.runtime.drift import compare, reference
-    from factory.runtime.scores import read_scores
-
-    loaded = Model.load(model)
-    found = compare(reference(loaded.metadata), read_scores(scores, loaded.sha256).counts)
-    print(json.dumps(asdict(found)) if form is Report.json else f"{found.says}\n{found.advice}")  # noqa: T201
-    raise typer.Exit(REFUSED if fail and found.verdict == "moved" else DONE)
+app.command()(cli_predict.predict)
+app.command()(cli_predict.drift)
 
 
 @app.command()
@@ -315,7 +220,7 @@ def demo(
         "report", made.scenario, changes, folder / "runs", store or start.default_store(), resume=True
     )
     latest = start.latest(folder / "runs", made.scenario)
-    _print_table(Model.load(latest.file("model.onnx")).iter_predict(made.samples))
+    cli_predict.print_table(Model.load(latest.file("model.onnx")).iter_predict(made.samples))
     out.print(f"model   {latest.file('model.onnx')}\nreport  {latest.file('report.html')}", markup=False)
     raise typer.Exit(DONE if passed else REFUSED)
 
@@ -358,36 +263,3 @@ def _print_gate(verdict: dict[str, Any]) -> None:
         if clause["verdict"] != "pass":
             out.print(f"{clause['name']}: {clause['says']}", markup=False)
     out.print("gate: passed" if verdict["passed"] else "gate: REFUSED", style="bold")
-
-
-def _print_table(predictions: Iterable[Prediction]) -> bool:
-    failed = False
-    shown = table(("path", "probability", "label"))
-    for one in predictions:
-        failed |= one.error is not None
-        probability = f"{one.probability:.3f}" if one.probability is not None else ""
-        shown.add_row(plain(one.path or ""), probability, one.label or plain(f"error: {one.error}"))
-    out.print(shown)
-    return failed
-
-
-def _print_json(predictions: Iterable[Prediction]) -> bool:
-    failed = False
-    for one in predictions:
-        failed |= one.error is not None
-        answer = {"error": one.error} if one.error else {"probability": one.probability, "label": one.label}
-        print(json.dumps({"path": one.path, **answer}, ensure_ascii=False), flush=True)  # noqa: T201
-    return failed
-
-
-def _print_csv(predictions: Iterable[Prediction]) -> bool:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(("path", "probability", "label", "error"))
-    failed = False
-    for one in predictions:
-        failed |= one.error is not None
-        writer.writerow((one.path, one.probability, one.label, one.error))
-    return failed
-
-
-_PRINTERS = {Format.table: _print_table, Format.json: _print_json, Format.csv: _print_csv}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from factory.errors import RegistryError
 from factory.runtime.index import Entry, Release
 from factory.terminal import REFUSED, err, gate_table, out, plain, table
 
@@ -33,10 +34,21 @@ class Form(StrEnum):
     json = "json"
 
 
+HISTORY_SHOWN = 20
+
+
+def _need(option: typer.CallbackParam, value: str) -> str:
+    if not value:
+        hint = f"{option.opts[0]} FOLDER or URL, or set FACTORY_REGISTRY"
+        raise RegistryError("no registry was named", hint=hint)
+    return value
+
+
 RegistryOption = Annotated[
     str,
     typer.Option(
         "--registry",
+        callback=_need,
         help="Folder, s3://, gs://, az://, sftp://, https:// (to read), mlflow+http://, hf://, github://.",
         envvar="FACTORY_REGISTRY",
         metavar="REGISTRY",
@@ -63,7 +75,7 @@ ByOption = Annotated[
     str, typer.Option("--by", help="Who does this; else user@machine.", envvar="FACTORY_BY", metavar="WHO")
 ]
 FormOption = Annotated[Form, typer.Option("--format", help="How to print; json is for programs.")]
-AliasArgument = Annotated[str, typer.Argument(help="The alias, such as champion.", show_default=False)]
+AliasArgument = Annotated[str, typer.Argument(help="The alias, such as champion.", metavar="ALIAS", show_default=False)]
 
 
 def publish(
@@ -72,12 +84,13 @@ def publish(
         str,
         typer.Option(
             "--to",
+            callback=_need,
             help="Folder or URL of the registry.",
             envvar="FACTORY_REGISTRY",
             metavar="REGISTRY",
             show_default=False,
         ),
-    ],
+    ] = "",
     alias: Annotated[str | None, typer.Option("--alias", help="Let this alias stand for it, such as champion.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Although the gate refused it; the card will say so.")] = False,
     key: KeyOption = None,
@@ -109,31 +122,47 @@ def publish(
 
 
 @app.command("list")
-def list_models(registry: RegistryOption, form: FormOption = Form.table) -> None:
-    """List the models of a registry.
+def list_models(
+    name: Annotated[
+        str | None, typer.Argument(help="A model, to list its versions.", metavar="NAME", show_default=False)
+    ] = None,
+    registry: RegistryOption = "",
+    form: FormOption = Form.table,
+) -> None:
+    """List the models of a registry, or the versions of one model, the newest first.
 
     Example:  factory models list --registry registry/
     """
-    from factory.registry import open_existing
+    from factory.registry import Reference, open_existing
 
-    models = open_existing(registry).index().models
+    index = open_existing(registry).index()
+    models = index.models
+    if name is not None:
+        release = index.find(Reference.parse(name))
+        models = {release.name: models[release.name]}
     if form is Form.json:
-        for name, entry in models.items():
-            _print_json(_listed(name, entry))
-        return
-    columns = ("model", "aliases", "newest", "published", "kB", "gate", "question")
-    out.print(table(columns, (_row(name, entry) for name, entry in models.items())) if models else "no models yet")
+        for model, entry in models.items():
+            _print_json(_listed(model, entry))
+    elif name is not None:
+        columns = ("version", "aliases", "published", "by", "kB", "threshold", "gate")
+        out.print(table(columns, _versions(models[release.name])))
+    elif models:
+        columns = ("model", "aliases", "newest", "published", "kB", "gate", "question")
+        out.print(table(columns, (_row(model, entry) for model, entry in models.items())))
+    else:
+        out.print("no models yet")
 
 
 @app.command()
 def show(
-    reference: Reference, registry: RegistryOption, public_key: PublicOption = None, form: FormOption = Form.table
+    reference: Reference, registry: RegistryOption = "", public_key: PublicOption = None, form: FormOption = Form.table
 ) -> None:
     """Show a release: what it answers, how good it is, and where its aliases came from.
 
     Example:  factory models show forklift@champion --registry registry/
     """
     from factory.registry import look_at, open_existing
+    from factory.registry.contents import clauses
 
     seen = look_at(open_existing(registry), reference, _trust(public_key))
     if form is Form.json:
@@ -142,19 +171,21 @@ def show(
         return
     out.print(table(("", ""), _about(seen.release, seen.aliases, signed=seen.signed)))
     out.print()
-    out.print(gate_table(seen.clauses))
+    out.print(gate_table(clauses(seen.gate)))
     if seen.history:
         out.print()
         columns = ("when", "alias", "from", "to", "why", "by")
-        moves = ((_moment(m.when), m.alias, m.before or "", m.after, m.why, m.by) for m in seen.history)
-        out.print(table(columns, moves))
+        moves = seen.history[-HISTORY_SHOWN:]
+        out.print(table(columns, ((_moment(m.when), m.alias, m.before or "", m.after, m.why, m.by) for m in moves)))
+    if len(seen.history) > HISTORY_SHOWN:
+        out.print(f"and {len(seen.history) - HISTORY_SHOWN} moves before these: --format json has them all")
 
 
 @app.command()
 def promote(
     reference: Reference,
     alias: AliasArgument,
-    registry: RegistryOption,
+    registry: RegistryOption = "",
     public_key: PublicOption = None,
     by: ByOption = "",
 ) -> None:
@@ -176,7 +207,7 @@ def promote(
 def rollback(
     name: Annotated[str, typer.Argument(help="The model.", metavar="NAME", show_default=False)],
     alias: AliasArgument,
-    registry: RegistryOption,
+    registry: RegistryOption = "",
     public_key: PublicOption = None,
     by: ByOption = "",
 ) -> None:
@@ -195,7 +226,7 @@ def rollback(
 @app.command()
 def pull(
     reference: Reference,
-    registry: RegistryOption,
+    registry: RegistryOption = "",
     folder: Annotated[Path, typer.Option("--out", help="Folder for NAME-VERSION/.", metavar="DIR")] = Path(),
     public_key: PublicOption = None,
 ) -> None:
@@ -241,7 +272,7 @@ def verify(
 def diff(
     before: Reference,
     after: Reference,
-    registry: RegistryOption,
+    registry: RegistryOption = "",
     public_key: PublicOption = None,
     form: FormOption = Form.table,
 ) -> None:
@@ -301,6 +332,13 @@ def _row(name: str, entry: Entry) -> tuple[object, ...]:
     aliases = ", ".join(f"{alias} {version}" for alias, version in sorted(entry.aliases.items()))
     size = f"{newest.size / 1000:.1f}"
     return name, aliases, newest.version, _moment(newest.created), size, _gate(newest), entry.question
+
+
+def _versions(entry: Entry) -> Iterable[tuple[object, ...]]:
+    for version, one in sorted(entry.versions.items(), reverse=True):
+        aliases = ", ".join(sorted(alias for alias, stands in entry.aliases.items() if stands == version))
+        size, threshold = f"{one.size / 1000:.1f}", f"{one.threshold:g}"
+        yield version, aliases, _moment(one.created), one.by, size, threshold, _gate(one)
 
 
 def _about(release: Release, aliases: list[str], *, signed: bool) -> Iterable[tuple[str, object]]:

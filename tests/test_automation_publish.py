@@ -20,7 +20,8 @@ from factory import artifacts as files
 from factory.artifacts import sha256_file, write_json
 from factory.errors import FactoryError
 from factory.registry import make_pair, open_registry
-from factory.registry.trust import Trust, read_checked
+from factory.registry.contents import read_checked
+from factory.registry.trust import Trust
 from factory.runtime import Model
 
 JOB = {

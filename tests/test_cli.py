@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 import factory
 from factory.cli import app
@@ -90,6 +90,38 @@ def test_json_output_is_one_object_a_line(tmp_path: Path, tiny_model: Path, shap
     assert done.returncode == 3
     assert set(first) == {"path", "probability", "label"}
     assert set(second) == {"path", "error"}
+
+
+def test_a_release_answers_and_is_compared_where_a_file_would(tmp_path: Path, tiny_model: Path, shapes: Path) -> None:
+    """With --registry, or with what the environment says where the name is no file."""
+    from finished_run import another, finished
+
+    from factory.registry import make_pair, open_registry, publish
+
+    _, public = make_pair(tmp_path / "keys")
+    run = another(finished(tmp_path), tmp_path / "run", score_histogram=json.dumps([15] * 20))
+    publish(run, open_registry(str(tmp_path / "r")), "champion")
+    photo = shapes / "photos" / "p000.png"
+    named = {"FACTORY_REGISTRY": str(tmp_path / "r")}
+    signed = named | {"FACTORY_PUBLIC_KEY": str(public)}
+
+    def ask(*arguments: str | Path, **env: str) -> Result:
+        return runner.invoke(app, [str(argument) for argument in arguments], env=env)
+
+    for place, env in ((("--registry", tmp_path / "r"), {}), ((), named)):
+        done = ask("predict", "red-ball@champion", photo, "--scores", tmp_path / "scores", *place, **env)
+        assert (done.exit_code, "p000.png" in done.stdout) == (0, True)
+        told = ask("drift", "red-ball", tmp_path / "scores", *place, **env).stdout
+        assert told.startswith("There are too few photos")
+        for refused in (
+            ask("predict", "red-ball@2", photo, *place, **env),
+            ask("drift", "red-ball@2", photo, *place, **env),
+        ):
+            assert "red-ball has no version 2" in str(refused.exception)
+    for refused in (ask("predict", "red-ball", photo, **signed), ask("drift", "red-ball", photo, **signed)):
+        assert str(refused.exception).startswith("red-ball@1: not signed, and a public key is configured")
+    assert ask("predict", tiny_model, photo, **signed).exit_code == 0
+    assert "--registry" in str(ask("predict", "red-ball@champion", photo).exception)
 
 
 def test_predict_reads_a_list_from_stdin(tmp_path: Path, tiny_model: Path, shapes: Path) -> None:

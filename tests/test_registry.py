@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -12,10 +13,12 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import onnx
 import pytest
 from finished_run import REFUSED, another, finished, said
 
-from factory.errors import RegistryError, RunError
+from factory.artifacts import FILES, RunFolder
+from factory.errors import ModelError, RegistryError, RunError
 from factory.registry import (
     GateRefusedError,
     Signer,
@@ -33,7 +36,7 @@ from factory.registry import (
     verify_release,
 )
 from factory.registry.files import FilesRegistry
-from factory.registry.run import FORCED, RELEASED
+from factory.registry.run import FORCED, RELEASED, draft_of
 from factory.runtime import Model
 from factory.runtime.errors import FactoryError
 
@@ -182,6 +185,56 @@ def test_files_that_are_not_released_need_not_be_there(copy: Path, registry: Fil
     assert publish(copy, registry).release.version == 1
 
 
+@pytest.mark.parametrize("manifest", ["[]", "{}", '{"files": []}', '{"files": "all"}'])
+def test_a_manifest_that_names_no_files_is_refused(manifest: str, copy: Path, registry: FilesRegistry) -> None:
+    (copy / "manifest.json").write_text(manifest, encoding="utf-8")
+
+    assert message(lambda: publish(copy, registry), RunError) == (
+        f"{copy}: its manifest.json names no files\n  factory run {copy}"
+    )
+
+
+@pytest.mark.parametrize("gate", ["[]", "{}", '{"passed": "no", "clauses": []}', '{"passed": 1}'])
+def test_a_gate_that_does_not_say_whether_the_run_passed(gate: str, copy: Path, registry: FilesRegistry) -> None:
+    """Written by hand, since the manifest knows what the gate wrote."""
+    _rewrite(copy, {"gate.json": gate})
+
+    for terms in (ADA, Terms(force=True)):
+        assert message(lambda terms=terms: publish(copy, registry, terms=terms), RunError) == (
+            f"{copy}/gate.json does not say whether the run passed\n  factory gate {copy}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("gate", "why"),
+    [
+        ({"passed": False}, "nothing shows that the student is right"),
+        ({"passed": False, "clauses": {}}, "nothing shows that the student is right"),
+        ({"passed": True, "clauses": [{"name": "bytes", "verdict": "fail"}]}, "bytes"),
+    ],
+)
+def test_whatever_gate_json_says_a_clause_that_failed_refuses(
+    gate: dict, why: str, copy: Path, registry: FilesRegistry
+) -> None:
+    _rewrite(copy, {"gate.json": json.dumps(gate)})
+
+    assert f"the gate refused this run ({why})" in message(lambda: publish(copy, registry), GateRefusedError)
+    assert not publish(copy, registry, terms=Terms(force=True)).release.passed
+
+
+def test_a_card_that_is_no_text_is_published_as_it_is(copy: Path, registry: FilesRegistry) -> None:
+    _rewrite(copy, {"gate.json": '{"passed": false}', "card.md": b"\xff\x00"})
+    release = publish(copy, registry, terms=Terms(force=True)).release
+
+    assert registry.read(release, "card.md") == FORCED.encode() + b"\xff\x00"
+
+
+def test_a_file_that_is_no_model_is_named(copy: Path, registry: FilesRegistry) -> None:
+    _rewrite(copy, {"model.onnx": b"no model"})
+
+    assert message(lambda: publish(copy, registry), ModelError).startswith(f"{copy}/model.onnx: not an ONNX file (")
+
+
 def test_a_model_of_another_run_is_refused(run: Path, tmp_path: Path, registry: FilesRegistry) -> None:
     other = another(run, tmp_path / "other", name="blue-ball")
 
@@ -265,6 +318,14 @@ def test_a_rollback_that_somebody_forestalled_changes_nothing(
     assert [move.by for move in two.history("red-ball")] == ["Ada", "Ada", "Bob"]
 
 
+@pytest.mark.parametrize("name", ["red-ball@2", "red-ball@champion"])
+def test_a_rollback_takes_a_model_and_no_version(name: str, two: FilesRegistry) -> None:
+    assert message(lambda: rollback(two, name, "champion", "Ada")) == (
+        f"{name}: a rollback takes the model's name alone; the version is the one before\n"
+        "  factory models rollback red-ball champion"
+    )
+
+
 def test_promoting_what_is_there_already_is_no_move(two: FilesRegistry) -> None:
     assert promote(two, "red-ball@2", "champion", "Ada") is None
     assert len(two.history("red-ball")) == 2
@@ -315,6 +376,42 @@ def test_pull_overwrites_nothing(two: FilesRegistry, tmp_path: Path) -> None:
     assert path.read_bytes() == b"mine"
 
 
+def test_what_is_in_the_way_of_a_pull_is_named(two: FilesRegistry, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "red-ball-1").write_text("mine")
+    (tmp_path / "red-ball-2").symlink_to(tmp_path / "nowhere")
+
+    assert message(lambda: pull(two, "red-ball@1", tmp_path / "file")) == (
+        f"{tmp_path}/file/red-ball-1: cannot be written (Not a directory)\n  check --out, its rights and the space left"
+    )
+    for version in (1, 2):
+        assert message(lambda version=version: pull(two, f"red-ball@{version}", tmp_path)) == (
+            f"{tmp_path}/red-ball-{version}: holds other files than red-ball@{version}\n"
+            "  name another folder with --out"
+        )
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "registry") == [
+        "file",
+        "red-ball-1",
+        "red-ball-2",
+    ]
+
+
+def test_two_pulls_at_once_leave_one_folder(
+    two: FilesRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.rename
+
+    def late(source: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "rename", rename)
+        pull(two, "red-ball", target.parent)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", late)
+
+    assert pull(two, "red-ball", tmp_path / "out").is_file()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["red-ball-2"]
+
+
 def test_the_runtime_loads_what_was_published(two: FilesRegistry) -> None:
     model = Model.load("red-ball@champion", registry=two.url)
 
@@ -335,7 +432,7 @@ def test_verify_knows_files_of_elsewhere(two: FilesRegistry, run: Path, tmp_path
 
     assert message(lambda: verify_release(two, str(stranger))) == (
         f"{stranger}: no release of {two.url} has these bytes (sha256 {sha256})\n"
-        "  it was altered, or is of another registry"
+        "  it was never published there, or was altered since"
     )
 
 
@@ -364,14 +461,20 @@ def test_diff_sees_gate_and_scenario(two: FilesRegistry, copy: Path) -> None:
     assert changes == {"gate.agreement.figure": (1.0, 0.91), "scenario.gate.agreement": (0.95, 0.9)}
 
 
-def _rewrite(run: Path, texts: dict[str, str]) -> None:
-    from finished_run import write_manifest
+def test_a_teacher_that_cannot_be_read_is_named(run: Path, two: FilesRegistry, tmp_path: Path) -> None:
+    publish(another(run, tmp_path / "other", teacher="{"), two)
 
-    from factory.artifacts import RunFolder
+    assert message(lambda: compare(two, "red-ball@1", "red-ball@3")).startswith(
+        "red-ball@3: the teacher in its file: not JSON ("
+    )
 
-    for name, text in texts.items():
-        (run / name).write_text(text, encoding="utf-8")
-    write_manifest(RunFolder(run))
+
+def _rewrite(run: Path, files: dict[str, str | bytes]) -> None:
+    """Change files of a run by hand, and what its manifest says of them."""
+    for name, content in files.items():
+        (run / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    stated = said(run / "manifest.json") | {"files": RunFolder(run).hashes(FILES)}
+    (run / "manifest.json").write_text(json.dumps(stated), encoding="utf-8")
 
 
 # what was altered
@@ -414,6 +517,39 @@ def test_a_file_that_is_gone_is_named(two: FilesRegistry, tmp_path: Path) -> Non
     )
 
 
+def abroad(model: bytes) -> bytes:
+    """A model whose weights lie in another file, outside its folder."""
+    proto = onnx.load_from_string(model)
+    tensor = proto.graph.initializer[0]
+    tensor.ClearField("float_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "../secret.bin"
+    return bytes(proto.SerializeToString())
+
+
+def test_a_model_whose_data_lie_elsewhere_goes_neither_in_nor_out(
+    copy: Path, registry: FilesRegistry, tmp_path: Path
+) -> None:
+    draft = draft_of(copy)
+    model = abroad(draft.files["model.onnx"])
+    _rewrite(copy, {"model.onnx": model})
+    refused = "refers to data in another file\n  a model of this factory is one file: export it again"
+
+    assert message(lambda: publish(copy, registry), ModelError) == f"{copy}/model.onnx: {refused}"
+    assert not Path(registry.url).exists()
+
+    registry.publish(replace(draft, files={**draft.files, "model.onnx": model}))  # by a program of somebody else's
+    for call in (
+        lambda: pull(registry, "red-ball", tmp_path / "out"),
+        lambda: verify_release(registry, "red-ball"),
+        lambda: compare(registry, "red-ball", "red-ball@1"),
+    ):
+        assert message(call, ModelError) == f"red-ball@1: model.onnx: {refused}"
+    assert message(lambda: Model.load("red-ball", registry=registry.url), ModelError).endswith(refused)
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_altered_index_is_noticed_and_healed(two: FilesRegistry, run: Path) -> None:
     index = Path(two.url) / "index.json"
     tree = said(index)
@@ -431,6 +567,17 @@ def test_an_altered_index_is_noticed_and_healed(two: FilesRegistry, run: Path) -
     assert verify_release(two, "red-ball@2").difference < 1e-6
 
 
+def test_an_index_that_is_not_there_is_noticed_and_written(two: FilesRegistry, run: Path) -> None:
+    (Path(two.url) / "index.json").unlink()
+
+    assert message(lambda: verify_release(two, "red-ball@2")) == (
+        f"{two.url}/index.json is not there, and consumers go by it\n"
+        "  it was altered, or a publisher was killed: the next publish or promote writes it anew"
+    )
+    publish(run, two)
+    assert verify_release(two, "red-ball@2").difference < 1e-6
+
+
 def test_an_altered_record_is_refused(two: FilesRegistry, tmp_path: Path) -> None:
     record = Path(two.url, "models/red-ball/versions/000002.json")
     record.write_text(json.dumps(said(record) | {"threshold": 0.9}), encoding="utf-8")
@@ -439,6 +586,8 @@ def test_an_altered_record_is_refused(two: FilesRegistry, tmp_path: Path) -> Non
     assert "its file says ('red-ball', 0.5, 'Is there a red ball?')" in message(
         lambda: _verify_after_refresh(anew, record)
     )
+    assert "its file says ('red-ball', 0.5, " in message(lambda: pull(anew, "red-ball@2", tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
     record.write_text("{", encoding="utf-8")
     assert message(lambda: open_registry(two.url).index()).startswith(f"{record}: not JSON (")
 

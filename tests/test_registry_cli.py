@@ -129,6 +129,67 @@ def test_a_folder_that_is_not_there_is_no_empty_registry(tmp_path: Path) -> None
         )
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("publish", "run"),
+        *(
+            ("models", *words.split())
+            for words in ("list", "show a", "promote a b", "rollback a b", "pull a", "diff a b")
+        ),
+    ],
+)
+@pytest.mark.parametrize("environment", [None, ""])
+def test_without_a_registry_the_error_says_how_to_name_one(
+    words: tuple[str, ...], environment: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if environment is not None:
+        monkeypatch.setenv("FACTORY_REGISTRY", environment)
+    option = "--to" if words[0] == "publish" else "--registry"
+
+    assert str(call(*words).exception) == (f"no registry was named\n  {option} FOLDER or URL, or set FACTORY_REGISTRY")
+    assert str(call(*words, option, "").exception).startswith("no registry was named")
+
+
+def test_a_folder_of_other_things_is_no_empty_registry(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    assert call("models", "list", "--registry", tmp_path).stdout == "no models yet\n"
+    (tmp_path / "photo.jpg").touch()
+    for registry in (tmp_path, tmp_path.as_uri()):
+        assert str(call("models", "list", "--registry", registry).exception) == (
+            f"{tmp_path}: this folder holds other things, and no registry\n"
+            "  check --registry; factory publish makes one"
+        )
+    for place in ("blobs", "models"):  # what the first publisher leaves that is killed
+        (tmp_path / place).mkdir()
+        assert call("models", "list", "--registry", tmp_path).stdout == "no models yet\n"
+        (tmp_path / place).rmdir()
+
+
+def test_list_of_one_model(registry: str, runs: tuple[Path, Path, Path]) -> None:
+    call("publish", runs[2], "--force", "--by", "Bob")
+    heading, *rows = lines(call("models", "list", "red-ball").stdout)
+
+    assert heading == ["version", "aliases", "published", "by", "kB", "threshold", "gate"]
+    assert [(row[0], row[-1]) for row in rows] == [("3", "REFUSED, forced"), ("2", "passed"), ("1", "passed")]
+    assert (rows[0][2], rows[1][1], rows[1][5]) == ("Bob", "champion", "0.5")
+    (listed,) = map(json.loads, call("models", "list", "red-ball", "--format", "json").stdout.splitlines())
+    assert [release["version"] for release in listed["versions"]] == [1, 2, 3]
+    assert str(call("models", "list", "ball").exception).startswith("no model ball in the registry")
+
+
+def test_a_long_history_is_shown_from_its_end(registry: str) -> None:
+    for version in (1, 2) * 12:
+        call("models", "promote", f"red-ball@{version}", "champion")
+    moves, last = lines(call("models", "show", "red-ball@1").stdout)[-21:-1], call("models", "show", "red-ball@1")
+
+    assert moves[-1][1:] == ["champion", "1", "2", "promote", "Ada"]
+    assert {move[4] for move in moves} == {"promote"}
+    assert last.stdout.splitlines()[-1] == "and 6 moves before these: --format json has them all"
+    tree = json.loads(call("models", "show", "red-ball@1", "--format", "json").stdout)
+    assert len(tree["history"]) == 26
+
+
 def test_show(registry: str) -> None:
     shown = call("models", "show", "red-ball@1").stdout
     tree = json.loads(call("models", "show", "red-ball@1", "--format", "json").stdout)

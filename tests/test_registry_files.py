@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -220,6 +221,54 @@ def test_a_server_that_ignores_the_condition_is_refused(bucket: str, small: Draf
         f"{bucket}: the server overwrites what it was asked only to create, so a version could be lost\n"
         "  use a newer server (S3: one that knows If-None-Match), or a folder"
     )
+
+
+@pytest.mark.parametrize(("address", "package"), [("sftp://host/models", "paramiko"), ("gs://bucket/m", "gcsfs")])
+def test_what_a_scheme_needs_is_named(address: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+
+    with pytest.raises(RegistryError) as refused:
+        open_registry(address)
+    assert refused.value.hint == f"pip install 'clip-factory[registry]' {package}"
+
+
+@pytest.mark.parametrize("where", ["folder", "memory", "s3"])
+def test_many_files_are_read_as_one_is(where: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    address = {"folder": lambda: str(tmp_path), "memory": lambda: f"memory://{tmp_path.name}"}.get(
+        where, lambda: request.getfixturevalue("bucket")
+    )()
+    store = open_registry(address).store
+    for name, data in (("a", b"1"), ("b", b"22"), ("c", b"333")):
+        store.put(name, data)
+
+    assert store.read_all(["c", "a"], 3) == [b"333", b"1"]
+    assert store.read_all([], 3) == []
+    with pytest.raises(RegistryError, match=rf"^{store_url(store)}/c: larger than 2 bytes"):
+        store.read_all(["a", "c"], 2)
+    with pytest.raises(RegistryError, match=rf"^{store_url(store)}/x: no such file"):
+        store.read_all(["a", "x"], 3)
+
+
+def store_url(store: folder.FolderStore | remote.RemoteStore) -> str:
+    return store.url if isinstance(store, remote.RemoteStore) else str(store.root)
+
+
+def test_the_records_of_a_registry_on_s3_are_asked_for_at_once(bucket: str, small: Draft, monkeypatch) -> None:
+    """One after the other, some hundred versions would take a minute."""
+    registry = open_registry(bucket)
+    for number in range(3):
+        registry.publish(numbered(small, number))
+    asked = []
+
+    class Noting(remote.RemoteStore):
+        def read_all(self, paths, limit):
+            asked.append(len(paths))
+            return super().read_all(paths, limit)
+
+    monkeypatch.setattr(remote, "RemoteStore", Noting)
+
+    assert sorted(open_registry(bucket).index().models[small.name].versions) == [1, 2, 3]
+    assert asked == [0, 3]
 
 
 def test_a_release_that_comes_while_s3_is_listed_is_found_by_the_next_look(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -172,20 +171,47 @@ def test_card_is_read_by_the_hub_library(made: tuple[Scenario, RunFolder]) -> No
     assert accuracy.metric_args["n"] > 0
 
 
-def test_card_python_snippets_run(made: tuple[Scenario, RunFolder], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_card_says_all_that_a_stranger_asks(made: tuple[Scenario, RunFolder]) -> None:
+    scenario, run = made
+    write_card(scenario, run)
+    lines = run.file(CARD).read_text(encoding="utf-8").splitlines()
+    found = run.table("images.parquet", "run").num_rows
+    for line in (
+        "# Is there a red ball?",
+        "| Yes looks like | red ball, red rubber ball on the floor |",
+        "| No looks like | apple, tomato, blue ball, empty room, traffic light, balloon |",
+        "| Teacher | offline, licence Apache-2.0 |",
+        "| Licence | apache-2.0 (the photos and the teacher have their own) |",
+        f"Labels: sha256 `{sha256_file(run.file(LABELS))}`. The photos are not part of the release.",
+        "## Intended use",
+        "## Out of scope",
+        "## Limits",
+        *("```python", "```python", "```js", "```cpp"),
+    ):
+        assert line in lines, line
+        lines.remove(line)
+    text = "\n".join(lines)
+    assert f"{found} files found, 120 distinct photos used, 2 skipped" in text
+    assert "**Calibration.** The probability is calibrated inside the file" in text
+    assert re.search(r"\| Agreement with the teacher, all test images \| [\d.]+\s% \| [\d.]+ to [\d.]+\s% \|", text)
+
+
+def test_card_python_snippets_run_in_a_process_of_their_own(made: tuple[Scenario, RunFolder]) -> None:
     scenario, run = made
     write_card(scenario, run)
     for name in ("photo.jpg", "other.png"):
         Image.new("RGB", (32, 20), (200, 200, 200)).save(run.file(name))
-    monkeypatch.chdir(run.path)
     snippets = re.findall(r"```python\n(.*?)```", run.file(CARD).read_text(encoding="utf-8"), re.DOTALL)
     assert len(snippets) == 2
     for snippet in snippets:
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said):
-            exec(snippet, {})
-        assert "yes" in said.getvalue()
-        assert "0.78" in said.getvalue()
+        base_alone = (
+            "import sys\nsys.modules.update(dict.fromkeys(('torch', 'pyarrow', 'jinja2', 'huggingface_hub')))\n"
+        )
+        command = [sys.executable, "-c", base_alone + snippet]
+        done = subprocess.run(command, cwd=run.path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "yes" in done.stdout
+        assert "0.78" in done.stdout
 
 
 def test_card_says_what_the_probability_was_calibrated_against(made: tuple[Scenario, RunFolder]) -> None:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent / "factory"
 FLOORS = (
     {"__main__"},
     {"cli"},
-    {"cli_models"},
+    {"cli_models", "cli_predict"},
     {"demo", "doctor", "start"},
     {"pipeline"},
     {"registry", "review"},

@@ -124,7 +124,7 @@ def test_a_model_from_a_file_has_no_release(tmp_path: Path) -> None:
     for name, hint in (
         (
             "red@champion",
-            "check the path; a model of a registry: factory models pull, or Model.load(..., registry=...)",
+            "check the path; a release of a registry: --registry, or Model.load(..., registry=...)",
         ),
         ("no/red.onnx", "check the path"),
     ):
@@ -377,6 +377,8 @@ def test_with_a_key_only_what_it_signed_is_loaded(registry: Path, model_bytes: b
     [
         ("/srv/models/", "/srv/models"),
         ("/srv/x/../models", "/srv/models"),
+        ("~/models", f"{Path.home()}/models"),
+        ("/srv/models:2", "/srv/models:2"),
         ("file:///srv/my%20models/", "/srv/my models"),
         ("HTTPS://example.org/models//", "https://example.org/models"),
         ("s3://bucket/models/", "s3://bucket/models"),
@@ -391,6 +393,10 @@ def test_addresses(given: str, expected: str) -> None:
     ("given", "message"),
     [
         ("", "the registry's address is empty\n  give a folder or a URL"),
+        ("s3:/bucket/m", "s3:/bucket/m: neither a URL nor a folder\n  a URL has :// in it; a folder of that name is"
+         " ./s3:/bucket/m"),
+        ("github:owner/repo", "github:owner/repo: neither a URL nor a folder\n  a URL has :// in it; a folder of that"
+         " name is ./github:owner/repo"),
         ("file://host/models", "file://host/models: a file on another machine\n  write it as file:///FOLDER"),
         ("https://ana:secret@example.org/m", "a password in the address of example.org\n  leave it out: addresses are"
          " logged"),

@@ -6,9 +6,9 @@
 from factory.registry.address import open_existing, open_registry
 from factory.registry.aliases import promote, rollback
 from factory.registry.backend import Draft, Move, Registry
+from factory.registry.contents import look_at
 from factory.registry.diff import Change, compare
 from factory.registry.keys import Signer, make_pair
-from factory.registry.look import look_at
 from factory.registry.publish import publish
 from factory.registry.run import GateRefusedError, Terms, whoever
 from factory.registry.take import pull, verify, verify_release

@@ -10,6 +10,8 @@ from typing import cast
 
 from factory.errors import RegistryError
 from factory.registry.backend import Registry
+from factory.registry.files import PINNED
+from factory.runtime.index import INDEX
 
 GROUP = "clip_factory.registries"
 """Entry points of this group add schemes; one of the factory's own cannot be replaced."""
@@ -47,8 +49,18 @@ def open_existing(address: str) -> Registry:
     """The registry at a folder or URL, which must be there: a mistyped folder would look like one without models.
 
     Raises:
-        RegistryError: As `open_registry`, and when there is no such folder.
+        RegistryError: As `open_registry`, and when there is no such folder, or it holds other things alone.
     """
-    if "://" not in address and not os.path.lexists(address):
-        raise RegistryError(f"{address}: there is no such folder", hint="check --registry; factory publish makes one")
-    return open_registry(address)
+    registry = open_registry(address)
+    if "://" not in registry.url:
+        _check_folder(registry.url)
+    return registry
+
+
+def _check_folder(root: str) -> None:
+    hint = "check --registry; factory publish makes one"
+    if not os.path.isdir(root):
+        raise RegistryError(f"{root}: there is no such folder", hint=hint)
+    names = {name for name in os.listdir(root) if not name.startswith(".")}
+    if names and not names & {INDEX, PINNED, "blobs", "models"}:  # blobs alone: a publisher was killed
+        raise RegistryError(f"{root}: this folder holds other things, and no registry", hint=hint)

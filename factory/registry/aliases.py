@@ -43,7 +43,8 @@ def rollback(registry: Registry, name: str, alias: str, by: str, trust: Trust = 
         RegistryError: There is no such model or alias, no version before, or that one is not signed as `trust` asks.
     """
     check_alias(alias)
-    seen = registry.index().find(Reference.parse(f"{name}@{alias}"))
+    _check_name(name, alias)
+    seen = registry.index().find(Reference(name, alias=alias))
 
     def decide(history: Sequence[Move]) -> Move:
         line = trail(history, alias)
@@ -81,6 +82,15 @@ def check_alias(alias: str) -> None:
     if not is_alias(alias):
         hint = "small letters, digits and single dashes, and not a number: champion, for example"
         raise RegistryError(f"{alias!a} cannot be an alias", hint=hint)
+
+
+def _check_name(name: str, alias: str) -> None:
+    reference = Reference.parse(name)
+    if str(reference) != reference.name:
+        hint = f"factory models rollback {reference.name} {alias}"
+        raise RegistryError(
+            f"{name}: a rollback takes the model's name alone; the version is the one before", hint=hint
+        )
 
 
 def _checked(move: Move) -> Move:

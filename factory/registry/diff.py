@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
-from factory.artifacts import GATE, MODEL, SCENARIO
+from factory.artifacts import SCENARIO
 from factory.errors import RegistryError
 from factory.registry.backend import Registry
-from factory.registry.run import load_bytes
-from factory.registry.trust import ANYONE, Trust, read_checked
+from factory.registry.contents import clauses, read_checked, read_gate, read_model
+from factory.registry.trust import ANYONE, Trust
 from factory.runtime.fields import loads
 from factory.runtime.index import Reference, Release
 
@@ -51,22 +50,20 @@ def compare(registry: Registry, before: str, after: str, trust: Trust = ANYONE) 
 
 def facts(registry: Registry, release: Release) -> dict[str, Any]:
     """All that is compared, under dotted names."""
-    metadata = load_bytes(read_checked(registry, release, MODEL)).metadata
-    gate = loads(read_checked(registry, release, GATE), f"{release}: {GATE}")
-    teacher = json.loads(metadata.get("teacher", "{}"))
+    metadata = read_model(registry, release).metadata
+    teacher = loads(metadata.get("teacher", "{}"), f"{release}: the teacher in its file")
     return {
         **{name: getattr(release, name) for name in OF_RELEASE},
         **{f"model.{name}": metadata.get(name) for name in OF_MODEL},
         **_flat("teacher", teacher),
-        **of_files(gate, _yaml(read_checked(registry, release, SCENARIO), release)),
+        **of_files(read_gate(registry, release), _scenario(registry, release)),
     }
 
 
 def written(registry: Registry, release: Release) -> dict[str, Any]:
     """Those of the facts that need no model to be loaded: what the record, gate.json and scenario.yaml say."""
-    gate = loads(read_checked(registry, release, GATE), f"{release}: {GATE}")
-    scenario = _yaml(read_checked(registry, release, SCENARIO), release)
-    return {"threshold": release.threshold, "size": release.size, **of_files(gate, scenario)}
+    said = of_files(read_gate(registry, release), _scenario(registry, release))
+    return {"threshold": release.threshold, "size": release.size, **said}
 
 
 def of_files(gate: Any, scenario: Any) -> dict[str, Any]:
@@ -80,12 +77,6 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
     return [Change(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
 
 
-def clauses(gate: Any) -> list[dict[str, Any]]:
-    """The clauses of a gate.json, as far as they are as they should be."""
-    found = gate.get("clauses") if isinstance(gate, dict) else None
-    return [clause for clause in found or [] if isinstance(clause, dict) and isinstance(clause.get("name"), str)]
-
-
 def _gate(gate: Any) -> dict[str, Any]:
     found = {}
     for clause in clauses(gate):
@@ -95,7 +86,7 @@ def _gate(gate: Any) -> dict[str, Any]:
     return found | _flat("figures", figures if isinstance(figures, dict) else {})
 
 
-def _yaml(data: bytes, release: Release) -> Any:
+def _scenario(registry: Registry, release: Release) -> Any:
     try:
         from ruamel.yaml import YAML
         from ruamel.yaml.error import YAMLError
@@ -103,7 +94,7 @@ def _yaml(data: bytes, release: Release) -> Any:
         raise RegistryError("ruamel.yaml is not installed", hint="pip install 'clip-factory[registry]'") from None
 
     try:
-        return YAML(typ="safe", pure=True).load(data)
+        return YAML(typ="safe", pure=True).load(read_checked(registry, release, SCENARIO))
     except (YAMLError, ValueError, RecursionError) as error:
         raise RegistryError(f"{release}: {SCENARIO} cannot be read ({str(error).splitlines()[0]})") from None
 

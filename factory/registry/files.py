@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -43,6 +44,9 @@ class Store(Protocol):
 
     def read(self, path: str, limit: int) -> bytes:
         """The bytes of a file; a RegistryError if it is missing or larger than `limit`."""
+
+    def read_all(self, paths: Sequence[str], limit: int) -> list[bytes]:
+        """The bytes of many files, as `read` gives those of one."""
 
     def create(self, path: str, data: bytes) -> bool:
         """Write a file, whole or not at all, unless there is one: then leave it as it is and return False."""
@@ -139,25 +143,25 @@ class FilesRegistry:
                 return
 
     def _releases(self, paths: Sequence[str]) -> list[Release]:
-        found = []
-        for path, name, number in self._records(paths, "versions"):
-            release = self._parsed(path, Release.parse)
+        records = self._records(paths, "versions")
+        found = self._parsed([path for path, _, _ in records], Release.parse)
+        for (path, name, number), release in zip(records, found, strict=True):
             if (release.name, release.version) != (name, number):
                 raise RegistryError(f"{self.url}/{path}: the release calls itself {release}")
-            found.append(release)
         return found
 
     def _moves(self, paths: Sequence[str]) -> list[Move]:
-        found: dict[str, list[Move]] = {}
-        for path, name, number in self._records(paths, "history"):
-            move, own = self._parsed(path, Move.parse), found.setdefault(name, [])
+        records = self._records(paths, "history")
+        found = self._parsed([path for path, _, _ in records], Move.parse)
+        known: Counter[str] = Counter()
+        for (path, name, number), move in zip(records, found, strict=True):
+            known[name] += 1
             if move.name != name:
                 raise RegistryError(f"{self.url}/{path}: the move calls its model {move.name}")
-            if number != len(own) + 1:
+            if number != known[name]:
                 hint = "it was deleted or lost: restore it from a backup"
-                raise RegistryError(f"{self.url}: the history of {name} has no record {len(own) + 1}", hint=hint)
-            own.append(move)
-        return [move for own in found.values() for move in own]
+                raise RegistryError(f"{self.url}: the history of {name} has no record {known[name]}", hint=hint)
+        return found
 
     def _records(self, paths: Sequence[str], kind: str) -> list[tuple[str, str, int]]:
         """Path, model and number of the records of one kind, by model and number."""
@@ -170,12 +174,12 @@ class FilesRegistry:
                 found.append((path, parts[1], int(parts[3])))
         return sorted(found, key=lambda one: one[1:])
 
-    def _parsed(self, path: str, parse: Callable[[Any, str], Record]) -> Record:
-        if path not in self._seen:
+    def _parsed(self, paths: Sequence[str], parse: Callable[[Any, str], Record]) -> list[Record]:
+        new = [path for path in paths if path not in self._seen]
+        for path, data in zip(new, self.store.read_all(new, MAX_RECORD), strict=True):
             where = f"{self.url}/{path}"
-            self._seen[path] = parse(loads(self.store.read(path, MAX_RECORD), where), where)
-        record: Record = self._seen[path]
-        return record
+            self._seen[path] = parse(loads(data, where), where)
+        return [self._seen[path] for path in paths]
 
 
 def open_files(address: str) -> FilesRegistry:

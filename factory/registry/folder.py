@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +55,10 @@ class FolderStore:
         """The bytes of a file."""
         self._at(path)
         return transport.read(str(self.root), path, limit)
+
+    def read_all(self, paths: Sequence[str], limit: int) -> list[bytes]:
+        """The bytes of many files."""
+        return [self.read(path, limit) for path in paths]
 
     def create(self, path: str, data: bytes) -> bool:
         """Write a file unless there is one: a hard link to a finished temporary file, which fails where there is."""

@@ -7,16 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from factory.errors import RegistryError
+from factory.registry.rest import BUSY, TIMEOUT, WAITS
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 T = TypeVar("T")
-TIMEOUT = 30.0
-"""Seconds that the Hub may be silent."""
-BUSY = frozenset({408, 429, 500, 502, 503, 504})
-WAITS = (1.0, 2.0, 4.0, 8.0)
-"""Seconds before each new try."""
 MOVED = frozenset({409, 412})
 """What the Hub answers to a commit while another is being made, or when one was made since."""
 TAG = "clip-factory"

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 from factory.errors import RegistryError
 from factory.registry.backend import Decide, Draft, Move, make_index, standing
+from factory.registry.contents import load_bytes
 from factory.registry.mlflow_api import EXISTS, MISSING, MlflowError, connect, pages, said
-from factory.registry.run import load_bytes
 from factory.runtime.fields import loads
 from factory.runtime.index import MODEL, Index, Release
 
@@ -243,7 +243,7 @@ def _record(client: MlflowClient, move: Move) -> None:
 
 def _description(draft: Draft, run: str) -> bytes:
     """MLflow's MLmodel file, which is YAML, of which JSON is a part: the ONNX flavour, inputs and outputs."""
-    size = load_bytes(draft.files[MODEL]).image_size
+    size = load_bytes(draft.files[MODEL], f"{draft.name}: {MODEL}").image_size
     inputs = [{"type": "tensor", "name": "image", "tensor-spec": {"dtype": "uint8", "shape": [-1, size, size, 3]}}]
     outputs = [{"type": "tensor", "name": "probability", "tensor-spec": {"dtype": "float32", "shape": [-1]}}]
     tree = {

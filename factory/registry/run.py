@@ -6,17 +6,17 @@ import getpass
 import hashlib
 import json
 import platform
-import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from factory.artifacts import CARD, FILES, GATE, MANIFEST, MODEL, REPORT, SCENARIO, RunFolder
 from factory.errors import RegistryError, RunError
 from factory.registry.backend import PROVENANCE, Draft
+from factory.registry.contents import clauses, load_bytes
 from factory.registry.keys import Signer
 from factory.runtime import Model
+from factory.runtime.fields import loads
 from factory.runtime.index import one_line
 
 RELEASED = (MODEL, CARD, MANIFEST, GATE, REPORT, SCENARIO)
@@ -57,12 +57,12 @@ def draft_of(folder: Path, terms: Terms = USUAL) -> Draft:
     """
     run = RunFolder.open(folder)
     files = _read(run)
-    model, gate = _model(run, files), json.loads(files[GATE])
-    passed = _passed(run, gate, model)
+    model = _model(run, files)
+    failed = _failed(run, files[GATE], model)
+    passed = failed is None
     if not passed and not terms.force:
-        failed = ", ".join(clause["name"] for clause in gate["clauses"] if clause["verdict"] == "fail")
         raise GateRefusedError(
-            f"{folder}: the gate refused this run ({failed or 'nothing shows that the student is right'})",
+            f"{folder}: the gate refused this run ({failed})",
             hint="publish it all the same: --force; its card will say so",
         )
     if not passed:
@@ -97,10 +97,10 @@ def whoever() -> str:
 
 def _read(run: RunFolder) -> dict[str, bytes]:
     """The released files, each as the manifest says it was; the other files of the run too, where they are there."""
-    try:
-        stated: dict[str, str] = run.json(MANIFEST, "run")["files"]
-    except (KeyError, TypeError):
-        raise RunError(f"{run.path}: its {MANIFEST} names no files", hint=f"factory run {run.path}") from None
+    manifest = run.json(MANIFEST, "run")
+    stated = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(stated, dict):
+        raise RunError(f"{run.path}: its {MANIFEST} names no files", hint=f"factory run {run.path}")
     files = {MANIFEST: run.file(MANIFEST).read_bytes()}
     for name in FILES:
         if name not in RELEASED and not run.file(name).is_file():
@@ -116,37 +116,31 @@ def _read(run: RunFolder) -> dict[str, bytes]:
     return files
 
 
-def load_bytes(data: bytes) -> Model:
-    """A model from its bytes, the very ones, whatever becomes of the file that they were read from.
-
-    Raises:
-        ModelError: They are not a model of this factory.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, MODEL)
-        path.write_bytes(data)
-        return Model.load(path, threads=1)
-
-
 def _model(run: RunFolder, files: dict[str, bytes]) -> Model:
-    model = load_bytes(files[MODEL])
+    model = load_bytes(files[MODEL], str(run.file(MODEL)))
     scenario = json.loads(files[MANIFEST]).get("scenario")
     if model.name != scenario:
         raise RunError(f"{run.path}: {MODEL} is of {model.name!r}, the run of {scenario!r}", hint="name the right run")
     return model
 
 
-def _passed(run: RunFolder, gate: dict[str, Any], model: Model) -> bool:
-    """What the gate said, which the file must say too."""
-    stamp = json.loads(model.metadata["gate"])["passed"] if "gate" in model.metadata else None
+def _failed(run: RunFolder, text: bytes, model: Model) -> str | None:
+    """Why the gate refused the run; None if it passed it, which the file must not contradict."""
+    gate = loads(text, str(run.file(GATE)))
+    if not isinstance(gate, dict) or not isinstance(passed := gate.get("passed"), bool):
+        raise RunError(f"{run.file(GATE)} does not say whether the run passed", hint=f"factory gate {run.path}")
+    stamp = loads(model.metadata.get("gate", "{}"), f"{run.file(MODEL)}: the gate in it")
     # the stamp was made without the clause on bytes: the file may say passed where gate.json refuses
-    if stamp is not None and gate["passed"] and not stamp:
+    if passed and isinstance(stamp, dict) and stamp.get("passed") is False:
         raise RunError(f"{run.path}: {GATE} says passed, {MODEL} says refused", hint=f"factory gate {run.path}")
-    return bool(gate["passed"])
+    failed = [clause["name"] for clause in clauses(gate) if clause.get("verdict") == "fail"]
+    if passed and not failed:
+        return None
+    return ", ".join(failed) or "nothing shows that the student is right"
 
 
 def _with_notice(card: bytes) -> bytes:
     """The card with a notice on top, after its front matter."""
-    text = card.decode("utf-8")
-    head, end, body = text.partition("\n---\n\n")
-    return (f"{head}{end}{FORCED}{body}" if end else FORCED + text).encode()
+    head, end, body = card.partition(b"\n---\n\n")
+    notice = FORCED.encode()
+    return head + end + notice + body if end else notice + card

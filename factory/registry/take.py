@@ -10,14 +10,15 @@ from pathlib import Path
 
 from factory.errors import RegistryError
 from factory.registry.backend import Registry
+from factory.registry.contents import ALTERED, load_bytes, read_checked
 from factory.registry.files import FilesRegistry
-from factory.registry.run import load_bytes
-from factory.registry.trust import ALTERED, ANYONE, Trust, read_checked
+from factory.registry.trust import ANYONE, Trust
 from factory.runtime import Model
-from factory.runtime.index import MODEL, Reference, Release, one_line
+from factory.runtime.index import INDEX, MODEL, Reference, Release, one_line
 
 RECORD = "release.json"
 """The signed record, beside the files that it names."""
+STALE = "it was altered, or a publisher was killed: the next publish or promote writes it anew"
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,17 @@ def pull(registry: Registry, reference: str, out: Path, trust: Trust = ANYONE) -
     Raises:
         RegistryError: There is no such release, it is not signed as `trust` asks, a file was altered, or the folder
             holds something else.
+        ModelError: Its model.onnx is not a model of this factory: it refers to data in another file, say.
     """
     release = registry.index().find(Reference.parse(reference))
     trust.check(registry, release)
     files = {name: read_checked(registry, release, name) for name in sorted(release.files)}
+    _load(release, files[MODEL])
     files[RECORD] = (json.dumps(release.to_json(), indent=2, ensure_ascii=False) + "\n").encode()
     folder = out / f"{release.name}-{release.version}"
-    if not folder.exists():
+    if not os.path.lexists(folder):
         _write(folder, files)
-    elif any(not (folder / name).is_file() or (folder / name).read_bytes() != data for name, data in files.items()):
+    if any(not (folder / name).is_file() or (folder / name).read_bytes() != data for name, data in files.items()):
         raise RegistryError(f"{folder}: holds other files than {release}", hint="name another folder with --out")
     return folder / MODEL
 
@@ -82,15 +85,14 @@ def verify_release(registry: Registry, model: str, trust: Trust = ANYONE) -> Che
         sha256 = Model.load(model, threads=1).sha256
         release = _by_hash([one for entry in index.models.values() for one in entry.versions.values()], sha256)
         if release is None:
-            hint = "it was altered, or is of another registry"
+            hint = "it was never published there, or was altered since"
             raise RegistryError(f"{model}: no release of {registry.url} has these bytes (sha256 {sha256})", hint=hint)
     else:
         release = index.find(Reference.parse(model))
     signed = trust.check(registry, release)
     data = {name: read_checked(registry, release, name) for name in release.files}
     _check_index(registry, release)
-    loaded = load_bytes(data[MODEL])
-    _check_model(loaded, release)
+    loaded = _load(release, data[MODEL])
     return Checked(loaded, loaded.verify(), release, signed)
 
 
@@ -98,33 +100,39 @@ def _by_hash(releases: list[Release], sha256: str) -> Release | None:
     return next((one for one in reversed(releases) if one.sha256 == sha256), None)
 
 
-def _check_model(model: Model, release: Release) -> None:
-    """A record that is not signed could say something else of its file than the file itself."""
+def _load(release: Release, data: bytes) -> Model:
+    """The model, which a record that is not signed could call something else than the file itself does."""
+    model = load_bytes(data, f"{release}: {MODEL}")
     inside = (model.name, model.threshold, one_line(model.question))
     if inside != (said := (release.name, release.threshold, release.question)):
         raise RegistryError(f"{release}: its file says {inside}, its record {said}", hint=ALTERED)
+    return model
 
 
 def _check_index(registry: Registry, release: Release) -> None:
     """Where the index is a file of its own, it must say what the record says."""
     if not isinstance(registry, FilesRegistry):
         return
-    said, where = registry.written_index(), f"{registry.url}/index.json"
-    entry = said.models.get(release.name)
+    where = f"{registry.url}/{INDEX}"
+    if not registry.store.has(INDEX):
+        raise RegistryError(f"{where} is not there, and consumers go by it", hint=STALE)
+    entry = registry.written_index().models.get(release.name)
     if entry is None or entry.versions.get(release.version) != release:
-        raise RegistryError(
-            f"{where} says something else of {release} than its record",
-            hint="it was altered, or a publisher was killed: the next publish or promote writes it anew",
-        )
+        raise RegistryError(f"{where} says something else of {release} than its record", hint=STALE)
 
 
 def _write(folder: Path, files: dict[str, bytes]) -> None:
+    """Put the files there in one step, unless somebody else has put something there by then."""
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
-    temporary.mkdir(parents=True)
     try:
+        temporary.mkdir(parents=True)
         for name, data in files.items():
             (temporary / name).write_bytes(data)
         os.rename(temporary, folder)
+    except OSError as error:
+        if not os.path.lexists(folder):
+            hint = "check --out, its rights and the space left"
+            raise RegistryError(f"{folder}: cannot be written ({error.strerror})", hint=hint) from None
     finally:
         if temporary.exists():
             for name in files:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +9,6 @@ from factory.errors import RegistryError
 from factory.registry.backend import Registry
 from factory.registry.keys import Signer
 from factory.runtime.index import Release, verify_signature
-
-ALTERED = "the file was altered or damaged: do not use it; ask who runs the registry"
 
 
 @dataclass(frozen=True)
@@ -66,21 +63,3 @@ def check_signer(registry: Registry, signer: Signer | None) -> None:
         raise RegistryError(f"{registry.url} takes signed releases alone", hint=hint)
     if signer.public_key.strip() != pinned.strip():
         raise RegistryError(f"{registry.url} pins another public key than that of your private key", hint=hint)
-
-
-def read_checked(registry: Registry, release: Release, file: str) -> bytes:
-    """The bytes of one file of a release.
-
-    Raises:
-        RegistryError: The release has no such file, or its size or hash is not what the release says.
-    """
-    if file not in release.files:
-        raise RegistryError(f"{release} has no file {file!a}", hint=f"files: {', '.join(sorted(release.files))}")
-    expected = release.files[file]
-    data = registry.read(release, file)
-    found = hashlib.sha256(data).hexdigest()
-    if len(data) != expected.size or found != expected.sha256:
-        raise RegistryError(
-            f"{release}: {file} at {registry.url} has sha256 {found}, the release says {expected.sha256}", hint=ALTERED
-        )
-    return data

@@ -76,7 +76,7 @@ def verdict(gate: dict[str, Any]) -> dict[str, Any]:
     says = "Every clause of the rule is met."
     if unproven:
         names = " and ".join(f"“{words.CLAUSES.get(c['name'], c['name'])}”" for c in unproven)
-        says = f"No clause is broken; the images are too few to prove {names}."
+        says = f"No clause is broken. Not proven: {names}."
     return {"passed": True, "word": "Passed", "says": says}
 
 

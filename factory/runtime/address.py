@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from factory.runtime.errors import RegistryError
@@ -10,21 +11,29 @@ from factory.runtime.errors import RegistryError
 GITHUB = "https://github.com/{repository}/releases/download/registry-index"
 """Where a registry on GitHub has its index for those who have no token: an asset of the release `registry-index`."""
 
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+"""How a URL begins; a drive of Windows has one letter."""
+
 
 def root_of(registry: str | os.PathLike[str]) -> str:
     """A registry's root in the one way of writing it by which the cache knows it: absolute, no `/` at the end.
 
     Args:
-        registry: A folder, or a URL: file://, http(s)://, github://OWNER/REPO, or any that fsspec knows.
+        registry: A folder (`~` is the user's own), or a URL: file://, http(s)://, github://OWNER/REPO, or any that
+            fsspec knows.
 
     Raises:
-        RegistryError: It is empty, or a URL with `..`, a query, or a user's password in it.
+        RegistryError: It is empty, begins like a URL without `://`, or is a URL with `..`, a query, or a user's
+            password in it.
     """
     text = os.fspath(registry)
     if not text:
         raise RegistryError("the registry's address is empty", hint="give a folder or a URL")
     if "://" not in text:
-        return os.path.abspath(text)
+        if SCHEME.match(text):  # s3:/bucket, github:OWNER/REPO: a folder of that name is never meant
+            hint = f"a URL has :// in it; a folder of that name is ./{text}"
+            raise RegistryError(f"{text}: neither a URL nor a folder", hint=hint)
+        return os.path.abspath(os.path.expanduser(text))
     try:
         parts = urlsplit(text)
     except ValueError as error:

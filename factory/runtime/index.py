@@ -254,6 +254,15 @@ def is_alias(text: str) -> bool:
     return is_slug(text) and not text.isdigit()
 
 
+def is_reference(text: str) -> bool:
+    """Whether a text may stand for a release."""
+    try:
+        Reference.parse(text)
+    except RegistryError:
+        return False
+    return True
+
+
 def verify_signature(release: Release, public_key: bytes | str) -> None:
     """Check that the holder of a key has signed this release.
 

@@ -262,13 +262,11 @@ def _check_release(model: Model, release: Release) -> None:
 
 
 def _where_else(path: str | os.PathLike[str]) -> str:
-    from factory.runtime.index import Reference
+    from factory.runtime.index import is_reference
 
-    try:
-        Reference.parse(os.fspath(path))
-    except RegistryError:
+    if not is_reference(os.fspath(path)):
         return "check the path"
-    return "check the path; a model of a registry: factory models pull, or Model.load(..., registry=...)"
+    return "check the path; a release of a registry: --registry, or Model.load(..., registry=...)"
 
 
 def _session(data: bytes, threads: int) -> ort.InferenceSession:
