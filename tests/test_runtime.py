@@ -182,7 +182,9 @@ def test_arguments_out_of_range(model, options, message):
         model.predict([flat("red")], **options)
 
 
-@pytest.mark.parametrize("single", ["a.jpg", b"bytes", np.zeros((4, 4, 3), np.uint8)])
+@pytest.mark.parametrize(
+    "single", ["a.jpg", Path("a.jpg"), b"bytes", bytearray(b"bytes"), flat("red"), np.zeros((4, 4, 3), np.uint8)]
+)
 def test_a_single_image_instead_of_a_list_is_noticed(model, single):
     with pytest.raises(FactoryError, match="single image"):
         model.predict(single)
@@ -271,9 +273,21 @@ def test_a_second_output_is_refused(tmp_path):
 
 
 def test_a_network_that_gives_no_probabilities(tmp_path):
-    model = Model.load(save(tmp_path / "logits.onnx", graph(squash="Identity")))
-    with pytest.raises(ModelError, match="no probabilities"):
+    model = Model.load(save(tmp_path / "logits.onnx", graph(squash="Identity"), name="re\x1b[2Jd"))
+    with pytest.raises(ModelError, match=r"^re \[2Jd: the network gives \(1,\) values that are no probabilities"):
         model.predict([flat("red")])
+
+
+def test_what_a_file_says_does_not_reach_the_terminal_as_it_is(tmp_path):
+    name = "im\x1b[2J\nage"
+    named = graph(input=(name, TensorProto.UINT8, ["N", SIZE, SIZE, 3]))
+    assert "input is im [2J age tensor(uint8)" in refusal(save(tmp_path / "named.onnx", named))
+    broken = graph()
+    broken.graph.node[0].op_type = name
+    assert "im [2J" in refusal(save(tmp_path / "broken.onnx", broken))
+    for path in tmp_path.iterdir():
+        assert all(sign.isprintable() for line in refusal(path).split("\n  ") for sign in line)
+    assert len(refusal(save(tmp_path / "long.onnx", format="x" * 10_000))) < 600 + len(str(tmp_path))
 
 
 # --- external data
@@ -311,6 +325,20 @@ def test_external_data_in_every_hiding_place():
     in_sparse.graph.sparse_initializer.add().values.CopyFrom(constant().attribute[0].t)
     for proto in (in_node, in_branch, in_function, in_sparse):
         assert has_external_data(proto.SerializeToString())
+
+
+def test_external_data_behind_a_tag_that_onnxruntime_cuts_to_32_bits():
+    def field(number, content, above=0):
+        tag = (number << 3 | 2) + (above << 32)
+        tag_bytes = bytes(tag >> shift & 127 | 128 for shift in range(0, 28, 7)) + bytes([tag >> 28])
+        return (tag_bytes if above else bytes([tag])) + bytes([len(content)]) + content
+
+    entry = field(1, b"location") + field(2, b"../secret.bin")
+    model = field(7, field(5, field(13, entry)))
+    assert onnx.ModelProto.FromString(model).graph.initializer[0].external_data[0].value == "../secret.bin"
+    assert has_external_data(model)
+    with pytest.raises(ValueError, match="tag 4294967402 at byte 5"):
+        has_external_data(field(7, field(5, field(13, entry, above=1))))
 
 
 @pytest.mark.parametrize("data", [b"\x0a\xff\x01", b"\xff" * 12, b"\x0b", b"\x3a", b"\x02\x00"])
@@ -359,6 +387,7 @@ def test_verify_of_a_size_that_is_no_multiple_of_8(tmp_path):
         ("{", "not JSON"),
         ('[{"thumb": "AAAA", "probability": 0.5}]', "cannot be read"),
         ('[{"thumb": "****", "probability": 0.5}]', "cannot be read"),
+        (json.dumps([{"thumb": base64.b64encode(bytes(192)).decode(), "probability": 10**400}]), "cannot be read"),
         ('[{"probability": 0.5}]', "cannot be read"),
         ("[1]", "cannot be read"),
     ],

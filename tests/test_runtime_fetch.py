@@ -215,6 +215,17 @@ def test_a_cache_that_cannot_be_written_is_no_error(
         assert str(Model.load("red@1", registry=registry).release) == "red@1"
 
 
+def test_a_user_without_a_home_is_served_and_keeps_nothing(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("FACTORY_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", home)
+    assert str(Model.load("red@1", registry=registry).release) == "red@1"
+    assert default_folder() == Path(os.devnull, "clip-factory")
+
+
 def test_processes_that_share_a_cold_cache(registry: Path) -> None:
     program = f"""
 from factory.runtime import Model

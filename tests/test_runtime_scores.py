@@ -145,6 +145,7 @@ def test_printed_predictions_are_scores(tmp_path: Path) -> None:
         ("path,probability\na,0.5\nb,lots\n", ", line 3: `probability` is 'lots', expected a number in [0, 1]"),
         ("path,probability\na,nan\n", ", line 2: `probability` is 'nan', expected a number in [0, 1]"),
         ('{"probability": 0.5}\n{"probability": 2}', ", line 2: `probability` is '2', expected a number in [0, 1]"),
+        (f'{{"probability": {10**400}}}', f", line 1: `probability` is '1{'0' * 39}', expected a number in [0, 1]"),
         ('{"probability": 0.5}\n{"proba', ", line 2: no JSON object\n  expected a histogram, or a prediction as JSON"),
         ('{"counts": []}', ", line 1: `format` is None, expected 'clip-factory-scores/1'"),
         ({"counts": [1] * 19}, ", line 1: expected 20 whole numbers, 0 or more"),
@@ -269,6 +270,10 @@ def test_it_is_said_in_words() -> None:
     assert (nothing.verdict, nothing.psi, nothing.ks_p, nothing.says) == (
         "unknown", None, None, "There are no scores to compare.",
     )  # fmt: skip
+    assert nothing.advice == "Ask the model about some photos first."
+    blank = compare(np.zeros(20, np.int64), then)
+    assert (blank.verdict, blank.says) == ("unknown", "The model's own histogram is empty.")
+    assert blank.advice == "Export the model again, with photos in its validation split."
 
 
 @pytest.mark.parametrize(

@@ -77,11 +77,15 @@ def stays_float(ops: Plan, number: int) -> bool:
 
 
 def weight_scales(weight: Tensor) -> Tensor:
-    """Scale of each output channel `(outputs,)`: its largest weight becomes 127.
+    """Scale of each output channel `(outputs,)`: its two largest weights of one sign become 127 together.
 
-    A dead channel, all but zero after folding, takes a thousandth of the layer's largest, lest its int32 bias overflow.
+    x86 processors without VNNI add two products of uint8 and int8 in 16 bits, and cut off what does not fit. Which two
+    depends on the layout, so no two may exceed 128: 255 x 128 fits. A dead channel, all but zero after folding, takes a
+    thousandth of the layer's largest, lest its int32 bias overflow.
     """
-    largest = weight.abs().amax((1, 2, 3))
+    flat = weight.flatten(1)
+    two = min(2, flat.shape[1])
+    largest = torch.maximum(*((sign * flat).clamp(min=0).topk(two).values.sum(1) for sign in (1, -1)))
     return largest.clamp(min=max(float(largest.max()) * 1e-3, 1e-8)) / 127
 
 

@@ -21,15 +21,21 @@ SETTING = "FACTORY_CACHE"
 
 
 def default_folder() -> Path:
-    """$FACTORY_CACHE, else `clip-factory` in the folder that the operating system has for caches."""
+    """$FACTORY_CACHE, else `clip-factory` in the folder that the operating system has for caches.
+
+    A user without a home, as containers have, gets a folder that cannot be made: nothing is kept.
+    """
     if named := os.environ.get(SETTING):
         return Path(named)
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        if sys.platform == "win32":
+            base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+        elif sys.platform == "darwin":
+            base = Path.home() / "Library" / "Caches"
+        else:
+            base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # not a shared folder: another user could lay a wrong index there
+        base = os.devnull
     return Path(base, "clip-factory")
 
 

@@ -78,7 +78,7 @@ def read_test_vectors(metadata: Mapping[str, str], size: int) -> tuple[np.ndarra
         thumbs = [base64.b64decode(vector["thumb"], validate=True) for vector in vectors]
         small = np.frombuffer(b"".join(thumbs), np.uint8).reshape(len(thumbs), THUMB, THUMB, 3)
         expected = np.array([float(vector["probability"]) for vector in vectors], np.float32)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise ModelError(f"`test_vectors` cannot be read ({error!r})") from None
     if not len(expected):
         raise ModelError("`test_vectors` is empty: nothing to verify against")

@@ -85,8 +85,12 @@ def compare(then: Counts, now: Counts) -> Drift:
     """
     sizes = int(then.sum()), int(now.sum())
     if 0 in sizes:
-        says = "There are no scores to compare." if sizes[1] == 0 else "The model's own histogram is empty."
-        return Drift("unknown", says, "Ask the model about some photos first.", *sizes, *[None] * 8)
+        says, advice = (
+            ("There are no scores to compare.", "Ask the model about some photos first.")
+            if sizes[1] == 0
+            else ("The model's own histogram is empty.", "Export the model again, with photos in its validation split.")
+        )
+        return Drift("unknown", says, advice, *sizes, *[None] * 8)
     pooled_then, pooled_now = pool(then, now)
     psi = population_stability(pooled_then, pooled_now)
     by_chance = psi_by_chance(len(pooled_then), *sizes)

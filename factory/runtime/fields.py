@@ -39,6 +39,12 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def plain(text: object, most: int = 200) -> str:
+    """Text that may be a stranger's, as it may stand in a message: one line, short, nothing that a terminal obeys."""
+    line = "".join(sign if sign.isprintable() else " " for sign in str(text)).strip()
+    return line[:most] or type(text).__name__
+
+
 class Fields:
     """The values of one JSON object, each taken once and checked.
 

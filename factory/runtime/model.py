@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import onnxruntime as ort
+from PIL import Image
 
 from factory.runtime.ahead import answers, path_of, usable_cpus
 from factory.runtime.contract import check_graph, check_metadata, read_test_vectors
 from factory.runtime.errors import FactoryError, ImageError, ModelError, RegistryError
+from factory.runtime.fields import plain
 from factory.runtime.images import ImageSource
 from factory.runtime.scores import ScoreHistogram
 from factory.runtime.wire import has_external_data
@@ -122,7 +124,7 @@ class Model:
             threshold, size = check_metadata(metadata)
             check_graph(session.get_inputs(), session.get_outputs(), size)
         except ModelError as error:
-            raise ModelError(f"{path}: {error.what}", hint=error.hint) from None
+            raise ModelError(f"{path}: {plain(error.what, 400)}", hint=error.hint) from None
         return cls(metadata["name"], metadata["question"], threshold, size, metadata, found, release, session)
 
     def predict(
@@ -174,7 +176,8 @@ class Model:
             raise FactoryError(f"batch_size {batch_size}, workers {workers}: expected 1 or more")
         if scores is not None and scores.sha256 != self.sha256:
             raise FactoryError("scores is the histogram of another model", hint="ScoreHistogram(model.sha256)")
-        if isinstance(images, (str, bytes)) or (isinstance(images, np.ndarray) and images.ndim != 4):
+        single = (str, bytes, bytearray, memoryview, os.PathLike, Image.Image)
+        if isinstance(images, single) or (isinstance(images, np.ndarray) and images.ndim != 4):
             raise FactoryError("images is a single image, expected several", hint="put it in a list")
         return self._stream(images, threshold, batch_size, workers, scores)
 
@@ -199,9 +202,11 @@ class Model:
         try:
             (probability,) = self._session.run(["probability"], {"image": batch})
         except Exception as error:  # onnxruntime's exceptions share no base class
-            raise ModelError(f"{self.name}: the network fails ({_first_line(error)})") from None
+            raise ModelError(f"{plain(self.name)}: the network fails ({_first_line(error)})") from None
         if probability.shape != (len(batch),) or not ((probability >= 0) & (probability <= 1)).all():
-            raise ModelError(f"{self.name}: the network gives {probability.shape} values that are no probabilities")
+            raise ModelError(
+                f"{plain(self.name)}: the network gives {probability.shape} values that are no probabilities"
+            )
         return np.asarray(probability, np.float32)
 
     def verify(self) -> float:
@@ -217,7 +222,7 @@ class Model:
         difference = float(np.abs(self.probabilities(batch) - expected).max())
         if not difference <= VERIFY_TOLERANCE:  # so that a stored NaN does not pass
             raise ModelError(
-                f"{self.name}: answers differ by {difference:.4f} from those stored in the file (limit"
+                f"{plain(self.name)}: answers differ by {difference:.4f} from those stored in the file (limit"
                 f" {VERIFY_TOLERANCE})",
                 hint="the file was altered, or onnxruntime runs it wrongly on this machine",
             )
@@ -290,4 +295,5 @@ def _session(data: bytes, threads: int) -> ort.InferenceSession:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """What onnxruntime says, which may quote the file."""
+    return plain((str(error).splitlines() or [type(error).__name__])[0], 300)

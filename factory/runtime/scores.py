@@ -197,7 +197,7 @@ def _parse_object(line: str, where: str) -> Mapping[str, Any]:
 def _probability(value: Any, where: str) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not 0 <= number <= 1:
         raise FactoryError(f"{where}: `probability` is {str(value)[:40]!r}, expected a number in [0, 1]")

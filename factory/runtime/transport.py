@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import urljoin
 
 from factory.runtime.errors import RegistryError
+from factory.runtime.fields import plain
 
 STALL: Final = 20.0
 """Seconds without a byte after which a server counts as unreachable."""
@@ -78,13 +79,13 @@ def _read_web(url: str, limit: int) -> bytes:
         if type(error.reason).__name__ == "SSLCertVerificationError":
             hint = "do not go on: someone may be listening in, or the server's certificate has run out"
             raise RegistryError(
-                f"{url}: its certificate cannot be trusted ({_plain(error.reason)})", hint=hint
+                f"{url}: its certificate cannot be trusted ({plain(error.reason)})", hint=hint
             ) from None
-        raise UnreachableError(f"{url}: cannot be reached ({_plain(error.reason)})") from None
+        raise UnreachableError(f"{url}: cannot be reached ({plain(error.reason)})") from None
     except (OSError, HTTPException) as error:
-        raise UnreachableError(f"{url}: cannot be reached ({_plain(error)})") from None
+        raise UnreachableError(f"{url}: cannot be reached ({plain(error)})") from None
     except ValueError as error:
-        raise RegistryError(f"{url}: no address of a registry ({_plain(error)})") from None
+        raise RegistryError(f"{url}: no address of a registry ({plain(error)})") from None
 
 
 def _read_body(response: Any, limit: int, url: str) -> bytes:
@@ -128,11 +129,11 @@ def _read_fsspec(root: str, path: str, limit: int) -> bytes:
     except FileNotFoundError:
         raise _missing(where) from None
     except PermissionError as error:
-        raise RegistryError(f"{where}: may not be read ({_plain(error)})", hint="check your rights") from None
+        raise RegistryError(f"{where}: may not be read ({plain(error)})", hint="check your rights") from None
     except (ImportError, ValueError) as error:  # fsspec names the package that this kind of URL needs
-        raise RegistryError(f"{root}: {_plain(error)}", hint="pip install 'clip-factory[registry]'") from None
+        raise RegistryError(f"{root}: {plain(error)}", hint="pip install 'clip-factory[registry]'") from None
     except Exception as error:  # each file system has its own
-        raise UnreachableError(f"{where}: cannot be reached ({type(error).__name__}: {_plain(error)})") from None
+        raise UnreachableError(f"{where}: cannot be reached ({type(error).__name__}: {plain(error)})") from None
 
 
 def options_for(scheme: str) -> dict[str, Any]:
@@ -167,9 +168,3 @@ def _too_large(where: str, limit: int) -> RegistryError:
 
 def _missing(where: str) -> RegistryError:
     return RegistryError(f"{where}: no such file", hint="check the address of the registry")
-
-
-def _plain(error: object) -> str:
-    """What an error says, which may be what the other end sent: one line, short, nothing that a terminal obeys."""
-    line = "".join(sign if sign.isprintable() else " " for sign in str(error)).strip()
-    return line[:200] or type(error).__name__

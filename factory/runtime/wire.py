@@ -52,6 +52,8 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     position = 0
     while position < len(data):
         tag, position = _varint(data, position)
+        if tag >> 32:  # other parsers drop these bits and read another field, so that a field could hide from this one
+            raise ValueError(f"tag {tag} at byte {position}")
         field, kind = tag >> 3, tag & 7
         if kind == _VARINT:
             value, position = _varint(data, position)
