@@ -198,7 +198,8 @@ def label(
     splits = (
         dict.fromkeys(task.test, "test") | dict.fromkeys(task.train, "train") | dict.fromkeys(task.train[:cut], "val")
     )
-    paths = {sha256_file(path): path for path in splits}
+    hashes = {path: sha256_file(path) for path in splits}
+    paths = {sha: path for path, sha in hashes.items()}
     usable = pa.table(
         {
             "sha256": sorted(paths),
@@ -208,7 +209,7 @@ def label(
     )
     gold = options.labels == "gold"
     # the teacher may learn from the training photos' gold, as it does in the main job, and never from the test photos'
-    given = {sha256_file(path): bool(yes) for path, yes in zip(task.train, task.truth(task.train), strict=True)}
+    given = {hashes[path]: bool(yes) for path, yes in zip(task.train, task.truth(task.train), strict=True)}
     table = labelling.build(scenario, model, usable, store.get(model.key, sorted(paths)), given if gold else {})
     return scenario, _relabel(table, task, splits, gold=gold)
 

@@ -336,7 +336,7 @@ def _row(name: str, entry: Entry) -> tuple[object, ...]:
 
 def _versions(entry: Entry) -> Iterable[tuple[object, ...]]:
     for version, one in sorted(entry.versions.items(), reverse=True):
-        aliases = ", ".join(sorted(alias for alias, stands in entry.aliases.items() if stands == version))
+        aliases = ", ".join(entry.aliases_of(version))
         size, threshold = f"{one.size / 1000:.1f}", f"{one.threshold:g}"
         yield version, aliases, _moment(one.created), one.by, size, threshold, _gate(one)
 

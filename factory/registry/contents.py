@@ -44,7 +44,7 @@ def look_at(registry: Registry, reference: str, trust: Trust = ANYONE) -> Look:
     index = registry.index()
     release = index.find(Reference.parse(reference))
     signed = trust.check(registry, release)
-    aliases = sorted(a for a, version in index.models[release.name].aliases.items() if version == release.version)
+    aliases = index.models[release.name].aliases_of(release.version)
     return Look(release, aliases, read_gate(registry, release), registry.history(release.name), signed)
 
 

@@ -133,6 +133,10 @@ class Entry:
     """Alias -> version; the version is always among `versions`."""
     versions: Mapping[int, Release]
 
+    def aliases_of(self, version: int) -> list[str]:
+        """The aliases that stand for a version, sorted."""
+        return sorted(alias for alias, stands in self.aliases.items() if stands == version)
+
 
 @dataclass(frozen=True)
 class Index:
