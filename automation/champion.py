@@ -1,4 +1,4 @@
-"""What a run changes against the release that stands as champion, in the words of `factory models diff`."""
+"""Whether a run is better than the release that stands as champion, and what it changes, as `factory models diff`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 
 from automation.markdown import NOTHING, code, codes
 from automation.runs import Run
+from factory.compare.recorded import Recorded, is_against_teacher
 from factory.errors import FactoryError
 from factory.registry import Registry, open_existing
-from factory.registry.diff import Change, changes, of_files, written
+from factory.registry.contents import read_gate
+from factory.registry.diff import Change, changes, of_files, verdict, without_teacher, written
 from factory.report import words
 from factory.runtime.index import Reference
 
@@ -43,6 +45,8 @@ class Standing:
     """None: there is none yet."""
     before: Mapping[str, Any] = field(default_factory=dict)
     now: Mapping[str, Any] = field(default_factory=dict)
+    recorded: Recorded | None = None
+    """Which of the two is better, by what they say of themselves; None where there is no release."""
 
 
 def against(run: Run, registry: Registry | None, alias: str) -> Standing:
@@ -58,7 +62,10 @@ def against(run: Run, registry: Registry | None, alias: str) -> Standing:
     gate = {"clauses": list(run.clauses), "figures": run.figures}
     scenario = json.loads(run.scenario.model_dump_json())
     new = {"threshold": run.threshold, "size": run.size, **of_files(gate, scenario)}
-    return Standing(release.version, written(registry, release), new)
+    champion = read_gate(registry, release)
+    old = written(registry, release, champion)
+    found = verdict((champion, gate), (old, new), (f"version {release.version}", "this run"))
+    return Standing(release.version, old, new, found)
 
 
 def open_if_there(address: str) -> Registry | None:
@@ -78,9 +85,13 @@ def open_if_there(address: str) -> Registry | None:
 def rows(standing: Standing) -> list[tuple[str, str, str]]:
     """What a run has and the release had, as cells of a table: what, before, now; texts of a scenario are in code."""
     found = changes(dict(standing.before), dict(standing.now))
+    hidden = standing.recorded is not None and standing.recorded.people
+    if standing.recorded is not None:
+        found = without_teacher(found, standing.recorded)
     by_key = {change.what: change for change in found}
     told = [(title, Change(key, standing.before.get(key), standing.now.get(key))) for key, title in ALWAYS]
     told = [(title, change) for title, change in told if (change.before, change.after) != (None, None)]
+    told = [(title, change) for title, change in told if not (hidden and is_against_teacher(change.what))]
     told += [(title, by_key[key]) for key, title in CHANGED if key in by_key]
     for change in found:
         if change.what.startswith("scenario.") and not change.what.startswith(PLACES):

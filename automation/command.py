@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -16,6 +16,11 @@ from factory.terminal import err, obey, plain
 
 OUTPUT = re.compile(r"[\x20-\x7e]*")
 SHA = re.compile(r"[0-9a-f]{40}")
+AllowUnproven = Annotated[
+    bool,
+    typer.Option("--allow-unproven", help="What is not proven may be published too.", envvar="FACTORY_ALLOW_UNPROVEN"),
+]
+"""Policy of a repository: an option of the programs that publish, or say what will be."""
 
 
 def application(name: str, function: Callable[..., None]) -> typer.Typer:

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Literal
 
 from automation import champion, policy
 from automation.champion import Standing
-from automation.markdown import MAX_COMMENT, block, code, codes, details, table
+from automation.markdown import MAX_COMMENT, block, code, codes, details, prose, table
 from automation.runs import Run
 from factory.report import words
 from factory.runtime.index import SLUG
 
 MARKS = {"pass": "✅ pass", "fail": "❌ fail", "unproven": "➖ unproven", "not measured": "➖ not measured"}
+Outcome = Literal["passed", "not proven", "refused", "does not add up", "no result"]
+OUTCOMES: Mapping[Outcome, tuple[str, str]] = {
+    "passed": ("✅", "passed"),
+    "not proven": ("🟡", "is not proven"),
+    "refused": ("❌", "was refused by the gate"),
+    "does not add up": ("⚠️", "does not add up"),
+    "no result": ("⚠️", "has no result"),
+}
+"""The mark of each, and how its title ends."""
 FOLDED_FROM = 3
 """From so many scenarios on, each is folded."""
 PHRASES = 12
 CURVES, WORST = "Curves of the training", "The photos on which it does worst"
 """What the pictures show, for those who cannot see them, too."""
+NOT_ALLOWED = "It is not published as long as it is not proven: see the end of this comment."
+ALLOWED = "It may be published all the same, since the workflow’s input `allow-unproven` is set; its card says so."
+PROVEN = 5
+"""Scenarios for which the commands are given that prove them; they are alike."""
 WIDTH = 640
 """Of a picture in the comment, in pixels; a click shows it larger."""
 
@@ -38,9 +53,11 @@ class Result:
     """Alternative text -> address of the picture."""
 
     @property
-    def good(self) -> bool:
-        """Whether it may be published."""
-        return self.run is not None and self.run.good
+    def outcome(self) -> Outcome:
+        """What has come of it."""
+        if self.run is None:
+            return "no result"
+        return "does not add up" if self.run.doubts else self.run.verdict.state
 
 
 @dataclass(frozen=True)
@@ -51,6 +68,8 @@ class Setting:
     registry: str = ""
     """Address, without secrets; empty: none was named."""
     alias: str = "champion"
+    allow_unproven: bool = False
+    """Whether what is not proven is published all the same."""
 
 
 def render(results: Sequence[Result], setting: Setting) -> str:
@@ -64,9 +83,8 @@ def render(results: Sequence[Result], setting: Setting) -> str:
 
 
 def _render(results: Sequence[Result], setting: Setting, shown: int) -> str:
-    good = sum(one.good for one in results)
-    bad = len(results) - good
-    counted = [f"{good} passed"] * bool(good) + [f"{bad} not passed"] * bool(bad)
+    count = Counter(one.outcome for one in results)
+    counted = [f"{count[outcome]} {outcome}" for outcome in OUTCOMES if count[outcome]]
     parts = [f"## clip-factory: {', '.join(counted) or 'nothing to run'}"]
     if len(results) > 1:
         parts.append(_overview(results, setting))
@@ -75,6 +93,9 @@ def _render(results: Sequence[Result], setting: Setting, shown: int) -> str:
         parts.append(details(_summary(one), body) if len(results) >= FOLDED_FROM else f"### {_title(one)}\n\n{body}")
     if shown < len(results):
         parts.append(f"{len(results) - shown} more are in the table alone: the comment would be too long.")
+    unproven = [one.name for one in results if one.outcome == "not proven"]
+    if unproven and not setting.allow_unproven:
+        parts.append(_how_to_prove(unproven))
     return "\n\n".join(parts) + "\n"
 
 
@@ -86,7 +107,7 @@ def section(one: Result, setting: Setting) -> str:
     shown = {alt: f'<p><img alt="{alt}" src="{to}" width="{WIDTH}"></p>' for alt, to in one.pictures.items()}
     parts = [
         code(run.scenario.asked, 500),
-        *_why(run, pictured=WORST in shown),
+        _verdict(run, setting, pictured=WORST in shown),
         _gate(run),
         shown.get(CURVES, ""),
         _wrong(run),
@@ -99,35 +120,36 @@ def section(one: Result, setting: Setting) -> str:
 
 
 def _title(one: Result) -> str:
-    if one.run is None:
-        return f"⚠️ {code(one.name)} has no result"
-    if one.run.doubts:
-        return f"⚠️ {code(one.name)} does not add up"
-    return f"{'✅' if one.good else '❌'} {code(one.name)} {'passed' if one.good else 'was refused by the gate'}"
+    mark, ends = OUTCOMES[one.outcome]
+    return f"{mark} {code(one.name)} {ends}"
 
 
 def _summary(one: Result) -> str:
     # inside <summary> Markdown is not read, so that the name stands in HTML, and must be a name
     name = one.name if SLUG.fullmatch(one.name) else "a folder"
-    word = "no result" if one.run is None else "passed" if one.good else "not passed"
-    return f"{'✅' if one.good else '❌'} <b>{name}</b> {word}"
+    mark, ends = OUTCOMES[one.outcome]
+    return f"{mark} <b>{name}</b> {ends}"
 
 
 def _overview(results: Sequence[Result], setting: Setting) -> str:
     return table(
-        ("scenario", "verdict", "agreement", "people’s labels", "size", "time", _at(setting)),
+        ("scenario", "verdict", "finds", "false alarms", "by", "size", "time", _at(setting)),
         [_line(one) for one in results],
-        "llrrrrl",
+        "llrrlrrl",
     )
 
 
 def _line(one: Result) -> tuple[str, ...]:
-    if one.run is None:
-        return code(one.name), "⚠️ no result", "", "", "", "", ""
-    run, verdict = one.run, "⚠️ does not add up" if one.run.doubts else "✅ passed" if one.good else "❌ refused"
-    clauses = {clause["name"]: words.figure(clause) for clause in run.clauses}
-    shares = (clauses.get("agreement", ""), clauses.get("gold_accuracy", ""))
-    return code(one.name), verdict, *shares, words.kilobytes(run.size), _minutes(run), _stands(one)
+    run, verdict = one.run, f"{OUTCOMES[one.outcome][0]} {one.outcome}"
+    if run is None:
+        return code(one.name), verdict, "", "", "", "", "", ""
+    found = run.figures["outcome"]
+    counts = [
+        f"{words.number(found[right])} of {words.number(found[right] + found[wrong])}"
+        for right, wrong in (("hits", "misses"), ("false_alarms", "correct_rejections"))
+    ]
+    about = words.BY[run.against], words.kilobytes(run.size), _minutes(run), _stands(one)
+    return code(one.name), verdict, *counts, *about
 
 
 def _stands(one: Result) -> str:
@@ -136,25 +158,42 @@ def _stands(one: Result) -> str:
     return "the first" if one.standing.version is None else f"version {one.standing.version}"
 
 
-def _why(run: Run, *, pictured: bool) -> list[str]:
-    """Why it is not passed, in our words and its numbers."""
+def _verdict(run: Run, setting: Setting, *, pictured: bool) -> str:
+    """The verdict's own sentence, why it is not passed, and what that means here."""
     if run.doubts:
         lines = "\n".join(f"> - {doubt}" for doubt in run.doubts)
-        return [f"> **The run folder contradicts itself, and will not be published.**\n{lines}"]
-    if run.passed:
-        return []
-    failed = [clause for clause in run.clauses if clause["verdict"] == "fail"]
-    reasons = [
-        f"{words.CLAUSES[clause['name']]}: {words.figure(clause)}, {words.rule(clause)} is asked"
-        f" (on {words.plural(clause['n'], 'photo')})."
-        if clause["name"] in words.SHARES
-        else f"{words.CLAUSES[clause['name']]}: {words.figure(clause)}, {words.rule(clause)} is asked."
-        for clause in failed
-    ]
-    reasons = reasons or ["Nothing shows that it is right: neither its teacher’s answers nor a person’s labels."]
-    where = "below" if pictured else "in the run’s report.html"
-    advice = f"Look at the photos {where}: are the labels wrong (other phrases, or `factory review`) or the model?"
-    return ["> **Refused.** " + " ".join(reasons) + f"\n>\n> {advice}"]
+        return f"> **The run folder contradicts itself, and will not be published.**\n{lines}"
+    verdict, where = run.verdict, "below" if pictured else "in the run’s report.html"
+    lead = f"> **{words.STATES[verdict.state][0]}.** {prose(verdict.headline)}"
+    reasons = "\n".join(f"> - {prose(reason)}" for reason in verdict.reasons)
+    advice = {
+        "passed": "",
+        "not proven": f"> {ALLOWED if setting.allow_unproven else NOT_ALLOWED}",
+        "refused": f"> Look at the photos {where}: are the labels wrong (other phrases, or `factory review`) or the"
+        " model?",
+    }[verdict.state]
+    return "\n>\n".join(part for part in (lead, reasons, advice) if part)
+
+
+def _how_to_prove(names: Sequence[str]) -> str:
+    """The commands by which people's answers come into the repository, for a few of the scenarios."""
+    lines = []
+    for name in names[:PROVEN]:
+        file = PurePosixPath(policy.DATASETS, name, policy.FILE)
+        lines += [f"factory run {file}", f"factory review runs/{name} --prove"]
+        lines.append(f"git add {file.with_name(policy.ANSWERS)}")
+    lines += ['git commit --message "Answers of people"', "git push"]
+    more = f" The {len(names) - PROVEN} more take the same commands." if len(names) > PROVEN else ""
+    return "\n\n".join(
+        [
+            "### To prove what is not proven",
+            "Answer test photos on your own machine, on this branch, and push the answers: the run that follows counts"
+            f" them.{more}",
+            block("\n".join(lines), "sh"),
+            "Or commit labels that you have, a CSV with the columns `path,label`, and name it in the scenario:"
+            " `gold: labels.csv`.",
+        ]
+    )
 
 
 def _gate(run: Run) -> str:
@@ -184,6 +223,8 @@ def _changes(one: Result, setting: Setting) -> str:
         return f"**First of its name:** no version stands as {_at(setting)} yet."
     rows = champion.rows(standing)
     heading = f"**Against {_at(setting)}, version {standing.version}**"
+    if standing.recorded is not None:
+        heading = f"{heading}: {standing.recorded.line}\n\nWhat changed"
     if not rows:
         return f"{heading}: no difference."
     more = f"\n\nand {len(rows) - champion.MOST} more" if len(rows) > champion.MOST else ""

@@ -16,6 +16,7 @@ MAX_TEXT = 300
 MAX_COMMENT = 60_000
 """Characters of a comment; GitHub takes 65,536."""
 NOTHING = "–"
+_PROSE = re.compile(r"(?!.*www\.)[A-Za-z0-9 ,.;:()%'’“”–-]*")
 
 
 def code(value: object, most: int = MAX_TEXT) -> str:
@@ -29,6 +30,14 @@ def code(value: object, most: int = MAX_TEXT) -> str:
     fence = "`" * (longest + 1)
     pad = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{fence}{pad}{text}{pad}{fence}"
+
+
+def prose(sentence: str) -> str:
+    """A sentence of the factory's own, as it is; in code, should there be a sign in it that anything could read.
+
+    A verdict's words are made by the rule, from numbers. Should a later rule quote a user, this still holds.
+    """
+    return sentence if _PROSE.fullmatch(sentence) else code(sentence, 1_000)
 
 
 def codes(values: Iterable[object], most: int = 20) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from automation import champion, pictures, policy, runs
-from automation.command import SHA, outputs, program, say
+from automation.command import SHA, AllowUnproven, outputs, program, say
 from automation.comment import CURVES, WORST, Result, Setting, render
 from automation.github import GitHub
 from automation.worst_images import SUFFIX
@@ -142,11 +142,13 @@ def main(
     expect: Annotated[str, typer.Option(help="The `scenarios` that changed_scenarios printed.", metavar="JSON")] = "",
     pull: Annotated[str, typer.Option(help="Number of the pull request.")] = "",
     send: Annotated[bool, typer.Option("--post", help="Post the comment on the pull request.")] = False,
+    allow_unproven: AllowUnproven = False,
 ) -> None:
     """Write what the runs have come to as a comment, and post it with --post, in the place of an earlier one.
 
-    summary.md is the comment without pictures, for $GITHUB_STEP_SUMMARY. Prints passed, runs and publish (a JSON list
-    of {name, path} of the runs that passed) for $GITHUB_OUTPUT. Exit code 0 also where the gate refused: it says so.
+    summary.md is the comment without pictures, for $GITHUB_STEP_SUMMARY. Prints passed (whether all have), runs and
+    publish (a JSON list of {name, path} of the runs that may be published) for $GITHUB_OUTPUT. Exit code 0 also where
+    the gate refused, or where something is not proven: the comment says so.
 
     Example:  python -m automation.pr_comment --runs artifacts --out comment --registry registry/
     """
@@ -157,7 +159,8 @@ def main(
     readable, opened = _registry(registry)
     listed = results(folder, wanted)
     listed = compared(listed, opened, alias) if readable else listed
-    setting, drawn = Setting(commit, opened.url if opened else registry, alias), draw(listed, folder)
+    setting = Setting(commit, opened.url if opened else registry, alias, allow_unproven)
+    drawn = draw(listed, folder)
     (out / "comment.md").write_text(render(keep(out, listed, drawn), setting), encoding="utf-8")
     (out / "summary.md").write_text(render(listed, setting), encoding="utf-8")
     if send and pull:
@@ -165,9 +168,9 @@ def main(
     elif send:
         say("nothing is posted: --post needs the number of a pull request, --pull")
     paths = {one["name"]: one["path"] for one in wanted or []}
-    good = [one.name for one in listed if one.good]
+    good = [one.name for one in listed if one.run and one.run.may_be_published(allow_unproven=allow_unproven)]
     publish = [{"name": name, "path": paths.get(name, f"{policy.DATASETS}/{name}/{policy.FILE}")} for name in good]
-    outputs(passed=len(good) == len(listed), runs=str(len(listed)), publish=publish)
+    outputs(passed=all(one.outcome == "passed" for one in listed), runs=str(len(listed)), publish=publish)
 
 
 if __name__ == "__main__":

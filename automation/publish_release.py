@@ -12,19 +12,19 @@ from typing import Annotated
 import typer
 
 from automation import policy, runs
-from automation.command import SHA, outputs, program, say
+from automation.command import SHA, AllowUnproven, outputs, program, say
 from automation.git import Git
 from automation.provenance import statement
 from factory import artifacts as files
 from factory.artifacts import RunFolder
 from factory.errors import FactoryError, RunError
-from factory.registry import GateRefusedError, Signer, Terms, open_registry, publish, whoever
+from factory.registry import GateRefusedError, NotProvenError, Signer, Terms, open_registry, publish, whoever
 from factory.registry import verify as replay
 from factory.registry.aliases import check_alias, point
 from factory.registry.publish import Published
 from factory.registry.run import RELEASED
 from factory.scenario import Scenario
-from factory.terminal import REFUSED, err, plain
+from factory.terminal import NOT_PROVEN, REFUSED, err, plain
 
 SAME = ("name", "question", "positive", "negative", "templates", "student", "gate")
 """Keys in which the run must say what the scenario file says; images and teacher are compared in ways of their own.
@@ -44,16 +44,18 @@ def only_run(folder: Path) -> runs.Run:
     return runs.read(found[0])
 
 
-def check(run: runs.Run, merged: Scenario, folder: str) -> None:
-    """Refuse a run that is not of the merged scenario, was not passed, or does not add up.
+def check(run: runs.Run, merged: Scenario, folder: str, *, allow_unproven: bool = False) -> None:
+    """Refuse a run that is not of the merged scenario, does not add up, or has another verdict than may be published.
 
     Args:
         run: The run.
         merged: The scenario as it stands on the branch that is published.
         folder: Of that scenario in the repository, such as datasets/forklift.
+        allow_unproven: Whether one that is not proven may be published.
 
     Raises:
         GateRefusedError: The gate refused it, or what it says of itself is not so.
+        NotProvenError: It is not proven, and that is not allowed.
         ModelError: Its model answers otherwise than when it was exported.
     """
     other = [key for key in SAME if getattr(run.scenario, key) != getattr(merged, key)]
@@ -66,9 +68,11 @@ def check(run: runs.Run, merged: Scenario, folder: str) -> None:
         raise GateRefusedError(f"{run.name}: the run has other values than the scenario: {', '.join(other)}", hint=hint)
     if run.doubts:
         raise GateRefusedError(f"{run.name}: {'; '.join(run.doubts)}", hint="the run folder was altered: run it again")
-    if not run.passed:
-        failed = ", ".join(clause["name"] for clause in run.clauses if clause["verdict"] == "fail")
-        raise GateRefusedError(f"{run.name}: the gate refused it ({failed or 'nothing shows that it is right'})")
+    if run.verdict.state == "refused":
+        raise GateRefusedError(f"{run.name}: the gate refused it: {run.verdict.headline}")
+    if not run.may_be_published(allow_unproven=allow_unproven):
+        hint = "commit people's answers or labels for it, or allow it: --allow-unproven"
+        raise NotProvenError(f"{run.name}: {run.verdict.headline}", hint=hint)
     model = replay(run.folder / files.MODEL).model
     inside, said = (model.name, model.question, model.threshold), (run.name, run.scenario.asked, run.threshold)
     if inside != said:
@@ -99,7 +103,16 @@ def check_since(git: Git, commit: str, merged: Scenario, folder: str) -> None:
         raise GateRefusedError(f"{merged.name}: changed since commit {commit[:12]}: {shown}{more}", hint=hint)
 
 
-def release(run: runs.Run, scenario: bytes, commit: str, registry: str, alias: str, key: Path | None) -> Published:
+def release(
+    run: runs.Run,
+    scenario: bytes,
+    commit: str,
+    registry: str,
+    alias: str,
+    key: Path | None,
+    *,
+    allow_unproven: bool = False,
+) -> Published:
     """Publish a run that was checked, with its provenance; `scenario` is the content of the merged file.
 
     An alias that stands for a later version already is left where it is: going back is `factory models rollback`.
@@ -117,6 +130,7 @@ def release(run: runs.Run, scenario: bytes, commit: str, registry: str, alias: s
         by=f"{actor or whoever()} ({repository})" if repository else whoever(),
         signer=Signer.read(key) if key else None,
         provenance=statement(released, inputs, commit, path),
+        allow_unproven=allow_unproven,
     )
     if alias:
         check_alias(alias)
@@ -126,7 +140,7 @@ def release(run: runs.Run, scenario: bytes, commit: str, registry: str, alias: s
     if not done.new and stands > done.release.version:
         say(f"{alias} stands for version {stands}, which is later, and stays; to go back: factory models rollback")
         return done
-    return replace(done, move=point(opened, done.release, alias, terms.by, "publish")) if alias else done
+    return replace(done, move=point(opened, done.release, alias, "publish", terms)) if alias else done
 
 
 def _same_images(folder: Path, merged: Scenario, datasets: str) -> bool:
@@ -151,14 +165,17 @@ def main(
     key: Annotated[
         Path | None, typer.Option(help="Private key to sign with.", envvar="FACTORY_SIGNING_KEY", metavar="FILE")
     ] = None,
+    allow_unproven: AllowUnproven = False,
 ) -> None:
     """Publish a run after it was checked against the scenario that was merged, with provenance.json in the release.
 
     Checked: the folder holds the files of a run and no others, with the hashes of its manifest; the scenario is the
-    merged one; the gate passed it, and counted again from the predictions it still does; the model replays its test
-    vectors; and git, in the current folder, has the same scenario folder, photos and people's labels at --commit and
-    at HEAD. An alias that stands for a later version stays there. Prints release, name, version, sha256 and new for
-    $GITHUB_OUTPUT. Exit code 1: refused.
+    merged one; the gate passed it, or found it not proven and that is allowed, and counted again from the predictions
+    it is so; the model replays its test vectors; and git, in the current folder, has the same scenario folder, photos
+    and people's labels at --commit and at HEAD. An alias that stands for a later version stays there.
+
+    Prints release, name, version, sha256 and new for $GITHUB_OUTPUT. Exit codes: 1 refused; 4 not proven, and that is
+    not allowed.
 
     Example:  python -m automation.publish_release --run runs --commit "$GITHUB_SHA" --registry registry/
     """
@@ -171,12 +188,13 @@ def main(
         merged, faults = policy.read(text, path)
         if merged is None or faults:
             raise FactoryError("\n".join(faults))
-        check(run, merged, f"{policy.DATASETS}/{run.name}")
+        check(run, merged, f"{policy.DATASETS}/{run.name}", allow_unproven=allow_unproven)
         check_since(Git(Path()), commit, merged, f"{policy.DATASETS}/{run.name}")
-        done = release(run, text, commit, registry, alias, key)
-    except GateRefusedError as error:
-        err.print(f"refused: {plain(error.what)}\n  {plain(error.hint)}".rstrip(), style="red")
-        raise typer.Exit(REFUSED) from None
+        done = release(run, text, commit, registry, alias, key, allow_unproven=allow_unproven)
+    except (GateRefusedError, NotProvenError) as error:
+        state, left = ("refused", REFUSED) if isinstance(error, GateRefusedError) else ("not proven", NOT_PROVEN)
+        err.print(f"{state}: {plain(error.what)}\n  {plain(error.hint)}".rstrip(), style="red")
+        raise typer.Exit(left) from None
     say(f"{done.release} {'is published' if done.new else 'was there already'}")
     outputs(
         release=str(done.release),

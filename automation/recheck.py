@@ -1,5 +1,7 @@
 """Published models against the photos of today: labelled anew, judged by the same rule, told in an issue.
 
+One that would be refused is told of, and one that has passed and is not proven any more; not one that never was.
+
 Of the release come the question, the phrases, the teacher, the rule and the seed; of the repository the photos and
 people's labels. Which photos test is a hash of the seed and the photo, so that none that the model was trained on does.
 """
@@ -16,10 +18,11 @@ import typer
 from automation import policy
 from automation.command import outputs, program, say
 from automation.github import GitHub
-from automation.markdown import block, code, table
+from automation.markdown import block, code, prose, table
 from factory.artifacts import LABELS, SCENARIO, RunFolder
 from factory.errors import FactoryError
-from factory.gate.rule import Clause, Evidence, is_passed, weigh
+from factory.gate.rule import Clause, Evidence, conclude, weigh
+from factory.gate.verdict import Verdict
 from factory.registry import Reference, Registry, open_existing
 from factory.registry.contents import clauses as gate_clauses
 from factory.registry.contents import read_checked, read_gate, read_model
@@ -27,10 +30,16 @@ from factory.report import words
 from factory.runtime import Model
 from factory.runtime.index import Release
 from factory.scenario import Scenario, load, parse
-from factory.terminal import REFUSED
+from factory.statistics import break_even
+from factory.terminal import NOT_PROVEN, REFUSED
 
 UNSEEN = "parity"
 """The clause that needs the trained network, which is not published."""
+PASSES = {"passed": "passes", "not proven": "is **not proven** by", "refused": "does **not** pass"}
+TITLES = {
+    "not proven": "the published model has passed, and is not proven now",
+    "refused": "the published model would not pass the gate now",
+}
 
 
 @dataclass(frozen=True)
@@ -42,10 +51,13 @@ class Check:
     then: tuple[dict[str, Any], ...]
     """The clauses as they were when it was published."""
 
+    verdict: Verdict
+    """What the gate says of it now."""
+
     @property
-    def passed(self) -> bool:
-        """Whether the gate would let it pass now."""
-        return is_passed(list(self.clauses))
+    def worse(self) -> bool:
+        """Whether somebody must be told: it would be refused, or has passed and is not proven now."""
+        return self.verdict.state == "refused" or (self.verdict.state, self.release.state) == ("not proven", "passed")
 
 
 def check(registry: Registry, release: Release, file: Path, out: Path, store: Path) -> Check:
@@ -68,10 +80,11 @@ def check(registry: Registry, release: Release, file: Path, out: Path, store: Pa
     request = published.model_copy(update={"images": now.images, "gold": now.gold, "answers": now.answers})
     model = read_model(registry, release)
     with start.begin(request, out, store, resume=True) as run:
-        pipeline.run(run, store, "label")
+        pipeline.run(run, store, "label", go_on=True)
         evidence = measure(run, model)
     found = [clause for clause in weigh(published, evidence, release.size) if clause.name != UNSEEN]
-    return Check(release, tuple(found), tuple(gate_clauses(read_gate(registry, release))))
+    then = tuple(gate_clauses(read_gate(registry, release)))
+    return Check(release, tuple(found), then, conclude(published, evidence, found))
 
 
 def measure(run: RunFolder, model: Model) -> Evidence:
@@ -93,6 +106,7 @@ def measure(run: RunFolder, model: Model) -> Evidence:
         gold=np.array([-1 if gold is None else int(gold) for gold in rows["gold"].to_pylist()]),
         threshold=model.threshold,
         picked=rows["picked"].to_numpy(zero_copy_only=False),
+        teacher_threshold=break_even(labels["p_teacher"].to_numpy()),
     )
 
 
@@ -123,7 +137,7 @@ def describe(one: Check, alias: str, registry: str) -> str:
         )
         for clause in one.clauses
     ]
-    name, verdict = one.release.name, "passes" if one.passed else "does **not** pass"
+    name, verdict = one.release.name, PASSES[one.verdict.state]
     headings = ("clause", "asked", "when published", "now", "95 % interval", "photos", "verdict")
     commands = [
         f"factory run {policy.DATASETS}/{name}/{policy.FILE}",
@@ -132,21 +146,22 @@ def describe(one: Check, alias: str, registry: str) -> str:
     return "\n\n".join(
         [
             f"{code(str(one.release))}, now {code('@' + alias)}, {verdict} the gate on the photos of today.",
+            f"> {prose(one.verdict.headline)}" + "".join(f"\n> - {prose(reason)}" for reason in one.verdict.reasons),
             table(headings, rows, "llrrrrl"),
-            "Train it anew on them, or go back to the version before:",
+            "Train it anew on them, with more labels from people where it is not proven, or go back to the version"
+            " before:",
             block("\n".join(commands), "sh"),
         ]
     )
 
 
 def tell(github: GitHub, one: Check, alias: str, registry: str) -> None:
-    """Open an issue on a model that would be refused, bring it up to date, or close it when it passes again."""
+    """Open an issue on a model that is worse than when it was published, bring it up to date, or close it."""
     name, mark = one.release.name, f"recheck {one.release.name}"
-    if one.passed:
-        github.close_issue(mark, describe(one, alias, registry))
+    if one.worse:
+        github.open_issue(mark, f"{name}: {TITLES[one.verdict.state]}", describe(one, alias, registry))
     else:
-        title = f"{name}: the published model would not pass the gate now"
-        github.open_issue(mark, title, describe(one, alias, registry))
+        github.close_issue(mark, describe(one, alias, registry))
 
 
 def main(
@@ -157,10 +172,10 @@ def main(
     name: Annotated[list[str] | None, typer.Option(help="Only this model; may be repeated.")] = None,
     send: Annotated[bool, typer.Option("--post", help="Open, update or close an issue for each.")] = False,
 ) -> None:
-    """Judge the published models on the photos of today, and open an issue for each that would be refused.
+    """Judge the published models on the photos of today, and open an issue for each that is worse than it was.
 
-    Prints failing (a JSON list of names) and checked for $GITHUB_OUTPUT. Exit code 1: one would be refused.
-    Exit code 2: one could not be checked; the others were.
+    Prints failing and unproven (JSON lists of names) and checked for $GITHUB_OUTPUT. Exit codes: 1 one would be
+    refused; 4 one has passed and is not proven now; 2 one could not be checked, the others were.
 
     Example:  python -m automation.recheck --registry registry/ --out recheck
     """
@@ -176,16 +191,18 @@ def main(
             wrong.append(f"{release}: {error}")
             continue
         done.append(one)
-        say(f"{release}: {'passes' if one.passed else 'would be refused'}")
+        say(f"{release}: {one.verdict.state}. {one.verdict.headline}")
         (out / f"{release.name}.md").write_text(describe(one, alias, opened.url) + "\n", encoding="utf-8")
         if github is not None:
             tell(github, one, alias, opened.url)
-    failing = [one.release.name for one in done if not one.passed]
-    outputs(failing=failing, checked=str(len(done)))
+    failing, unproven = (
+        [one.release.name for one in done if one.verdict.state == state] for state in ("refused", "not proven")
+    )
+    outputs(failing=failing, unproven=unproven, checked=str(len(done)))
     if wrong:
         raise FactoryError("\n".join(wrong))
-    if failing:
-        raise typer.Exit(REFUSED)
+    if any(one.worse for one in done):
+        raise typer.Exit(REFUSED if failing else NOT_PROVEN)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """Run folders that come as artefacts: data from a job that is not trusted, sized, typed and counted again.
 
-Nothing here loads a model, and no text of a run is taken as it is: verdicts, clauses and figures are of a closed
-vocabulary, and what can be counted again from the predictions is.
+Nothing here loads a model, and no text of a run is taken as it is: clauses and figures are of a closed vocabulary, what
+can be counted again from the predictions is, and the verdict is concluded anew.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,16 @@ import pyarrow.parquet as pq
 
 from automation import policy
 from automation.command import read_json
+from automation.recount import contradictions, recount
 from factory import artifacts as files
 from factory.artifacts import sha256_file
 from factory.errors import FactoryError, RunError
-from factory.gate import rule
+from factory.gate.rule import Reference
+from factory.gate.verdict import Verdict
 from factory.report import words
 from factory.report.evidence import Floats, Labels, read_labels, read_training
 from factory.scenario import Scenario, parse
+from factory.statistics import break_even
 
 MAX_DEPTH = 4
 MAX_FOLDERS = 20_000
@@ -36,10 +38,12 @@ LIMITS = {
     files.PREDICTIONS: 200 * MB,
     files.STUDENT: 2_000 * MB,
     files.TRAINING: 5 * MB,
+    files.HELD_OUT: 200 * MB,
     files.MODEL: 200 * MB,
     files.GATE: MB,
     files.REPORT: 50 * MB,
     files.CARD: MB,
+    files.LABELS_PAGE: 50 * MB,
     files.LOG: 50 * MB,
     files.MANIFEST: MB,
 }
@@ -47,8 +51,8 @@ LIMITS = {
 MAX_ROWS, MAX_UNPACKED = 5_000_000, 2_000 * MB
 """Of a table."""
 VERDICTS = ("pass", "fail", "unproven", "not measured")
-CLOSE = 1e-6
-"""How far a figure may lie from what is counted again: rounding."""
+TAKEN = ("parity", "latency_ms", "bytes")
+"""Figures that cannot be counted again."""
 MOST = 1e15
 """No figure of a run is larger, bytes and seconds included; what is cannot be drawn or printed."""
 
@@ -59,11 +63,14 @@ class Run:
 
     folder: Path
     scenario: Scenario
-    passed: bool
+    verdict: Verdict
+    """Concluded here, by the rule, from the predictions; parity is taken from gate.json. No word of it is the run's."""
+    against: Reference
+    """Whose word it was held against: people's, or its teacher's."""
     clauses: tuple[dict[str, Any], ...]
-    """name, rule, figure, n, interval, verdict; numbers and words of a closed list."""
+    """name, rule, figure, n, interval, verdict, decides; numbers and words of a closed list."""
     figures: dict[str, Any]
-    """Numbers of gate.json, in mappings."""
+    """Numbers in mappings, by the names of gate.json: counted again, but for parity, latency and size."""
     labels: Labels
     training: dict[str, Floats]
     seconds: float
@@ -85,10 +92,10 @@ class Run:
         """The probability in [0, 1] from which the answer is yes."""
         return float(self.figures["threshold"])
 
-    @property
-    def good(self) -> bool:
-        """Whether the gate passed it, and the predictions bear that out."""
-        return self.passed and not self.doubts
+    def may_be_published(self, *, allow_unproven: bool = False) -> bool:
+        """Whether it passed, or is not proven and that is allowed; never where it contradicts itself."""
+        fine = ("passed", "not proven") if allow_unproven else ("passed",)
+        return self.verdict.state in fine and not self.doubts
 
 
 def find(root: Path) -> list[Path]:
@@ -150,19 +157,20 @@ def _read(folder: Path) -> Run:
     model, labels = folder / files.MODEL, _labels(folder)
     size, figures = model.stat().st_size, _numbers(gate["figures"])
     clauses = tuple(_clause(clause) for clause in gate["clauses"])
-    passed = gate["passed"] is True
+    counted = recount(scenario, labels, float(figures["threshold"]), size, clauses)
     return Run(
         folder=folder,
         scenario=scenario,
-        passed=passed,
+        verdict=counted.verdict,
+        against=counted.against,
         clauses=clauses,
-        figures=figures,
+        figures={key: figures[key] for key in TAKEN if key in figures} | _numbers(counted.figures),
         labels=labels,
         training=read_training(folder / files.TRAINING),
         seconds=sum(float(value) for value in seconds.values() if _known(value)),
         size=size,
         sha256=sha256_file(model),
-        doubts=tuple(_doubts(scenario, _evidence(folder, labels, float(figures["threshold"])), size, passed, clauses)),
+        doubts=(*counted.doubts, *contradictions(gate, counted.verdict)),
     )
 
 
@@ -178,7 +186,8 @@ def _labels(folder: Path) -> Labels:
         unpacked = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
         if about.num_rows > MAX_ROWS or unpacked > MAX_UNPACKED:
             raise RunError(f"{folder.name}: {name} is too large")
-    return read_labels(folder / files.LABELS, folder / files.PREDICTIONS)
+    labels = read_labels(folder / files.LABELS, folder / files.PREDICTIONS)
+    return replace(labels, teacher_threshold=break_even(labels.teacher.astype(np.float32)))
 
 
 def _numbers(tree: Any, depth: int = 0) -> Any:
@@ -200,6 +209,7 @@ def _clause(tree: dict[str, Any]) -> dict[str, Any]:
     name, verdict = tree["name"], tree["verdict"]
     if name not in words.CLAUSES or verdict not in VERDICTS:
         raise RunError(f"gate.json: no clause of the gate is {str(name)[:40]!a}, or says {str(verdict)[:40]!a}")
+    decides = tree.get("decides", True) is not False
     bound, rest = words.bound(tree), _numbers({key: tree.get(key) for key in ("figure", "n", "interval")})
     if bound is None:
         raise RunError(f"gate.json: {name} has no rule")
@@ -207,48 +217,12 @@ def _clause(tree: dict[str, Any]) -> dict[str, Any]:
         raise RunError(f"gate.json: {name} has a figure, a number or an interval that is none")
     if not _known(bound):
         raise RunError(f"gate.json: {name} has a rule that nothing can keep")
-    clause: dict[str, Any] = {"name": name, "rule": tree["rule"], "verdict": verdict, "n": 0}
+    clause: dict[str, Any] = {"name": name, "rule": tree["rule"], "verdict": verdict, "decides": decides, "n": 0}
     return {"figure": None, "interval": None, **clause, **rest}
 
 
 def _pair(interval: Any) -> bool:
     return interval is None or isinstance(interval, list)
-
-
-def _evidence(folder: Path, labels: Labels, threshold: float) -> rule.Evidence:
-    """The test split; the network's answers are not kept, so the shipped file's stand in for them."""
-    test = labels.test
-    picked = np.array(pq.read_table(folder / files.LABELS, columns=["picked"])["picked"].to_pylist(), bool)
-    student = labels.student[test].astype(np.float32)  # as the gate compares them with the threshold
-    gold = np.where(labels.has_gold, labels.gold, -1).astype(int)[test]
-    return rule.Evidence(student, student, labels.teacher[test].astype(np.float32), gold, threshold, picked[test])
-
-
-def _doubts(
-    scenario: Scenario, evidence: rule.Evidence, size: int, passed: bool, clauses: tuple[dict[str, Any], ...]
-) -> list[str]:
-    """Where the clauses differ from what is counted again; parity cannot be."""
-    said = {clause["name"]: clause for clause in clauses}
-    counted = [clause for clause in rule.weigh(scenario, evidence, size) if clause.name != "parity"]
-    found = []
-    for clause in counted:
-        claim = said.get(clause.name, {})
-        if claim.get("verdict") != clause.verdict or not _same(claim.get("figure"), clause.figure):
-            found.append(f"{words.CLAUSES[clause.name]}: counted again, the verdict is “{clause.verdict}”")
-    parity = said.get("parity", {"figure": None, "verdict": None})
-    if not words.known(parity["figure"]) or (parity["figure"] <= scenario.gate.parity) != (parity["verdict"] == "pass"):
-        found.append(f"{words.CLAUSES['parity']}: figure and verdict disagree")
-    verdicts = {name: said.get(name, {}).get("verdict") for name in words.CLAUSES}
-    shown = "pass" in (verdicts["agreement"], verdicts["gold_accuracy"])
-    if passed and ("fail" in verdicts.values() or not shown):
-        found.append("gate.json says passed, its clauses do not")
-    return found
-
-
-def _same(one: Any, other: Any) -> bool:
-    if words.known(one) and words.known(other):
-        return math.isclose(one, other, abs_tol=CLOSE)
-    return bool(one == other)
 
 
 def newest(folders: list[Path]) -> dict[str, Run | FactoryError]:

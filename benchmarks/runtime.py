@@ -34,11 +34,11 @@ from factory.runtime import Model, find_images, read_rgb, to_square
 from factory.runtime.ahead import usable_cpus
 
 BARE = "import onnxruntime, numpy, PIL.Image"
-OURS = "import factory.runtime"
+OURS = "from factory.runtime import Model"
 CLOCK = "import time\nwall, cpu = time.perf_counter(), time.process_time()\n"
 SAY = "\nprint(time.perf_counter() - wall, time.process_time() - cpu)"
 MEMORY = "\nprint(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmRSS')))"
-ANSWER = "model = factory.runtime.Model.load({model!r})\nmodel.predict({photos!r})"
+ANSWER = "model = Model.load({model!r})\nmodel.predict({photos!r})"
 
 
 def main() -> None:
@@ -109,7 +109,7 @@ def imports(rounds: int) -> None:
     found = [[python(CLOCK + program + SAY) for program in (BARE, OURS)] for _ in range(rounds)]
     for kind, index in (("clock", 0), ("processor", 1)):
         bare, ours = (statistics.median(float(row[i].split()[index]) for row in found) for i in (0, 1))
-        print(f"import factory.runtime, {kind}: {ours * 1000:.0f} ms, {ours / bare:.2f} times onnxruntime, numpy, PIL")
+        print(f"{OURS}, {kind}: {ours * 1000:.0f} ms, {ours / bare:.2f} times onnxruntime, numpy, PIL")
 
 
 def first_answer(model: Path, photo: str, rounds: int) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import RunError
+from factory.runtime.nearest import nearest
 
 if TYPE_CHECKING:  # who publishes a run need not have it
     import pyarrow as pa
@@ -25,8 +26,11 @@ if TYPE_CHECKING:  # who publishes a run need not have it
 SCENARIO = "scenario.yaml"
 IMAGES = "images.parquet"
 LABELS = "labels.parquet"
+LABELS_PAGE = "labels.html"
+"""A view of the labels for people: no other file rests on it, so it is none of `FILES`."""
 STUDENT = "student.ckpt"
 TRAINING = "training.csv"
+HELD_OUT = "held_out.parquet"
 MODEL = "model.onnx"
 PREDICTIONS = "predictions.parquet"
 GATE = "gate.json"
@@ -35,7 +39,13 @@ CARD = "card.md"
 LOG = "log.jsonl"
 MANIFEST = "manifest.json"
 
-FILES = (SCENARIO, IMAGES, LABELS, STUDENT, TRAINING, MODEL, PREDICTIONS, GATE, REPORT, CARD)
+RUNS = Path("runs")
+"""The folder of runs, unless a command is told another."""
+
+LATEST = "latest"
+"""The word for the newest run."""
+
+FILES = (SCENARIO, IMAGES, LABELS, STUDENT, TRAINING, HELD_OUT, MODEL, PREDICTIONS, GATE, REPORT, CARD)
 """What a finished run holds beside its log and manifest."""
 
 
@@ -160,3 +170,67 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the manifest, which is written last, is there."""
         return self.file(MANIFEST).is_file()
+
+    @property
+    def begun(self) -> float:
+        """When the run began, Unix seconds; of a folder without a log, when its scenario was written."""
+        first = next(iter(self.events("start")), {})
+        begun = first.get("time")
+        return float(begun) if isinstance(begun, int | float) else self.file(SCENARIO).stat().st_mtime
+
+
+def means_run(target: Path) -> bool:
+    """Whether a SCENARIO|RUN argument means a run: any folder, or the word `latest`; else it is a scenario file."""
+    return target.is_dir() or (target.name == LATEST and not target.exists())
+
+
+def find_run(target: Path, runs: Path = RUNS) -> RunFolder:
+    """The run that a RUN argument means.
+
+    Args:
+        target: A run folder; or a folder of runs such as runs/ball or runs, or the word `latest`, also as
+            runs/ball/latest: of these the run that began last among the finished ones, else among the labelled ones.
+        runs: The folder of runs that the bare word `latest` looks through.
+
+    Raises:
+        RunError: There is no such folder, or no finished or labelled run in it; the message names what was looked for.
+    """
+    if (target / SCENARIO).is_file():
+        return RunFolder(target)
+    home = target
+    if target.name == LATEST and not target.exists():
+        home = runs if len(target.parts) == 1 else target.parent
+    if not home.is_dir():
+        raise RunError(f"{target}: no such run folder", hint=_meant(home, runs))
+    found = sorted(_runs_below(home), key=lambda run: (run.begun, run.path.name))
+    usable = [run for run in found if run.finished] or [run for run in found if run.file(LABELS).is_file()]
+    if usable:
+        return usable[-1]
+    if found:
+        raise RunError(
+            f"{target}: no run in {home} is finished or labelled yet", hint=f"go on: factory run {found[-1].path}"
+        )
+    if home is target:
+        raise RunError(
+            f"{target} is no run folder: it holds no {SCENARIO}, and no runs", hint="make one: factory run FILE.yaml"
+        )
+    raise RunError(f"{target}: no run in {home}", hint="make one: factory run FILE.yaml")
+
+
+def _runs_below(home: Path) -> list[RunFolder]:
+    """The runs in a folder of runs (`runs/ball`), or in a folder of those (`runs`)."""
+    return [RunFolder(found.parent) for depth in ("[!.]*", "[!.]*/[!.]*") for found in home.glob(f"{depth}/{SCENARIO}")]
+
+
+def _meant(missing: Path, runs: Path) -> str:
+    """A hint for a folder that is not there: the nearest name where the way breaks off, else the command for a run."""
+    place = next(parent for parent in missing.parents if parent.is_dir() or parent == parent.parent)
+    parts = missing.relative_to(place).parts
+    for beside in (place, runs) if len(missing.parts) == 1 else (place,):
+        if beside.is_dir() and (name := nearest(parts[0], _folders(beside))):
+            return f"did you mean {beside / name}?"
+    return "make one: factory run FILE.yaml"
+
+
+def _folders(place: Path) -> list[str]:
+    return [path.name for path in place.iterdir() if path.is_dir() and not path.name.startswith(".")]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 import factory
-from factory import cli_models, cli_predict
-from factory.terminal import DONE, REFUSED, STOPPED, err, gate_table, obey, out, table
+from factory import cli_evaluate, cli_models, cli_predict, cli_threshold, completion
+from factory.artifacts import means_run
+from factory.cli_verdict import exit_code, print_change, print_verdict
+from factory.terminal import DONE, REFUSED, STOPPED, err, obey, out, table
 
 if TYPE_CHECKING:  # everything past the base install is imported where a command needs it
     from factory import start
+    from factory.gate.verdict import State
 
 app = typer.Typer(
     name="factory",
@@ -29,7 +33,22 @@ app.add_typer(cli_models.app)
 
 
 Target = Annotated[
-    Path, typer.Argument(help="Scenario file, or the folder of a run.", metavar="SCENARIO.yaml|RUN", show_default=False)
+    Path,
+    typer.Argument(
+        help="Scenario file, or a run: its folder, a folder of runs for the newest in it, or `latest`.",
+        metavar="SCENARIO.yaml|RUN",
+        show_default=False,
+        autocompletion=completion.targets,
+    ),
+]
+RunArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="The folder of a run; a folder of runs, or `latest`, for the newest.",
+        metavar="RUN",
+        show_default=False,
+        autocompletion=completion.runs,
+    ),
 ]
 ImagesOption = Annotated[
     Path | None, typer.Option("--images", help="Folder or archive of photos; overrides the scenario's.", metavar="DIR")
@@ -47,6 +66,10 @@ GoldOption = Annotated[
 ResumeOption = Annotated[
     bool, typer.Option("--resume/--fresh", help="Go on with a run of this scenario that was cut short, or start anew.")
 ]
+GoOnOption = Annotated[bool, typer.Option("--go-on", help="Train even on labels that carry nothing.")]
+AllowUnprovenOption = Annotated[
+    bool, typer.Option("--allow-unproven", help="Exit with 0 also where the verdict is `not proven` (run, gate).")
+]
 StoreOption = Annotated[
     Path | None,
     typer.Option("--store", help="Folder where image vectors are kept.", envvar="FACTORY_STORE", metavar="DIR"),
@@ -57,7 +80,9 @@ def main() -> NoReturn:
     """Run the command line; errors of the factory become one message and exit code 2."""
     # Threads of torch that wait by spinning slow each other down several times on a machine that others use too.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    obey(app)
+    asked_by_bash = os.environ.get("_FACTORY_COMPLETE") == "complete_bash"
+    with completion.for_bash(os.environ) if asked_by_bash else nullcontext():
+        obey(app)
 
 
 def _version(asked: bool) -> None:
@@ -101,13 +126,15 @@ def _verb(name: str, until: str, text: str) -> None:
         runs: OutOption = Path("runs"),
         gold: GoldOption = None,
         resume: ResumeOption = True,
+        go_on: GoOnOption = False,
         store: StoreOption = None,
+        allow_unproven: AllowUnprovenOption = False,
     ) -> None:
         from factory import start
 
-        changes = start.Changes(images, teacher, gold)
-        passed = _take_through(until, target, changes, runs, store or start.default_store(), resume=resume)
-        raise typer.Exit(DONE if passed else REFUSED)
+        changes, kept = start.Changes(images, teacher, gold), store or start.default_store()
+        state = _take_through(until, target, changes, runs, kept, resume=resume, go_on=go_on)
+        raise typer.Exit(DONE if state is None else exit_code(state, allow_unproven=allow_unproven))
 
     app.command(name, help=text)(command)
 
@@ -117,14 +144,17 @@ _verb(
     "report",
     """Run all stages: photos and a question in, a gated model and a report out.
 
-    The last line printed is the run folder. Exit code 1: the gate refused the student.
+    The last line printed is the run folder. Exit codes: 0 passed; 4 not proven, as long as too few test photos have
+    labels from people; 1 the gate refused the student, or the labels carry nothing to train on.
 
     Example:  factory run forklift.yaml --images photos/ --teacher offline""",
 )
 _verb(
     "label",
     "label",
-    """Label the photos with the teacher, and split them; go no further.
+    """Label the photos with the teacher, split them, and say whether it can know the answer; go no further.
+
+    Writes labels.html, a page with the likeliest and the most doubtful photos. Exit code 1: the labels carry nothing.
 
     Example:  factory label forklift.yaml --images photos/""",
 )
@@ -145,7 +175,7 @@ _verb(
 _verb(
     "gate",
     "gate",
-    """Hold the model against the rule; exit code 1 if it is refused.
+    """Hold the model against the rule; exit code 1 if it is refused, 4 if it is not proven.
 
     Example:  factory gate runs/forklift/2026-11-21T09-00-00""",
 )
@@ -156,11 +186,14 @@ app.command()(cli_models.publish)
 
 @app.command()
 def review(
-    run: Annotated[Path, typer.Argument(help="The folder of a run.", metavar="RUN", show_default=False)],
+    run: RunArgument,
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1; else the run's last one, or any free one.")
     ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Begin with random test photos: they alone show whether the model is right.")
+    ] = False,
     reviewer: Annotated[
         str | None, typer.Option(help="Who answers; else the name of the user.", metavar="NAME", show_default=False)
     ] = None,
@@ -185,17 +218,22 @@ def review(
 
     Example:  factory review runs/forklift/2026-11-21T09-00-00
     """
+    run = cli_models.find(run)
+    err.print(f"review of {run}", markup=False)
     from factory import start
-    from factory.review import exchange, launch
+    from factory.review import exchange, launch  # pulls scikit-learn and more: only now
 
     if source or target:
         err.print(exchange.trade(run, store or start.default_store(), reviewer, source, target), markup=False)
         return
-    page = launch.prepare(run, store or start.default_store(), reviewer, port)
+    page = launch.prepare(run, store or start.default_store(), reviewer, port, prove=prove)
     err.print("answers are saved as they are given; Ctrl-C ends")
     page.serve(lambda url: out.print(url, markup=False), browser=browser)
 
 
+app.command()(cli_threshold.threshold)
+app.command()(cli_evaluate.evaluate)
+app.command()(cli_evaluate.compare)
 app.command()(cli_predict.predict)
 app.command()(cli_predict.drift)
 
@@ -210,19 +248,20 @@ def demo(
 
     Example:  factory demo
     """
+    err.print(f"demo in {folder}: {count} pictures, one question, no network", markup=False)
     from factory import demo as demo_set
     from factory import start
     from factory.runtime import Model
 
     made = demo_set.make(folder, count)
     changes = start.Changes(gold=made.truth)
-    passed = _take_through(
+    state = _take_through(
         "report", made.scenario, changes, folder / "runs", store or start.default_store(), resume=True
     )
     latest = start.latest(folder / "runs", made.scenario)
     cli_predict.print_table(Model.load(latest.file("model.onnx")).iter_predict(made.samples))
     out.print(f"model   {latest.file('model.onnx')}\nreport  {latest.file('report.html')}", markup=False)
-    raise typer.Exit(DONE if passed else REFUSED)
+    raise typer.Exit(REFUSED if state == "refused" else DONE)
 
 
 @app.command()
@@ -231,35 +270,36 @@ def doctor() -> None:
 
     Example:  factory doctor
     """
-    from factory.doctor import examine
+    err.print("looking at packages, devices and weights")
+    from factory.doctor import examine  # pulls torch
 
     out.print(table(("what", "state", "remedy"), ((one.what, one.state, one.remedy) for one in examine())))
 
 
-def _take_through(until: str, target: Path, changes: start.Changes, runs: Path, store: Path, *, resume: bool) -> bool:
-    """Start or go on with a run; print what the gate says and the run folder. False if the gate refused."""
+def _take_through(
+    until: str, target: Path, changes: start.Changes, runs: Path, store: Path, *, resume: bool, go_on: bool = False
+) -> State | None:
+    """Start or go on with a run; print what the gate says and the run folder. The verdict, where one was asked for."""
     from factory import start
+    from factory.errors import LabelsError
 
     with start.enter(target, changes, runs, store, resume=resume) as folder:
         from factory import pipeline  # pulls torch: only now, so that wrong input is answered at once
 
         try:
-            pipeline.run(folder, store, until, again=target.is_dir() and not resume)
+            pipeline.run(folder, store, until, again=means_run(target) and not resume, go_on=go_on)
         except KeyboardInterrupt:
             err.print("stopped; the same command goes on from here")
             raise typer.Exit(STOPPED) from None
+        except LabelsError as error:  # no wrong input: the labels are made, and refused as a model would be
+            err.print(f"refused: {error}", style="red", markup=False)
+            out.print(str(folder.path), markup=False)
+            raise typer.Exit(REFUSED) from None
         judged = until in ("gate", "report")
         if judged:
-            _print_gate(pipeline.verdict(folder))
+            print_verdict(folder)
         if until == "report":
+            print_change(folder)
             err.print(f"report: {folder.path / 'report.html'}", markup=False)
         out.print(str(folder.path), markup=False)
-        return not judged or pipeline.passed(folder)
-
-
-def _print_gate(verdict: dict[str, Any]) -> None:
-    out.print(gate_table(verdict["clauses"]))
-    for clause in verdict["clauses"]:
-        if clause["verdict"] != "pass":
-            out.print(f"{clause['name']}: {clause['says']}", markup=False)
-    out.print("gate: passed" if verdict["passed"] else "gate: REFUSED", style="bold")
+        return pipeline.verdict(folder).state if judged else None

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from factory import cli_evaluate, completion
+from factory.artifacts import find_run
 from factory.errors import RegistryError
 from factory.runtime.index import Entry, Release
-from factory.terminal import REFUSED, err, gate_table, out, plain, table
+from factory.terminal import NOT_PROVEN, REFUSED, err, gate_table, out, plain, table
 
 if TYPE_CHECKING:
-    from factory.registry import Change, Move, Trust
+    from factory.compare.bout import Bout
+    from factory.registry import Change, Diff, Move, Registry, Trust
 
 app = typer.Typer(
     name="models",
@@ -35,6 +39,18 @@ class Form(StrEnum):
 
 
 HISTORY_SHOWN = 20
+
+
+def find(named: Path) -> Path:
+    """The run folder that a RUN argument means; said on stderr where it was not named itself.
+
+    Raises:
+        RunError: There is no such run.
+    """
+    found = find_run(named).path
+    if found != named:
+        err.print(f"run {found}", markup=False)
+    return found
 
 
 def _need(option: typer.CallbackParam, value: str) -> str:
@@ -56,7 +72,16 @@ RegistryOption = Annotated[
     ),
 ]
 Reference = Annotated[
-    str, typer.Argument(help="NAME, NAME@VERSION or NAME@ALIAS.", metavar="NAME[@VERSION|@ALIAS]", show_default=False)
+    str,
+    typer.Argument(
+        help="NAME, NAME@VERSION or NAME@ALIAS.",
+        metavar="NAME[@VERSION|@ALIAS]",
+        show_default=False,
+        autocompletion=completion.references,
+    ),
+]
+NameArgument = Annotated[
+    str, typer.Argument(help="The model.", metavar="NAME", show_default=False, autocompletion=completion.names)
 ]
 KeyOption = Annotated[
     Path | None,
@@ -75,11 +100,27 @@ ByOption = Annotated[
     str, typer.Option("--by", help="Who does this; else user@machine.", envvar="FACTORY_BY", metavar="WHO")
 ]
 FormOption = Annotated[Form, typer.Option("--format", help="How to print; json is for programs.")]
-AliasArgument = Annotated[str, typer.Argument(help="The alias, such as champion.", metavar="ALIAS", show_default=False)]
+AliasArgument = Annotated[
+    str,
+    typer.Argument(
+        help="The alias, such as champion.",
+        metavar="ALIAS",
+        show_default=False,
+        autocompletion=completion.aliases,
+    ),
+]
 
 
 def publish(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished run.", metavar="RUN", show_default=False)],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="A finished run: its folder, a folder of runs for the newest in it, or `latest`.",
+            metavar="RUN",
+            show_default=False,
+            autocompletion=completion.runs,
+        ),
+    ],
     registry: Annotated[
         str,
         typer.Option(
@@ -93,24 +134,26 @@ def publish(
     ] = "",
     alias: Annotated[str | None, typer.Option("--alias", help="Let this alias stand for it, such as champion.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Although the gate refused it; the card will say so.")] = False,
+    allow_unproven: Annotated[
+        bool,
+        typer.Option("--allow-unproven", help="Although it is not proven; the card will say so."),
+    ] = False,
     key: KeyOption = None,
     by: ByOption = "",
 ) -> None:
     """Publish a run as the next version of its model; the last line printed is NAME@VERSION.
 
-    Exit code 1: the gate refused the run, and it was not forced.
+    Exit codes: 1 the gate refused the run, and it was not forced; 4 it is not proven, and that was not allowed.
 
     Example:  factory publish runs/forklift/2026-11-21T09-00-00 --to registry/ --alias champion
     """
-    from factory.registry import GateRefusedError, Signer, Terms, open_registry
+    run = find(run)
+    from factory.registry import Signer, Terms, open_registry
     from factory.registry import publish as publish_run
 
-    terms = Terms(force, by, Signer.read(key) if key else None)
-    try:
+    terms = Terms(force, by, Signer.read(key) if key else None, allow_unproven=allow_unproven)
+    with gated():
         done = publish_run(run, open_registry(registry), alias, terms)
-    except GateRefusedError as error:
-        err.print(f"refused: {plain(error.what)}\n  {plain(error.hint)}", style="red")
-        raise typer.Exit(REFUSED) from None
     release = done.release
     if not done.new:
         err.print(
@@ -124,7 +167,10 @@ def publish(
 @app.command("list")
 def list_models(
     name: Annotated[
-        str | None, typer.Argument(help="A model, to list its versions.", metavar="NAME", show_default=False)
+        str | None,
+        typer.Argument(
+            help="A model, to list its versions.", metavar="NAME", show_default=False, autocompletion=completion.names
+        ),
     ] = None,
     registry: RegistryOption = "",
     form: FormOption = Form.table,
@@ -167,10 +213,12 @@ def show(
     seen = look_at(open_existing(registry), reference, _trust(public_key))
     if form is Form.json:
         history = [move.to_json() for move in seen.history]
-        _print_json(seen.release.to_json() | {"aliases": seen.aliases, "gate": seen.gate, "history": history})
+        _print_json(_stated(seen.release) | {"aliases": seen.aliases, "gate": seen.gate, "history": history})
         return
     out.print(table(("", ""), _about(seen.release, seen.aliases, signed=seen.signed)))
     out.print()
+    if headline := _headline(seen.gate):
+        out.print(plain(headline), style="bold")
     out.print(gate_table(clauses(seen.gate)))
     if seen.history:
         out.print()
@@ -186,18 +234,25 @@ def promote(
     reference: Reference,
     alias: AliasArgument,
     registry: RegistryOption = "",
+    force: Annotated[bool, typer.Option("--force", help="Champion although the gate refused it.")] = False,
+    allow_unproven: Annotated[
+        bool, typer.Option("--allow-unproven", help="Champion although it is not proven.")
+    ] = False,
     public_key: PublicOption = None,
     by: ByOption = "",
 ) -> None:
-    """Let an alias stand for a version.
+    """Let an alias stand for a version; `champion` for one that did not pass only if told to.
+
+    Exit codes: 1 the champion would be one that the gate refused; 4 one that is not proven.
 
     Example:  factory models promote forklift@3 champion --registry registry/
     """
-    from factory.registry import Reference, open_existing, whoever
+    from factory.registry import Reference, Terms, open_existing, whoever
     from factory.registry import promote as move_up
 
-    opened = open_existing(registry)
-    move = move_up(opened, reference, alias, by or whoever(), _trust(public_key))
+    opened, terms = open_existing(registry), Terms(force, allow_unproven=allow_unproven)
+    with gated():
+        move = move_up(opened, reference, alias, by or whoever(), _trust(public_key), terms)
     release = opened.index().find(Reference.parse(reference))
     _print_move(move, release, alias)
     out.print(f"{release}", markup=False)
@@ -205,7 +260,7 @@ def promote(
 
 @app.command()
 def rollback(
-    name: Annotated[str, typer.Argument(help="The model.", metavar="NAME", show_default=False)],
+    name: NameArgument,
     alias: AliasArgument,
     registry: RegistryOption = "",
     public_key: PublicOption = None,
@@ -213,13 +268,17 @@ def rollback(
 ) -> None:
     """Take an alias back to the version that it stood for before; again, and it goes further back.
 
+    Whatever the gate said of that version: it is printed.
+
     Example:  factory models rollback forklift champion --registry registry/
     """
-    from factory.registry import open_existing, whoever
+    from factory.registry import Reference, open_existing, whoever
     from factory.registry import rollback as move_back
 
-    move = move_back(open_existing(registry), name, alias, by or whoever(), _trust(public_key))
-    err.print(_moved(move))
+    opened = open_existing(registry)
+    move = move_back(opened, name, alias, by or whoever(), _trust(public_key))
+    release = opened.index().find(Reference(move.name, version=move.after))
+    err.print(f"{_moved(move)}, {_gate(release)}")
     out.print(f"{move.name}@{move.after}", markup=False)
 
 
@@ -243,7 +302,13 @@ def pull(
 @app.command()
 def verify(
     model: Annotated[
-        str, typer.Argument(help="A model file; with a registry, a reference too.", metavar="MODEL", show_default=False)
+        str,
+        typer.Argument(
+            help="A model file; with a registry, a reference too.",
+            metavar="MODEL",
+            show_default=False,
+            autocompletion=completion.models,
+        ),
     ],
     registry: Annotated[
         str | None,
@@ -274,20 +339,69 @@ def diff(
     after: Reference,
     registry: RegistryOption = "",
     public_key: PublicOption = None,
+    gold: Annotated[
+        Path | None,
+        typer.Option(
+            "--gold",
+            help="Measure both now, by these labels: CSV with the columns path,label.",
+            metavar="CSV",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            help="Folder that the paths of the labels start from; else that of the CSV.",
+            metavar="DIR",
+            show_default=False,
+        ),
+    ] = None,
     form: FormOption = Form.table,
 ) -> None:
-    """Show what changed from one version to another: figures, scenario, size, threshold, teacher.
+    """Say which of two versions is better, by people's labels, and what changed from one to the other.
 
-    Example:  factory models diff forklift@2 forklift@3 --registry registry/
+    Example:  factory models diff forklift@2 forklift@3 --registry registry/ --gold truth.csv --images photos/
     """
-    from factory.registry import compare, open_existing
+    from factory.registry import diff as hold
+    from factory.registry import open_existing, without_teacher
 
-    changes = compare(open_existing(registry), before, after, _trust(public_key))
+    opened = open_existing(registry)
+    found = hold(opened, before, after, _trust(public_key))
+    changes, measured = found.changes, None
+    if gold is not None:
+        measured = _measure(opened, found, (before, after), gold, images or gold.parent)
+        changes = without_teacher(changes, replace(found.recorded, people=True))
     if form is Form.json:
+        _print_json({"comparison": _compared(found, measured)})
         for change in changes:
             _print_json(asdict(change))
         return
+    if measured is not None:
+        cli_evaluate.print_bout(measured)
+    else:
+        out.print(plain(found.recorded.line), style="bold")
+    out.print()
     out.print(table(("what", before, after), map(_change, changes)) if changes else "nothing that is compared differs")
+
+
+def _measure(registry: Registry, found: Diff, names: tuple[str, str], gold: Path, images: Path) -> Bout:
+    from factory.compare.bout import by_labels
+    from factory.compare.contenders import Contender
+    from factory.registry.contents import read_model
+
+    named = zip(names, found.releases, strict=True)
+    return by_labels([Contender(name, read_model(registry, release)) for name, release in named], gold, images)
+
+
+def _compared(found: Diff, measured: Bout | None) -> dict[str, Any]:
+    from factory.compare.recorded import as_json
+
+    if measured is not None:
+        comparison = measured.comparisons[0]
+        return as_json(comparison, measured.line(comparison))
+    recorded = found.recorded
+    return {"line": recorded.line} if recorded.comparison is None else as_json(recorded.comparison, recorded.line)
 
 
 @app.command()
@@ -314,6 +428,24 @@ def _print_json(tree: dict[str, Any]) -> None:
     print(json.dumps(tree, ensure_ascii=False))  # noqa: T201
 
 
+@contextmanager
+def gated() -> Iterator[None]:
+    """Leave with the exit code of the verdict where the gate stands in the way."""
+    from factory.registry import GateRefusedError, NotProvenError
+
+    try:
+        yield
+    except GateRefusedError as error:
+        _stop("refused", error, REFUSED)
+    except NotProvenError as error:
+        _stop("not proven", error, NOT_PROVEN)
+
+
+def _stop(state: str, error: RegistryError, code: int) -> NoReturn:
+    err.print(f"{state}: {plain(error.what)}\n  {plain(error.hint)}".rstrip(), style="red")
+    raise typer.Exit(code)
+
+
 def _print_move(move: Move | None, release: Release, alias: str) -> None:
     err.print(_moved(move) if move else f"{alias} of {release.name} stands for version {release.version} already")
 
@@ -323,8 +455,23 @@ def _moved(move: Move) -> str:
 
 
 def _listed(name: str, entry: Entry) -> dict[str, Any]:
-    versions = [release.to_json() for release in entry.versions.values()]
+    versions = [_stated(release) for release in entry.versions.values()]
     return {"name": name, "question": entry.question, "aliases": dict(entry.aliases), "versions": versions}
+
+
+def _headline(gate: Any) -> str:
+    """The sentence that leads the report; empty where the file has none, as one that a stranger wrote."""
+    from factory.gate.verdict import read
+
+    try:
+        return read(gate).headline
+    except (ValueError, AttributeError, TypeError):
+        return ""
+
+
+def _stated(release: Release) -> dict[str, Any]:
+    """A release as its record says it, and the state that two of its flags stand for."""
+    return release.to_json() | {"state": release.state}
 
 
 def _row(name: str, entry: Entry) -> tuple[object, ...]:
@@ -362,7 +509,7 @@ def _moment(when: str) -> str:
 
 
 def _gate(release: Release) -> str:
-    return "passed" if release.passed else "REFUSED, forced" if release.forced else "REFUSED"
+    return "REFUSED, forced" if release.state == "refused" else release.state
 
 
 def _change(change: Change) -> tuple[object, ...]:

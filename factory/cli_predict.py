@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -14,19 +14,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from factory.runtime import Prediction
-from factory.terminal import DONE, REFUSED, SOME_UNREADABLE, out, plain, table
+from factory import completion, rows
+from factory.artifacts import LATEST, MODEL, atomic, find_run
+from factory.errors import FactoryError, RunError
+from factory.rows import Format, Only, Tally
+from factory.terminal import DONE, REFUSED, SOME_UNREADABLE, err, out, plain
 
 if TYPE_CHECKING:
-    from factory.runtime import Model
-
-
-class Format(StrEnum):
-    """How predictions are printed."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
+    from factory.copies import Copies
+    from factory.rows import Row
+    from factory.runtime import Model, Prediction, ScoreHistogram
 
 
 class Report(StrEnum):
@@ -36,8 +33,17 @@ class Report(StrEnum):
     json = "json"
 
 
+UNREADABLE_SHOWN = 20
+"""Lines for photos that cannot be read, where --only keeps them out of the rows."""
+
 ModelArgument = Annotated[
-    Path, typer.Argument(help="The model file, or its name in a registry.", metavar="MODEL.onnx", show_default=False)
+    Path,
+    typer.Argument(
+        help="The model file, its name in a registry, a run, or `latest`.",
+        metavar="MODEL.onnx",
+        show_default=False,
+        autocompletion=completion.models,
+    ),
 ]
 RegistryOption = Annotated[
     str | None,
@@ -66,10 +72,50 @@ def predict(
         list[str],
         typer.Argument(help="Files, folders, globs, or - for a list on stdin.", metavar="PATH...", show_default=False),
     ],
-    form: Annotated[Format, typer.Option("--format", help="How to print; json: one object a line.")] = Format.table,
+    form: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            help="How to print; json: one object a line. Else by the suffix of --out, else a table.",
+            show_default=False,
+        ),
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option("--threshold", min=0, max=1, help="Yes from this probability on; else the model's own."),
+    ] = None,
+    only: Annotated[
+        Only | None,
+        typer.Option(
+            "--only",
+            help="Show these alone; unsure: less than a third of the way from the threshold to 0 or to 1.",
+            show_default=False,
+        ),
+    ] = None,
+    copy_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--copy-to",
+            help="Copy the photos that are shown here; none is moved, no file replaced.",
+            metavar="DIR",
+            show_default=False,
+        ),
+    ] = None,
+    target: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Write to a .csv, .json or .jsonl file, all at once.", metavar="FILE", show_default=False
+        ),
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--also",
+            help="Ask another model too, in a column of its own; may be given again. --only goes by the first.",
+            metavar="MODEL",
+            show_default=False,
+            autocompletion=completion.models,
+        ),
     ] = None,
     registry: RegistryOption = None,
     public_key: PublicOption = None,
@@ -82,22 +128,98 @@ def predict(
 
     Exit code 3: some inputs could not be read; the rest are done.
 
-    Example:  factory predict model.onnx photos/ --format json
+    Example:  factory predict model.onnx photos/ --only unsure --copy-to look/
     """
+    from factory.copies import Copies
     from factory.runtime import ScoreHistogram
-    from factory.runtime.inputs import expand
 
-    loaded = _load(model, registry, public_key)
-    counted = ScoreHistogram(loaded.sha256)
+    form = rows.format_of(form, target)
+    named = [str(model), *(also or ())]
+    if scores is not None and len(named) > 1:
+        hint = "count the scores of each in a file of its own, one model at a time"
+        raise FactoryError("--scores counts for one model, and several are asked", hint=hint)
+    loaded = [_load(Path(one), registry, public_key) for one in named]
+    copies = None if copy_to is None else Copies.to(copy_to, paths)
+    counted = ScoreHistogram(loaded[0].sha256)
     if scores is not None:
         counted.append(scores)  # nothing yet: a file that cannot take them is refused before the work, not after
-    predictions = loaded.iter_predict(expand(paths, sys.stdin), threshold=threshold, scores=counted)
+    tally = Tally(only)
     try:
-        unreadable = _PRINTERS[form](predictions)
+        kept = _answered(loaded, paths, threshold, counted, tally, copies)
+        _write(form, _columns(loaded, named), kept, target)
     finally:  # stopped half-way, what was answered counts all the same
         if scores is not None:
             counted.append(scores)
-    raise typer.Exit(SOME_UNREADABLE if unreadable else DONE)
+    _sum_up(tally, copies, target)
+    raise typer.Exit(SOME_UNREADABLE if tally.unreadable else DONE)
+
+
+def _answered(
+    models: Sequence[Model],
+    paths: Sequence[str],
+    threshold: float | None,
+    counted: ScoreHistogram,
+    tally: Tally,
+    copies: Copies | None,
+) -> Iterator[Row]:
+    """The rows to show, in order; a photo is copied when its row comes by."""
+    from factory.runtime import iter_predict_all
+    from factory.runtime.inputs import inputs
+
+    names: dict[str, str] = {}
+
+    def noted() -> Iterator[str]:
+        for one in inputs(paths, sys.stdin):
+            names[one.path] = one.name
+            yield one.path
+
+    if err.is_terminal:  # a program that reads stderr waits for complaints alone
+        for model in models:
+            cut = model.threshold if threshold is None else threshold
+            err.print(f"{plain(model.name)}: {plain(model.question)}  (yes from {cut:.3g} on)")
+    histograms = [counted, *[None] * (len(models) - 1)]
+    for row in tally.sift(iter_predict_all(models, noted(), threshold=threshold, scores=histograms)):
+        path = row[0].path
+        if copies is not None and path is not None and row[0].error is None:
+            copies.add(path, names[path])
+        yield row
+
+
+def _write(form: Format, columns: Sequence[str], kept: Iterator[Row], target: Path | None) -> None:
+    if form is Format.table:
+        out.print(rows.as_table(columns, kept))
+    elif target is None:
+        rows.WRITERS[form](columns, kept, sys.stdout)
+    else:
+        with atomic(target) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+            rows.WRITERS[form](columns, kept, file)
+
+
+def _columns(models: Sequence[Model], named: Sequence[str]) -> list[str]:
+    """A heading for each model: its name, or what was typed where two have one name.
+
+    Raises:
+        FactoryError: One was typed twice.
+    """
+    often = Counter(model.name for model in models)
+    found = [model.name if often[model.name] == 1 else typed for model, typed in zip(models, named, strict=True)]
+    if twice := next((name for name, count in Counter(found).items() if count > 1), None):
+        raise FactoryError(f"{twice} is asked twice", hint="name each model once")
+    return found
+
+
+def _sum_up(tally: Tally, copies: Copies | None, target: Path | None) -> None:
+    """Say on stderr what the rows on stdout do not show."""
+    if tally.only is not None:
+        err.print(f"{tally.only}: {tally.kept} of {tally.answered} photos")
+        for one in tally.unreadable[:UNREADABLE_SHOWN]:
+            err.print(f"cannot be read: {plain(one.path)}: {plain(one.error)}")
+        if (more := len(tally.unreadable) - UNREADABLE_SHOWN) > 0:
+            err.print(f"and {more} more cannot be read")
+    if copies is not None:
+        err.print(copies.says, markup=False)
+    if target is not None:
+        out.print(str(target), markup=False)
 
 
 def drift(
@@ -129,46 +251,34 @@ def drift(
 
 
 def _load(model: Path, registry: str | None, public_key: Path | None) -> Model:
-    """A model file, or a release; the environment has a say only where no file is meant."""
+    """A model file, the model of a run, or a release; the environment has a say only where no file is meant."""
     from factory.runtime import Model
     from factory.runtime.index import is_reference
 
+    if registry is None and (model.is_dir() or (model.name == LATEST and not model.exists())):
+        model = _of_run(model)
     if registry is None and is_reference(str(model)) and not model.is_file():
         registry = os.environ.get("FACTORY_REGISTRY") or None
     if registry is not None and public_key is None and (named := os.environ.get("FACTORY_PUBLIC_KEY")):
         public_key = Path(named)
+    if registry is not None and "://" in registry:
+        err.print(f"asking {plain(registry)} for {plain(model)}")
     return Model.load(model, registry=registry, public_key=public_key)
 
 
-def print_table(predictions: Iterable[Prediction]) -> bool:
-    """Print predictions as a table; whether some images could not be read."""
-    failed = False
-    shown = table(("path", "probability", "label"))
-    for one in predictions:
-        failed |= one.error is not None
-        probability = f"{one.probability:.3f}" if one.probability is not None else ""
-        shown.add_row(plain(one.path or ""), probability, one.label or plain(f"error: {one.error}"))
-    out.print(shown)
-    return failed
+def _of_run(named: Path) -> Path:
+    """The model of a run; a folder that holds no run is left for the runtime to name."""
+    try:
+        run = find_run(named)
+    except RunError:
+        if named.is_dir():
+            return named
+        raise
+    if run.path != named:
+        err.print(f"run {run.path}", markup=False)
+    return run.need(MODEL, "export")
 
 
-def _print_json(predictions: Iterable[Prediction]) -> bool:
-    failed = False
-    for one in predictions:
-        failed |= one.error is not None
-        answer = {"error": one.error} if one.error else {"probability": one.probability, "label": one.label}
-        print(json.dumps({"path": one.path, **answer}, ensure_ascii=False), flush=True)  # noqa: T201
-    return failed
-
-
-def _print_csv(predictions: Iterable[Prediction]) -> bool:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(("path", "probability", "label", "error"))
-    failed = False
-    for one in predictions:
-        failed |= one.error is not None
-        writer.writerow((one.path, one.probability, one.label, one.error))
-    return failed
-
-
-_PRINTERS = {Format.table: print_table, Format.json: _print_json, Format.csv: _print_csv}
+def print_table(predictions: Iterable[Prediction]) -> None:
+    """Print one model's predictions as a table."""
+    out.print(rows.as_table([""], ((one,) for one in predictions)))

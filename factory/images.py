@@ -119,6 +119,27 @@ def near_duplicates(records: list[ImageRecord]) -> list[int]:
     return [numbers.setdefault(root(i), len(numbers)) for i in range(len(records))]
 
 
+def alike(root: Path, paths: list[str]) -> list[int]:
+    """Group ids of some photos, one a path: near-duplicates share one; a file that cannot be read has its own.
+
+    Args:
+        root: Folder that the paths start from.
+        paths: POSIX, relative to `root`.
+    """
+
+    def examine(path: str) -> ImageRecord:
+        try:
+            return ImageRecord(path, "", 0, *_look(root / path))
+        except OSError as error:
+            return ImageRecord(path, "", 0, 0, 0, "", "", "", f"cannot be opened: {error.strerror or error}")
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        records = list(pool.map(examine, paths))
+    usable = [record for record in records if record.reason is None]
+    groups = dict(zip([record.path for record in usable], near_duplicates(usable), strict=True))
+    return [groups.get(path, len(usable) + i) for i, path in enumerate(paths)]
+
+
 def _neighbours(records: list[ImageRecord]) -> Iterator[np.ndarray]:
     """For each record that has near-duplicates after it, the indices of itself and of those."""
     rows = max(1, PAIRS_AT_ONCE // max(1, len(records)))

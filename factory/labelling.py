@@ -11,19 +11,16 @@ import numpy as np
 import pyarrow as pa
 
 from factory import probe
-from factory.errors import LabelsError
 from factory.prompts import BACKGROUND, TemplateSet, fill, template_set
 from factory.scenario import Scenario
 from factory.splits import assign
+from factory.statistics import break_even
 
 if TYPE_CHECKING:  # the teacher pulls torch, which nothing here needs
     from factory.teacher import Teacher
 
 LEAST_WEIGHT = 0.05
 """The training weight of an image on which the teacher is wholly undecided."""
-
-LEAST_OF_EACH = 3
-"""Fewest yes and fewest no that can fill train, val and test."""
 
 SCHEMA = pa.schema(
     [
@@ -118,9 +115,6 @@ def build(
         vectors: float32 `(N, D)`, in the order of `images`.
         gold: Gold labels by sha256; they outrank the teacher.
         picked: Of these, the sha256 of those that were asked for because they looked doubtful, and not at random.
-
-    Raises:
-        LabelsError: Nearly all labels fall on one side.
     """
     phrases = Phrases.of(scenario)
     scores = zero_shot(vectors, text_vectors(teacher, phrases.all, scenario.templates), teacher.logit_scale)
@@ -130,7 +124,6 @@ def build(
     splits = assign(sha256s, groups, _answers(probe.sigmoid(logits), golden), scenario.student.seed)
     chosen = np.array([sha in gold and sha in picked for sha in sha256s], bool)
     p_teacher, compared = probe.improve(vectors, logits, golden, np.array(groups), np.array(splits), ~chosen)
-    _check_both_sides(_answers(p_teacher, golden), p_teacher)
     columns = {
         "sha256": sha256s,
         "path": images["path"],
@@ -151,24 +144,6 @@ def build(
     return pa.table(columns, schema=SCHEMA).replace_schema_metadata(metadata)
 
 
-def histogram(p_yes: np.ndarray, bins: int = 10, width: int = 40) -> str:
-    """A histogram of probabilities in text, one line a bin."""
-    counts, edges = np.histogram(p_yes, bins, (0, 1))
-    scale = width / max(1, counts.max())
-    rows = zip(edges[:-1], edges[1:], counts, strict=True)
-    return "\n".join(f"  {low:.1f}-{high:.1f} {'#' * round(n * scale):<{width}} {n}" for low, high, n in rows)
-
-
 def _answers(p: np.ndarray, gold: np.ndarray) -> list[bool]:
-    """Gold where there is any, else the side of 0.5 that the probability lies on."""
-    return [bool(answer) for answer in np.where(np.isnan(gold), p >= 0.5, gold == 1)]
-
-
-def _check_both_sides(answers: list[bool], p_teacher: np.ndarray) -> None:
-    yes = sum(answers)
-    if min(yes, len(answers) - yes) < LEAST_OF_EACH:
-        raise LabelsError(
-            f"{yes} of {len(answers)} images are labelled yes; at least {LEAST_OF_EACH} of each answer are needed. "
-            f"The teacher's probabilities of yes:\n{histogram(p_teacher)}",
-            hint="change the phrases (name look-alikes as negatives), add images of the rarer answer, or give --gold",
-        )
+    """Gold where there is any, else yes for as many of the likeliest photos as the probabilities promise."""
+    return [bool(answer) for answer in np.where(np.isnan(gold), p >= break_even(p), gold == 1)]

@@ -9,13 +9,13 @@ on where it was, a corrected label retrains without reading an image anew, and a
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,10 +23,12 @@ import pyarrow.parquet as pq
 
 import factory
 from factory import artifacts as files
-from factory import export, gold, images, labelling, report, student, teacher
+from factory import export, gold, images, labelling, readiness, report, student, teacher
 from factory.artifacts import RunFolder
-from factory.errors import GoldError
+from factory.errors import GoldError, RunError
 from factory.gate.judge import judge as judge_model
+from factory.gate.verdict import Verdict
+from factory.gate.verdict import read as read_verdict
 from factory.progress import bar, console
 from factory.review.answers import Journal, Ledger
 from factory.scenario import Scenario, load
@@ -91,8 +93,11 @@ def train(job: Job) -> None:
 
 
 def ship(job: Job) -> None:
-    """Turn the student into one ONNX file that fits the budget."""
-    export.export(job.scenario, job.run)
+    """Turn the student into one ONNX file that fits the budget; where only target or test labels are new, stamp it."""
+    if job.run.file(files.MODEL).is_file() and _changed(job, EXPORT) <= {"target", files.LABELS}:
+        export.recut(job.scenario, job.run)
+    else:
+        export.export(job.scenario, job.run)
 
 
 def judge(job: Job) -> None:
@@ -106,6 +111,18 @@ def tell(job: Job) -> None:
     report.write_card(job.scenario, job.run)
 
 
+LEARNED = "labels of train and val"
+"""What a stage reads that leaves the test split alone: an answer to a test photo judges a student, and trains none."""
+EXPORT = Stage(
+    "export",
+    (
+        *(files.LABELS, LEARNED, files.STUDENT, files.HELD_OUT),
+        *("name", "question", "target", "student.budget_kb", "student.precision"),
+        *("gate.parity", "gate.false_yes_cost", "gate.false_no_cost"),
+    ),
+    (files.MODEL,),
+    ship,
+)
 STAGES = (
     Stage("images", ("images",), (files.IMAGES,), find),
     Stage(
@@ -114,15 +131,17 @@ STAGES = (
         (files.LABELS,),
         label,
     ),
-    Stage("train", (files.LABELS, "student"), (files.STUDENT, files.TRAINING), train),
-    Stage("export", (files.LABELS, files.STUDENT, "name", "question", "gate"), (files.MODEL,), ship),
-    Stage("gate", (files.LABELS, files.STUDENT, files.MODEL, "gate"), (files.PREDICTIONS, files.GATE), judge),
+    Stage("train", (LEARNED, "student"), (files.STUDENT, files.TRAINING, files.HELD_OUT), train),
+    EXPORT,
+    Stage("gate", (files.LABELS, files.STUDENT, files.MODEL, "target", "gate"), (files.PREDICTIONS, files.GATE), judge),
     Stage("report", (files.LABELS, files.TRAINING, files.MODEL, files.GATE), (files.REPORT, files.CARD), tell),
 )
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
 
-def run(folder: RunFolder, store: Path, until: str = STAGE_NAMES[-1], *, again: bool = False) -> None:
+def run(
+    folder: RunFolder, store: Path, until: str = STAGE_NAMES[-1], *, again: bool = False, go_on: bool = False
+) -> None:
     """Take a run through the stages, up to and with `until`; stages that are up to date are passed over.
 
     Args:
@@ -130,8 +149,10 @@ def run(folder: RunFolder, store: Path, until: str = STAGE_NAMES[-1], *, again: 
         store: Folder of the embedding store.
         until: Name of the last stage.
         again: Do the last stage even if it is up to date.
+        go_on: Train even on labels that carry nothing.
 
     Raises:
+        LabelsError: The labels carry nothing, so that there is nothing to train on.
         FactoryError: A stage cannot be done; what earlier stages made stays.
     """
     job = Job(folder, load(folder.file(files.SCENARIO)), store)
@@ -139,13 +160,27 @@ def run(folder: RunFolder, store: Path, until: str = STAGE_NAMES[-1], *, again: 
     for stage in STAGES[: STAGE_NAMES.index(until) + 1]:
         if _up_to_date(job, stage) and not (again and stage.name == until):
             continue
+        if stage.name == "train":
+            _heed_labels(job, go_on=go_on)
         folder.file(files.MANIFEST).unlink(missing_ok=True)
         start = time.perf_counter()
         stage.work(job)
         seconds = round(time.perf_counter() - start, 3)
         folder.log("done", stage=stage.name, seconds=seconds, reads=_fingerprint(job, stage))
+    if until == "label":
+        found = _heed_labels(job, go_on=go_on)
+        console.print(f"next: {found.command(folder.path)}", markup=False)
     if until == STAGE_NAMES[-1] and not folder.finished:
         _write_manifest(job)
+
+
+def _heed_labels(job: Job, *, go_on: bool) -> readiness.Readiness:
+    """Say in a line, and on a page, what the labels are worth; stop where they carry nothing, unless told to go on."""
+    found, page = report.write_labels(job.scenario, job.run), job.run.file(files.LABELS_PAGE)
+    if found.verdict == "carries nothing" and not go_on:
+        raise readiness.refusal(found, job.run.path, page)
+    console.print(f"{found.verdict}: {found.sentence}\nlabels: {page}", markup=False)
+    return found
 
 
 def _check_early(scenario: Scenario) -> None:
@@ -155,26 +190,38 @@ def _check_early(scenario: Scenario) -> None:
         raise GoldError(f"{scenario.gold}: no such file of gold labels", hint="check the path")
 
 
-def verdict(folder: RunFolder) -> Any:
-    """The content of gate.json."""
-    return folder.json(files.GATE, "gate")
+def verdict(folder: RunFolder) -> Verdict:
+    """The gate's last word on a run.
 
-
-def passed(folder: RunFolder) -> bool:
-    """Whether the gate let the student pass."""
-    return bool(verdict(folder)["passed"])
+    Raises:
+        RunError: The gate has not judged it yet, or what it wrote is damaged.
+    """
+    try:
+        return read_verdict(folder.json(files.GATE, "gate"))
+    except (ValueError, AttributeError) as error:
+        raise RunError(
+            f"{folder.file(files.GATE)}: {error}", hint=f"judge it again: factory gate {folder.path}"
+        ) from None
 
 
 def _up_to_date(job: Job, stage: Stage) -> bool:
-    done = [event for event in job.run.events("done") if event["stage"] == stage.name]
-    whole = all(job.run.file(name).is_file() for name in stage.writes)
-    return bool(done) and whole and done[-1]["reads"] == _fingerprint(job, stage)
+    return all(job.run.file(name).is_file() for name in stage.writes) and not _changed(job, stage)
+
+
+def _changed(job: Job, stage: Stage) -> set[str]:
+    """Of what a stage reads, that which is not as it was when the stage last ended well; all, where it never did."""
+    done = [event["reads"] for event in job.run.events("done") if event["stage"] == stage.name]
+    now = _fingerprint(job, stage)
+    before = done[-1] if done else {}
+    return {key for key in now.keys() | before.keys() if now.get(key) != before.get(key)}
 
 
 def _fingerprint(job: Job, stage: Stage) -> dict[str, str]:
     """Hashes of all that a stage reads: files by their bytes, keys by their values, gold by its file's bytes."""
     prints = job.run.hashes(tuple(name for name in stage.reads if name in files.FILES))
-    for key in (name for name in stage.reads if name not in files.FILES):
+    if LEARNED in stage.reads:
+        prints[LEARNED] = _learned(job)
+    for key in (name for name in stage.reads if name not in files.FILES and name != LEARNED):
         value = job.scenario.model_dump(mode="json")
         for part in key.split("."):
             value = value[part]
@@ -184,6 +231,16 @@ def _fingerprint(job: Job, stage: Stage) -> dict[str, str]:
     if "answers" in stage.reads:
         prints["answers"] = _answers(job).digest()
     return prints
+
+
+def _learned(job: Job) -> str:
+    """Hash of the labels that shape a student, without those of the test split."""
+    labels = job.run.table(files.LABELS, "label")
+    rows = labels.filter(pc.not_equal(labels["split"], "test")).combine_chunks()
+    stream = io.BytesIO()
+    with pa.ipc.new_stream(stream, rows.schema) as writer:
+        writer.write_table(rows)
+    return hashlib.sha256(stream.getbuffer()).hexdigest()
 
 
 def _answers(job: Job) -> Ledger:
@@ -221,7 +278,8 @@ def _write_manifest(job: Job) -> None:
     seconds = {event["stage"]: event["seconds"] for event in job.run.events("done")}
     manifest = {
         "scenario": job.scenario.name,
-        "passed": passed(job.run),
+        "passed": verdict(job.run).passed,
+        "verdict": verdict(job.run).state,
         "images_from": started[0]["images"] if started else None,
         "files": job.run.hashes(files.FILES),
         "versions": {"clip-factory": factory.__version__, **{name: metadata.version(name) for name in RECORDED}},

@@ -18,10 +18,14 @@ from platformdirs import user_cache_path
 
 from factory import artifacts as files
 from factory import sources
-from factory.artifacts import RunFolder
-from factory.errors import RunError
+from factory.artifacts import RunFolder, find_run, means_run
+from factory.errors import RunError, ScenarioError
 from factory.progress import console
+from factory.runtime.nearest import nearest_file
 from factory.scenario import Scenario, Teacher, dump, load
+
+ENDINGS = (".yaml", ".yml")
+"""Of scenario files."""
 
 
 def default_store() -> Path:
@@ -65,19 +69,33 @@ def _named(teacher: str) -> dict[str, str | None]:
 def enter(
     target: Path, changes: Changes, runs: Path, store: Path, *, resume: bool
 ) -> AbstractContextManager[RunFolder]:
-    """The run that `target` means, locked: a run folder as it is, or a run of a scenario file.
+    """The run that `target` means, locked: one that is there (see `find_run`), or a run of a scenario file.
 
     Raises:
         FactoryError: The target is neither, or the changes do not fit it.
     """
-    if not target.is_dir():
-        return begin(changes.apply(load(target)), runs, store, resume=resume)
+    if not means_run(target):
+        request = changes.apply(_load(target, runs))
+        console.print(f"{target}: {request.asked}", markup=False)
+        return begin(request, runs, store, resume=resume)
     if changes != Changes():
         raise RunError(
             f"{target} is a run: its images, teacher and gold labels are settled",
             hint=f"edit {target / files.SCENARIO}, or start a new run from the scenario file",
         )
-    return hold(RunFolder.open(target))
+    run = find_run(target, runs)
+    console.print(f"run {run.path}", markup=False)  # before anything that takes its time is imported
+    return hold(run)
+
+
+def _load(target: Path, runs: Path) -> Scenario:
+    """The scenario of a file; for one that is not there, the error says what may have been meant."""
+    if not target.exists():
+        if meant := nearest_file(target, ENDINGS):
+            raise ScenarioError(f"{target}: no such scenario file", hint=f"did you mean {meant}?")
+        if target.suffix.lower() not in ENDINGS:
+            find_run(target, runs)  # says that there is no such run
+    return load(target)
 
 
 def latest(runs: Path, scenario: Path) -> RunFolder:

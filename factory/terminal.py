@@ -12,7 +12,7 @@ from rich.table import Table
 
 from factory.runtime.errors import FactoryError
 
-DONE, REFUSED, WRONG_INPUT, SOME_UNREADABLE, STOPPED = 0, 1, 2, 3, 130
+DONE, REFUSED, WRONG_INPUT, SOME_UNREADABLE, NOT_PROVEN, STOPPED = 0, 1, 2, 3, 4, 130
 """Exit codes; the last is what a shell gives a program that Ctrl-C ends."""
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 240)

@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-from fake_run import Recipe
+from fake_run import NOT_PROVEN, PASSES, REFUSED, Recipe
 from finished_run import finished, said
 
 from automation import policy
@@ -14,9 +14,9 @@ from factory import artifacts as files
 from factory.artifacts import RunFolder, write_json
 from factory.scenario import parse
 
+__all__ = ["NOT_PROVEN", "PASSES", "REFUSED", "SHA", "git", "merged", "seal", "whole"]
+
 SHA = "0123456789abcdef0123456789abcdef01234567"
-PASSES = Recipe(images=240, gold=0, noise=0.1)
-REFUSED = Recipe(images=240, gold=0, noise=6.0)
 
 
 def whole(folder: Path, name: str = "red-ball", recipe: Recipe = PASSES) -> Path:

@@ -18,7 +18,7 @@ from factory.registry.aliases import promote, rollback
 from factory.registry.backend import PROVENANCE, Decide, Draft, Move, Registry
 from factory.registry.keys import Signer, make_pair
 from factory.registry.publish import publish
-from factory.registry.run import GateRefusedError, Terms, draft_of
+from factory.registry.run import GateRefusedError, NotProvenError, Terms, draft_of
 from factory.registry.take import pull, verify_release
 from factory.registry.trust import Trust
 from factory.runtime.index import Reference, Release
@@ -32,6 +32,8 @@ class Runs:
 
     first: Path
     second: Path
+    not_proven: Path
+    """Nothing is broken, and nobody has checked the teacher."""
     refused: Path
     """By the gate."""
 
@@ -40,8 +42,10 @@ class Runs:
 def some_runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     folder = tmp_path_factory.mktemp("to-publish")
     first = finished_run.finished(folder / "first")
-    refused = finished_run.finished(folder / "refused", finished_run.REFUSED)
-    return Runs(first, finished_run.another(first, folder / "second", threshold="0.5"), refused)
+    short, refused = (
+        finished_run.finished(folder / name, getattr(finished_run, name)) for name in ("NOT_PROVEN", "REFUSED")
+    )
+    return Runs(first, finished_run.another(first, folder / "second", threshold="0.5"), short, refused)
 
 
 @pytest.fixture(scope="session")
@@ -188,6 +192,39 @@ class Contract:
         release = publish(some_runs.refused, registry, terms=Terms(force=True)).release
         assert (release.passed, release.forced) == (False, True)
         assert b"Published by force" in registry.read(release, "card.md")
+        with pytest.raises(GateRefusedError, match=f"{NAME}@1: the gate refused it"):
+            promote(registry, str(release), "champion", "Ada")
+        assert registry.history(NAME) == []
+
+    def test_a_run_that_is_not_proven_is_published_only_where_that_is_allowed(
+        self, registry: Registry, some_runs: Runs
+    ) -> None:
+        publish(some_runs.first, registry, "champion")
+        with pytest.raises(NotProvenError, match="nobody has checked the teacher"):
+            publish(some_runs.not_proven, registry, terms=Terms(force=True))
+        assert sorted(registry.index().models[NAME].versions) == [1]
+
+        ada, bob = (Terms(by=name, allow_unproven=True) for name in ("Ada", "Bob"))
+        release = publish(some_runs.not_proven, registry, terms=ada).release
+        assert (release.state, release.version) == ("not proven", 2)
+        assert b"Published although it is not proven.** ` Ada ` allowed it." in registry.read(release, "card.md")
+        assert publish(some_runs.not_proven, registry, terms=bob).release == release
+        assert registry.index().models[NAME].versions[2].state == "not proven"
+
+    def test_the_champion_is_not_proven_only_where_that_is_allowed(self, registry: Registry, some_runs: Runs) -> None:
+        allowed = Terms(by="Ada", allow_unproven=True)
+        publish(some_runs.first, registry, "champion")
+        publish(some_runs.not_proven, registry, terms=allowed)
+        promote(registry, f"{NAME}@2", "shadow", "Ada")
+        for terms in (Terms(), Terms(force=True)):
+            with pytest.raises(NotProvenError, match=f"{NAME}@2: it is not proven; champion does not stand for such"):
+                promote(registry, f"{NAME}@2", "champion", "Ada", terms=terms)
+        assert registry.index().models[NAME].aliases == {"champion": 1, "shadow": 2}
+
+        assert promote(registry, f"{NAME}@2", "champion", "Ada", terms=allowed) is not None
+        assert promote(registry, f"{NAME}@2", "champion", "Ada") is None
+        promote(registry, f"{NAME}@1", "champion", "Ada")
+        assert rollback(registry, NAME, "champion", "Ada").after == 2
 
     def test_an_altered_file_is_not_pulled(self, registry: Registry, some_runs: Runs, tmp_path: Path) -> None:
         release = publish(some_runs.first, registry).release

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from automation_run import PASSES, REFUSED, SHA, whole
+from automation_run import NOT_PROVEN, PASSES, REFUSED, SHA, whole
 from fake_github import REPO, Downloads
 from fake_github_work import FakeWork
 from finished_run import said
@@ -27,7 +27,7 @@ from automation.pictures import captioned
 from factory import artifacts as files
 from factory.artifacts import write_json
 from factory.errors import FactoryError
-from factory.registry import open_registry, publish
+from factory.registry import Terms, open_registry, publish
 
 EXPECTED = [{"name": name, "path": f"datasets/{name}/scenario.yaml"} for name in ("red-ball", "wet-floor")]
 
@@ -36,7 +36,7 @@ EXPECTED = [{"name": name, "path": f"datasets/{name}/scenario.yaml"} for name in
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that passed and one that was refused, with their sheets, as artefacts are unpacked."""
     folder = tmp_path_factory.mktemp("artifacts")
-    whole(folder / "run-red-ball", "red-ball", replace(PASSES, gold=0.3))
+    whole(folder / "run-red-ball", "red-ball", PASSES)
     whole(folder / "run-wet-floor", "wet-floor", REFUSED)
     worst_images.main(folder, folder)
     return folder
@@ -52,6 +52,7 @@ def copy(made: Path, tmp_path: Path) -> Path:
 def comment(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     def call(folder: Path, **options: object) -> tuple[str, dict[str, str]]:
         defaults = {"registry": "", "alias": "champion", "commit": "", "expect": "", "pull": "", "send": False}
+        defaults["allow_unproven"] = False
         capsys.readouterr()
         pr_comment.main(folder, tmp_path / "out", **(defaults | options))
         lines = dict(line.split("=", 1) for line in capsys.readouterr().out.splitlines())
@@ -64,18 +65,21 @@ def test_a_run_that_passed_and_one_that_was_refused(made: Path, comment, tmp_pat
     text, lines = comment(made, commit=SHA, registry=str(tmp_path / "none"), expect=json.dumps(EXPECTED))
     passed, refused = text.split("### ")[1:]
 
-    assert text.startswith("## clip-factory: 1 passed, 1 not passed\n")
+    assert text.startswith("## clip-factory: 1 passed, 1 refused\n")
     assert passed.startswith("✅ `red-ball` passed")
     assert "➖ unproven" in passed
     assert "Refused." not in passed
     assert refused.startswith("❌ `wet-floor` was refused by the gate")
-    assert "> **Refused.** Agrees with its teacher: " in refused
+    gates = [said(path)["verdict"] for path in sorted(made.glob("run-*/datasets/*/2*/gate.json"))]
+    assert f"> **Passed.** {gates[0]['headline']}\n" in passed
+    assert f"> **Refused.** {gates[1]['headline']}\n>\n> - {gates[1]['reasons'][0]}\n" in refused
+    assert "To prove" not in text
     for part in (passed, refused):
         assert f"git checkout {SHA}\nfactory run datasets/" in part
         assert "**First of its name:**" in part
         assert 'alt="Curves of the training"' in part
         assert 'alt="The photos on which it does worst"' in part
-        assert " · 3.2\u202fmin · 240 photos, " in part
+        assert " · 3.2\u202fmin · 300 photos, " in part
     assert lines == {"passed": "false", "runs": "2", "publish": json.dumps(EXPECTED[:1], separators=(",", ":"))}
     assert foreign_html(text) == []
     assert "table_open" in kinds(text)
@@ -90,15 +94,73 @@ def test_a_run_that_passed_and_one_that_was_refused(made: Path, comment, tmp_pat
 
 def test_against_the_champion(made: Path, comment, tmp_path: Path) -> None:
     registry = tmp_path / "registry"
-    champion = whole(tmp_path / "old", "red-ball", replace(PASSES, noise=0.9, negative=("apple", "pear | `x`")))
-    publish(champion, open_registry(str(registry)), "champion")
+    champion = whole(tmp_path / "old", "red-ball", replace(NOT_PROVEN, noise=0.2, negative=("apple", "pear | `x`")))
+    publish(champion, open_registry(str(registry)), "champion", Terms(allow_unproven=True))
     text, _ = comment(made / "run-red-ball", registry=str(registry))
 
-    assert "**Against `@champion`, version 1**" in text
-    assert "| agrees with its teacher | " in text
+    assert "**Against `@champion`, version 1**: " in text
+    assert "| agrees with its teacher | " not in text, "it is of no interest once people have labelled"
     assert "| `negative` | without `` pear ¦ `x` `` | with `tomato`, `blue ball`, `empty room`" in text
     assert f"factory models rollback red-ball champion --registry {registry}" in text
     assert "scenario.images" not in text
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that is not proven: nobody has checked its teacher."""
+    return whole(tmp_path_factory.mktemp("short") / "run-dry-floor", "dry-floor", NOT_PROVEN)
+
+
+def test_what_is_not_proven_is_told_and_how_to_prove_it(short: Path, comment) -> None:
+    text, lines = comment(short.parent)
+    verdict = said(short / files.GATE)["verdict"]
+
+    assert verdict["state"] == "not proven"
+    assert text.startswith("## clip-factory: 1 not proven\n\n### 🟡 `dry-floor` is not proven\n")
+    reasons = "\n".join(f"> - {reason}" for reason in verdict["reasons"])
+    assert f"> **Not proven.** {verdict['headline']}\n>\n{reasons}\n>\n> It is not published as long as" in text
+    assert (lines["passed"], lines["publish"]) == ("false", "[]")
+    last = text[text.index("### To prove what is not proven") :]
+    assert last.splitlines()[4:10] == [
+        "```sh",
+        "factory run datasets/dry-floor/scenario.yaml",
+        "factory review runs/dry-floor --prove",
+        "git add datasets/dry-floor/scenario.answers.jsonl",
+        'git commit --message "Answers of people"',
+        "git push",
+    ]
+    assert "`gold: labels.csv`" in last.splitlines()[-1]
+    assert foreign_html(text) == []
+
+
+def test_what_is_not_proven_may_be_published_where_that_is_allowed(short: Path, comment) -> None:
+    text, lines = comment(short.parent, allow_unproven=True)
+
+    assert "is not proven\n" in text and "It may be published all the same" in text
+    assert "To prove what is not proven" not in text
+    assert [one["name"] for one in json.loads(lines["publish"])] == ["dry-floor"]
+    assert lines["passed"] == "false"
+
+
+def test_the_table_says_what_a_user_gains_and_loses(made: Path, comment) -> None:
+    text, _ = comment(made)
+    heading, _, *rows = (line for line in text.splitlines() if line.startswith("|"))
+    cells = [[cell.strip() for cell in row.split("|")[1:6]] for row in (heading, *rows[:2])]
+
+    assert cells == [
+        ["scenario", "verdict", "finds", "false alarms", "by"],
+        ["`red-ball`", "✅ passed", "39 of 39", "1 of 42", "people’s labels"],
+        ["`wet-floor`", "❌ refused", "34 of 39", "17 of 42", "people’s labels"],
+    ]
+
+
+def test_figures_that_are_made_up_are_not_believed(copy: Path, comment) -> None:
+    """What is compared with the champion is counted again."""
+    honest = runs.read(copy).figures
+    _edit(files.GATE, lambda gate: gate["figures"]["gold"]["student"].update(hits=400, misses=0))(copy)
+    _edit(files.GATE, lambda gate: gate["figures"].update(calibration_error=0.0, more=1))(copy)
+
+    assert runs.read(copy).figures == honest
 
 
 def test_a_registry_that_cannot_be_read_spoils_nothing(made: Path, comment, tmp_path: Path) -> None:
@@ -183,7 +245,7 @@ BROKEN = {
     ),
     "a rule in words": (
         _edit(files.GATE, lambda gate: gate["clauses"][0].update(rule="@octocat decides")),
-        "agreement has no rule",
+        "recall has no rule",
     ),
     "a threshold that is no number": (
         _edit(files.GATE, lambda gate: gate["figures"].update(threshold="high")),
@@ -191,15 +253,15 @@ BROKEN = {
     ),
     "an interval that is no pair": (
         _edit(files.GATE, lambda gate: gate["clauses"][0].update(interval=0.5)),
-        "agreement has a figure, a number or an interval that is none",
+        "recall has a figure, a number or an interval that is none",
     ),
     "a figure that is a pair": (
         _edit(files.GATE, lambda gate: gate["clauses"][0].update(figure=[0.5, 0.6])),
-        "agreement has a figure, a number or an interval that is none",
+        "recall has a figure, a number or an interval that is none",
     ),
     "a rule that nothing can keep": (
         _edit(files.GATE, lambda gate: gate["clauses"][0].update(rule=">= " + "9" * 400)),
-        "agreement has a rule that nothing can keep",
+        "recall has a rule that nothing can keep",
     ),
     "labels that are no table": (_write(files.LABELS, b"PAR1" * 10), "no run of the factory (ArrowInvalid)"),
     "a scenario with an anchor": (_write(files.SCENARIO, b"name: &a x\npositive: [*a]\n"), "an anchor"),
@@ -224,27 +286,49 @@ def _all_yes(run: Path) -> None:
     pq.write_table(table.set_column(2, "probability", [np.ones(len(table), np.float32)]), run / files.PREDICTIONS)
 
 
-def _refused_but_passed(gate: dict) -> None:
-    gate["clauses"][2].update(verdict="fail", figure=0.5)
+def _of(gate: dict, name: str) -> dict:
+    return next(clause for clause in gate["clauses"] if clause["name"] == name)
+
+
+def _no_false_alarms(gate: dict) -> None:
+    """What another target would ask, and this one does not."""
+    gate["clauses"].append(_of(gate, "recall") | {"name": "false_alarms", "rule": "<= 0.05", "figure": 0.0})
+
+
+def _in_other_words(gate: dict) -> None:
+    gate["verdict"]["headline"] = "[All is well](https://evil.example) @octocat"
 
 
 LIES = {
     "predictions that say something else": (_all_yes, "Tested on both answers: counted again, the verdict is “fail”"),
     "a clause that failed, in a gate that passed": (
-        _edit(files.GATE, _refused_but_passed),
-        "gate.json says passed, its clauses do not",
+        _edit(files.GATE, lambda gate: _of(gate, "parity").update(verdict="fail", figure=0.5)),
+        "gate.json says passed, its clauses say refused",
     ),
     "a better figure": (
         _edit(files.GATE, lambda gate: gate["clauses"][0].update(figure=0.999)),
-        "Agrees with its teacher: counted again, the verdict is “pass”",
+        "Finds the yes photos: counted again, the verdict is “pass”",
     ),
     "a parity that is over the bar": (
-        _edit(files.GATE, lambda gate: gate["clauses"][2].update(figure=0.5)),
+        _edit(files.GATE, lambda gate: _of(gate, "parity").update(figure=0.5)),
         "Ships what was trained: figure and verdict disagree",
     ),
     "a clause left out": (
-        _edit(files.GATE, lambda gate: gate["clauses"].pop(3)),
+        _edit(files.GATE, lambda gate: gate["clauses"].remove(_of(gate, "bytes"))),
         "Fits the size budget: counted again",
+    ),
+    "a clause more": (_edit(files.GATE, _no_false_alarms), "Few false alarms: nothing in the scenario asks for it"),
+    "a clause that decides, and is said not to": (
+        _edit(files.GATE, lambda gate: _of(gate, "gold_accuracy").update(decides=False)),
+        "Right by people’s labels: counted again, the verdict is “pass”",
+    ),
+    "another state": (
+        _edit(files.GATE, lambda gate: gate["verdict"].update(state="not proven")),
+        "gate.json says not proven, its clauses say passed",
+    ),
+    "a verdict in words of its own": (
+        _edit(files.GATE, _in_other_words),
+        "gate.json says the verdict in other words than its figures do",
     ),
     "a lower bar in the scenario": (
         lambda run: _write(
@@ -263,6 +347,9 @@ def test_a_gate_that_does_not_add_up_is_not_passed(copy: Path, comment, what: st
 
     assert "⚠️ `red-ball` does not add up" in text
     assert f"> - {why}" in text
+    assert lines["publish"] == "[]"
+    assert "evil" not in text
+    _, lines = comment(copy.parent, allow_unproven=True)
     assert lines["publish"] == "[]"
 
 
@@ -287,6 +374,7 @@ def test_no_words_of_a_run_are_passed_on(copy: Path, comment) -> None:
     def poison(gate: dict) -> None:
         for clause in gate["clauses"]:
             clause["says"] = "[all is well](https://evil.example) @octocat"
+        gate["verdict"]["reasons"] = ["[all is well](https://evil.example) @octocat"]
         gate["figures"] |= {"note": "@octocat", "latency_ms": {"one_image": "<b>fast</b>"}}
 
     _edit(files.GATE, poison)(copy)
@@ -370,6 +458,16 @@ def test_two_hundred_scenarios_fit_into_one_comment(made: Path) -> None:
     assert text.count("<details>") == text.count("</details>")
 
 
+def test_two_hundred_scenarios_that_are_not_proven_fit_too(short: Path) -> None:
+    run = runs.read(short)
+    text = render([Result(f"question-{n}", run) for n in range(200)], Setting(SHA, "registry/"))
+
+    assert len(text) < MAX_COMMENT
+    assert text.startswith("## clip-factory: 200 not proven\n")
+    assert text.count("--prove") == 5
+    assert "The 195 more take the same commands." in text
+
+
 @pytest.fixture
 def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWork]:
     with Downloads() as downloads, FakeWork(downloads) as server:
@@ -391,7 +489,7 @@ def test_it_is_posted_once_and_then_brought_up_to_date(github: FakeWork, made: P
     comment(copy.parent, pull="12", send=True)
     (second,) = github.said(12)
 
-    assert first.startswith("<!-- clip-factory: pr_comment -->\n## clip-factory: 1 passed, 1 not passed")
+    assert first.startswith("<!-- clip-factory: pr_comment -->\n## clip-factory: 1 passed, 1 refused")
     assert "## clip-factory: 1 passed\n" in second
     pictures = github.paths("heads/factory-evidence")
     assert len(pictures) == 3  # the two trainings have the same curves

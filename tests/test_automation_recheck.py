@@ -19,6 +19,7 @@ from PIL import Image
 from automation import recheck
 from factory import artifacts as files
 from factory.errors import FactoryError
+from factory.gate.verdict import Verdict
 from factory.registry import open_registry, publish
 
 COUNT = 320
@@ -29,7 +30,7 @@ COUNT = 320
 def release(tmp_path_factory: pytest.TempPathFactory, tiny_clip: Path) -> Path:
     """A registry with one champion: a model whose answer is the brightness of a photo, taught by a tiny CLIP."""
     folder = tmp_path_factory.mktemp("published")
-    run = whole(folder, "bright", replace(PASSES, images=100))
+    run = whole(folder, "bright", PASSES)
     path = run / files.SCENARIO
     text = path.read_text(encoding="utf-8").replace("model: offline", f"model: 'local-dir:{tiny_clip}'")
     path.write_text(text.replace("agreement: 0.95", "agreement: 0.0"), encoding="utf-8")
@@ -53,8 +54,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def people_say(root: Path, *, bright_is: str, dark_is: str) -> None:
-    rows = [f"{index:03}.png,{bright_is if index % 2 == 0 else dark_is}" for index in range(COUNT)]
+def people_say(root: Path, *, bright_is: str, dark_is: str, count: int = COUNT) -> None:
+    rows = [f"{index:03}.png,{bright_is if index % 2 == 0 else dark_is}" for index in range(count)]
     (root / "datasets/bright/gold.csv").write_text("\n".join(["path,label", *rows, ""]))
 
 
@@ -89,15 +90,16 @@ def test_photos_that_moved_open_an_issue_which_closes_when_they_are_as_before(
     github: FakeWork, look, photos: Path, tmp_path: Path
 ) -> None:
     people_say(photos, bright_is="yes", dark_is="no")
-    assert look(0) == {"failing": "[]", "checked": "1"}
+    assert look(0) == {"failing": "[]", "unproven": "[]", "checked": "1"}
     assert github.issues == {}
     text = (tmp_path / "out" / "bright.md").read_text(encoding="utf-8")
     assert "`bright@1`, now `@champion`, passes the gate" in text
-    assert "| Right by people’s labels | at least 90\u202f% | – | 100\u202f% |" in text
+    assert "| Right by people’s labels | at least 90\u202f% | 98.8\u202f% | 100\u202f% |" in text
+    assert "\n> Finds 22 of 22 (85 to 100 %), misses 0; " in text
 
     people_say(photos, bright_is="no", dark_is="yes")
     mine = github.file_issue("mine", "<!-- clip-factory: recheck bright -->", STRANGER)
-    assert look(1) == {"failing": '["bright"]', "checked": "1"}
+    assert look(1) == {"failing": '["bright"]', "unproven": "[]", "checked": "1"}
     assert look(1)["failing"] == '["bright"]'
     issue = next(one for one in github.issues.values() if one is not mine)
     assert len(github.issues) == 2
@@ -125,6 +127,41 @@ def test_the_question_is_asked_as_it_was_published(look, photos: Path, tmp_path:
     assert not (run / files.STUDENT).exists()
 
 
+def test_a_model_that_nothing_proves_any_more_is_told_of(github: FakeWork, look, photos: Path, tmp_path: Path) -> None:
+    """People have labelled too few of the photos of today: what it once showed is not shown of them."""
+    people_say(photos, bright_is="yes", dark_is="no", count=COUNT // 2)
+    assert look(4) == {"failing": "[]", "unproven": '["bright"]', "checked": "1"}
+    (issue,) = github.issues.values()
+    assert (issue["state"], issue["title"]) == (
+        "open",
+        "bright: the published model has passed, and is not proven now",
+    )
+    assert "is **not proven** by the gate on the photos of today" in issue["body"]
+    assert "that a person has labelled. That is too few to show it." in issue["body"]
+    assert foreign_html(issue["body"]) == []
+
+    people_say(photos, bright_is="yes", dark_is="no")
+    look(0)
+    assert issue["state"] == "closed"
+
+
+@pytest.mark.parametrize(
+    ("state", "was", "told"),
+    [
+        ("refused", {"passed": True, "forced": False}, True),
+        ("refused", {"passed": False, "forced": True}, True),
+        ("not proven", {"passed": True, "forced": False}, True),
+        ("not proven", {"passed": False, "forced": False}, False),
+        ("not proven", {"passed": False, "forced": True}, False),
+        ("passed", {"passed": False, "forced": False}, False),
+    ],
+)
+def test_only_what_is_worse_than_it_was_is_told_of(release: Path, state: str, was: dict[str, bool], told: bool) -> None:
+    published = replace(open_registry(str(release)).index().models["bright"].versions[1], **was)
+
+    assert recheck.Check(published, (), (), Verdict(state, "")).worse is told
+
+
 def test_no_right_to_write_issues_is_an_error(github: FakeWork, look, photos: Path) -> None:
     github.tokens = {"job": frozenset({"contents"})}
     people_say(photos, bright_is="no", dark_is="yes")
@@ -146,4 +183,4 @@ def test_what_cannot_be_checked_is_an_error_after_the_others(release: Path, tmp_
 def test_a_model_without_a_scenario_here_is_passed_over(release: Path, tmp_path: Path, capsys) -> None:
     recheck.main(str(release), tmp_path / "out", tmp_path, "champion", [""], False)
 
-    assert capsys.readouterr().out == "failing=[]\nchecked=0\n"
+    assert capsys.readouterr().out == "failing=[]\nunproven=[]\nchecked=0\n"

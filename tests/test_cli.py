@@ -15,7 +15,22 @@ from factory.cli import app
 
 runner = CliRunner()
 
-COMMANDS = ("new", "run", "label", "train", "export", "gate", "predict", "drift", "publish", "demo", "doctor", "review")
+COMMANDS = (
+    "new",
+    "run",
+    "label",
+    "train",
+    "export",
+    "gate",
+    "evaluate",
+    "compare",
+    "predict",
+    "drift",
+    "publish",
+    "demo",
+    "doctor",
+    "review",
+)
 
 
 def call(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:

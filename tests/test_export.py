@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,14 @@ from shapes_run import make_shapes_run
 from factory import export, student
 from factory.artifacts import LABELS, MODEL, RunFolder, sha256_file
 from factory.errors import ExportError
-from factory.export.calibrate import Truth, calibrate, threshold, truth
+from factory.export.calibrate import Truth, calibrate
 from factory.export.graph import float_graph, int8_graph
 from factory.export.ladder import Rung, choose
 from factory.export.plan import plan, walk
 from factory.export.quantise import Range, choose_range, fake_weight, quantise, simulate
 from factory.runtime import Model
 from factory.runtime.contract import read_test_vectors
-from factory.scenario import Scenario
+from factory.scenario import Scenario, Target
 from factory.student import backbones
 from factory.student.data import decode
 from factory.student.network import Student, normalise
@@ -54,6 +55,7 @@ def test_metadata_is_complete_and_true(shipped: Shipped) -> None:
     assert set(metadata) == {
         "format", "name", "question", "scenario", "classes", "threshold", "image_size", "preprocessing", "teacher",
         "data_sha256", "backbone", "precision", "calibration", "score_histogram", "version", "licence", "test_vectors",
+        "cut",
     }  # fmt: skip
     assert metadata["data_sha256"] == sha256_file(run.file(LABELS))
     unplaced = Scenario.model_validate(scenario.model_dump(exclude={"images", "gold"}))
@@ -95,13 +97,13 @@ def test_too_small_a_budget_is_refused_with_sizes(shipped: Shipped) -> None:
 
 
 def test_an_untrue_export_is_refused(shipped: Shipped) -> None:
-    rung = Rung("int8", b"x", parity=0.2, worst=0.9, cost=0.0)
+    rung = Rung("int8", b"x", parity=0.2, worst=0.9, brier=0.0)
     with pytest.raises(ExportError, match=r"differ from the network by more than gate.parity 0.01 on val: int8 0.2000"):
         choose([rung], shipped[0])
 
 
 def test_of_equal_rungs_the_more_precise_is_taken(shipped: Shipped) -> None:
-    rungs = [Rung(p, b"x", 0.0, 0.0, cost) for p, cost in (("fp32", 0.2), ("fp16", 0.1), ("int8", 0.1))]
+    rungs = [Rung(p, b"x", 0.0, 0.0, brier) for p, brier in (("fp32", 0.2), ("fp16", 0.1), ("int8", 0.1))]
     assert choose(rungs, shipped[0]).precision == "fp16"
 
 
@@ -199,31 +201,37 @@ def test_calibration_undoes_scale_and_shift() -> None:
     random = np.random.default_rng(0)
     z = random.normal(0, 2, 4000)
     answers = (random.random(4000) < 1 / (1 + np.exp(-z))).astype(float)
-    found = calibrate(3 * z + 1.5, Truth(answers, np.ones(4000), "gold"))
+    found = calibrate(3 * z + 1.5, Truth(answers, 0.5, "gold"))
     assert (found.scale, found.shift) == (pytest.approx(1 / 3, rel=0.1), pytest.approx(-0.5, abs=0.1))
 
 
 def test_three_images_calibrate_nothing_to_speak_of() -> None:
-    found = calibrate(np.array([-3.0, 2.0, 4.0]), Truth(np.array([0.0, 1.0, 1.0]), np.ones(3), "teacher"))
+    found = calibrate(np.array([-3.0, 2.0, 4.0]), Truth(np.array([0.0, 1.0, 1.0]), 0.5, "teacher"))
     assert 0.7 < found.scale < 1.6
     assert abs(found.shift) < 0.7
 
 
-def test_the_threshold_follows_the_costs() -> None:
-    random = np.random.default_rng(0)
-    p = random.random(3000)
-    held = Truth((random.random(3000) < p).astype(float), np.ones(3000), "gold")
-    assert threshold(p, held, 1, 1) == pytest.approx(0.5, abs=0.06)
-    assert threshold(p, held, 4, 1) == pytest.approx(0.8, abs=0.08)
-    assert threshold(p, held, 1, 4) == pytest.approx(0.2, abs=0.08)
+def test_another_target_moves_the_threshold_and_leaves_the_weights(shipped: Shipped, tmp_path: Path) -> None:
+    scenario, run = shipped
+    copy = RunFolder(tmp_path / "run")
+    shutil.copytree(run.path, copy.path)
+    before = onnx.load(copy.file(MODEL))
+    fewer = scenario.model_copy(update={"target": Target(false_alarms=0.01)})
+    cut = export.recut(fewer, copy)
+    after, model = onnx.load(copy.file(MODEL)), Model.load(copy.file(MODEL))
+    assert after.graph == before.graph
+    assert model.threshold == cut.threshold == json.loads(model.metadata["cut"])["threshold"]
+    assert json.loads(model.metadata["scenario"])["target"]["false_alarms"] == 0.01
+    again = tmp_path / "again"
+    shutil.copytree(run.path, again)
+    export.export(fewer, RunFolder(again))
+    assert Model.load(again / MODEL).threshold == cut.threshold, "an export from the start puts it in the same place"
 
 
-def test_gold_is_the_measure_only_where_there_is_enough() -> None:
-    gold = np.array([1.0, 0.0] * 25 + [np.nan] * 50)
-    teacher, weight = np.full(100, 0.7), np.full(100, 0.5)
-    assert truth(gold, teacher, weight).against == "gold"
-    assert truth(gold, teacher, weight).weight.sum() == 50
-    few = truth(np.where(np.arange(100) < 10, gold, np.nan), teacher, weight)
-    assert few.against == "teacher"
-    assert few.probability[:3].tolist() == [1.0, 0.0, 1.0]
-    assert few.weight[[0, 50]].tolist() == [1.0, 0.5]
+def test_the_cut_rests_on_val_and_on_what_members_left_out(shipped: Shipped) -> None:
+    _, run = shipped
+    cut = json.loads(Model.load(run.file(MODEL)).metadata["cut"])
+    splits = [row["split"] for row in pq.read_table(run.file(LABELS)).to_pylist()]
+    assert cut["images"] - splits.count("val") == pytest.approx(0.4 * splits.count("train"), abs=2)
+    assert cut["against"] == "teacher"
+    assert cut["interval"][0] <= cut["threshold"] <= cut["interval"][1]

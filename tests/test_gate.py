@@ -1,117 +1,284 @@
-"""The rule itself: what passes, what fails, and what the gate declines to claim."""
+"""The rule itself: what passes, what is not proven, what is refused, and that none of it claims what it cannot show."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, precision_score, recall_score
 
 from factory import statistics
-from factory.gate import rule
+from factory.gate import rule, verdict
 from factory.gate.rule import Clause, Evidence
-from factory.scenario import Scenario
+from factory.gate.verdict import Verdict
+from factory.scenario import Scenario, Target
+from factory.statistics import Confusion, break_even
 
 SCENARIO = Scenario(name="x", positive=("x",))
+FEW_ALARMS = Scenario(name="x", positive=("x",), target=Target(false_alarms=0.01))
 
 
-def evidence(n: int = 200, wrong: int = 0, golden: int = 0, gold_wrong: int = 0) -> Evidence:
-    """Half yes, half no; the student differs from the teacher on the first `wrong`, from gold on `gold_wrong`."""
-    teacher = np.where(np.arange(n) % 2 == 0, 0.97, 0.03).astype(np.float32)
-    student = teacher.copy()
-    student[:wrong] = 1 - student[:wrong]
-    gold = np.full(n, -1)
-    gold[:golden] = (student[:golden] >= 0.5).astype(int)
-    gold[:gold_wrong] = 1 - gold[:gold_wrong]
-    return Evidence(student, student.copy(), teacher, gold, 0.5)
+def evidence(
+    yes: int = 60,
+    no: int = 240,
+    misses: int = 0,
+    false_alarms: int = 0,
+    golden: bool | float = False,
+    sure: bool = True,
+) -> Evidence:
+    """A student that misses some yes photos and says yes to some no photos, of its teacher's; people agree with it."""
+    truth = np.arange(yes + no) < yes
+    answers = truth.copy()
+    answers[:misses] = False
+    answers[yes : yes + false_alarms] = True
+    teacher = np.where(truth, 0.97 if sure else 0.6, 0.03 if sure else 0.4)
+    gold = np.where(np.random.default_rng(0).random(yes + no) < float(golden), truth.astype(int), -1)
+    student = np.where(answers, 0.9, 0.1)
+    return Evidence(student, student.copy(), teacher, gold, 0.5, teacher_threshold=break_even(teacher))
 
 
-def clauses(found: Evidence, size: int = 200_000) -> dict[str, Clause]:
-    return {clause.name: clause for clause in rule.weigh(SCENARIO, found, size)}
+def judged(found: Evidence, scenario: Scenario = SCENARIO, size: int = 200_000) -> tuple[Verdict, dict[str, Clause]]:
+    clauses = rule.weigh(scenario, found, size)
+    return rule.conclude(scenario, found, clauses), {clause.name: clause for clause in clauses}
 
 
-def test_a_good_student_passes_and_says_what_was_not_measured() -> None:
-    found = clauses(evidence())
+def test_people_who_have_said_enough_let_a_good_student_pass() -> None:
+    found, clauses = judged(evidence(misses=4, false_alarms=3, golden=True))
 
-    assert rule.is_passed(list(found.values()))
-    assert found["agreement"].figure == 1.0
-    assert found["gold_accuracy"].verdict == "not measured"
-    assert "accuracy is not known" in found["gold_accuracy"].says
-
-
-@pytest.mark.parametrize(("wrong", "verdict"), [(10, "pass"), (11, "fail")])
-def test_agreement_is_held_to_its_bar(wrong: int, verdict: str) -> None:
-    found = clauses(evidence(wrong=wrong))["agreement"]
-
-    assert (found.verdict, found.n) == (verdict, 200)
-    assert found.interval is not None and found.interval[0] < (found.figure or 0) < found.interval[1]
+    assert found == Verdict(
+        "passed", "Finds 56 of 60 (84 to 97 %), misses 4; 3 false alarms among 240 (0 to 4 %), by people's labels.", ()
+    )
+    assert {name for name, clause in clauses.items() if not clause.decides} == {"agreement", "balanced_agreement"}
 
 
-def test_images_on_which_the_teacher_is_unsure_do_not_count() -> None:
-    sample = evidence(wrong=50)
-    sample.teacher[:50] = 0.6
+def test_words_alone_never_pass() -> None:
+    found, _ = judged(evidence())
 
-    assert clauses(sample)["agreement"].n == 150
-
-
-def test_a_gate_that_shows_nothing_refuses() -> None:
-    unsure = dataclasses.replace(evidence(), teacher=np.full(200, 0.6, np.float32))
-    found = clauses(unsure)
-
-    assert found["agreement"].verdict == "not measured"
-    assert not rule.is_passed(list(found.values()))
+    assert found.state == "not proven"
+    assert found.headline.startswith("Follows its teacher, and nobody has checked the teacher: finds 60 of 60")
+    assert found.headline.endswith("by its teacher's word.")
+    assert "No test image has a label from a person" in found.reasons[-1]
 
 
-@pytest.mark.parametrize(
-    ("golden", "gold_wrong", "verdict"),
-    [(100, 10, "pass"), (100, 11, "fail"), (34, 0, "unproven"), (35, 0, "pass"), (20, 3, "unproven"), (20, 10, "fail")],
-)
-def test_gold_claims_only_what_the_sample_can_show(golden: int, gold_wrong: int, verdict: str) -> None:
-    found = clauses(evidence(golden=golden, gold_wrong=gold_wrong))["gold_accuracy"]
+def test_two_of_twenty_five_is_refused_though_the_teacher_is_sure_of_noes_alone() -> None:
+    """Nearly all photos of which the teacher is sure are no: agreement on them is perfect, and means nothing."""
+    held = evidence(yes=25, no=155, misses=23)
+    held.teacher[:25] = 0.7
+    found, clauses = judged(replace(held, teacher_threshold=0.5))
 
-    assert found.verdict == verdict
-    assert ("label at least 35" in found.says) == (verdict == "unproven")
-
-
-def test_unproven_gold_does_not_refuse_a_student_that_agrees() -> None:
-    assert rule.is_passed(list(clauses(evidence(golden=10)).values()))
+    assert clauses["agreement"].verdict == "pass"
+    assert found.state == "refused"
+    assert found.headline.startswith("Finds 2 of 25")
 
 
-def test_parity_size_and_both_classes() -> None:
-    drifted = dataclasses.replace(evidence(), network=evidence().student - 0.02)
-    one_sided = dataclasses.replace(evidence(), student=np.full(200, 0.9, np.float32))
+def test_a_rare_class_cannot_be_satisfied_by_saying_no() -> None:
+    found, clauses = judged(evidence(yes=6, no=194, misses=6, golden=True))
 
-    assert clauses(drifted)["parity"].verdict == "fail"
-    assert clauses(evidence(), 300_000)["bytes"].verdict == "pass"
-    assert clauses(evidence(), 300_001)["bytes"].verdict == "fail"
-    assert "student answers only one" in clauses(one_sided)["both_classes"].says
+    assert found.state == "refused"
+    assert clauses["gold_accuracy"].figure == 0.97, "which accuracy alone would let pass"
+
+
+def test_three_photos_prove_nothing() -> None:
+    found, _ = judged(evidence(yes=1, no=2))
+
+    assert found.state == "not proven"
+    assert found.headline.startswith("Not shown to follow its teacher")
+
+
+def test_thirty_two_of_thirty_five_do_not_show_nine_in_ten() -> None:
+    found, clauses = judged(evidence(yes=17, no=18, misses=2, false_alarms=1, golden=True))
+
+    assert clauses["gold_accuracy"].figure == pytest.approx(32 / 35)
+    assert clauses["gold_accuracy"].verdict == "unproven"
+    assert found.state == "not proven"
+    assert any("too few to show it" in reason for reason in found.reasons)
+
+
+@pytest.mark.parametrize("misses", range(0, 61, 4))
+def test_recall_passes_on_its_interval_alone(misses: int) -> None:
+    _, clauses = judged(evidence(misses=misses, golden=True))
+    low, high = statistics.wilson(60 - misses, 60)
+    wanted = "pass" if low >= 0.7 else "fail" if high < 0.7 else "unproven"
+
+    assert clauses["recall"].verdict == wanted
+    assert clauses["recall"].interval == pytest.approx((low, high))
+
+
+def test_precision_counts_false_alarms_against_answers() -> None:
+    for alarms, wanted in ((5, "pass"), (25, "unproven"), (60, "fail")):
+        _, clauses = judged(evidence(false_alarms=alarms, golden=True))
+        assert clauses["precision"].verdict == wanted
+        assert clauses["precision"].n == 60 + alarms
+
+
+def test_where_false_alarms_are_the_target_they_are_asked_in_place_of_precision() -> None:
+    for alarms, wanted in ((2, "pass"), (12, "unproven"), (40, "fail")):
+        _, clauses = judged(evidence(false_alarms=alarms, golden=True), FEW_ALARMS)
+        assert "precision" not in clauses
+        assert clauses["false_alarms"].verdict == wanted
+        assert clauses["false_alarms"].rule == "<= 0.05"
+
+
+def test_a_few_answers_cannot_pass_and_can_refuse() -> None:
+    right = evidence(yes=60, no=240)
+    right.gold[:5], right.gold[60:80] = 1, 0
+    wrong = evidence(yes=60, no=240)
+    wrong.gold[60:66], wrong.gold[80:100] = 1, 0  # all that people call yes, it calls no
+
+    assert judged(right)[0].state == "not proven"
+    assert "by its teacher's word" in judged(right)[0].headline
+    refused = judged(wrong)[0]
+    assert refused.state == "refused"
+    assert refused.headline.startswith("Finds 0 of 6")
+    assert refused.headline.endswith("by people's labels.")
+
+
+def test_where_people_have_said_enough_the_teacher_cannot_refuse() -> None:
+    """The student is right and the teacher is wrong on half of the yes photos."""
+    held = evidence(golden=True)
+    held.teacher[:30] = 0.03
+    held.teacher[60:90] = 0.97
+    found, clauses = judged(held)
+
+    assert clauses["agreement"].verdict == "fail"
+    assert found.state == "passed"
+
+
+def test_a_rarely_sure_teacher_is_followed_at_its_own_base_rate() -> None:
+    """No probability reaches a half; as many as they promise are its yeses."""
+    teacher = np.concatenate([np.linspace(0.35, 0.45, 60), np.linspace(0.05, 0.25, 240)])
+    answers = np.arange(300) < round(teacher.sum())
+    student = np.where(answers, 0.9, 0.1)
+    held = Evidence(student, student, teacher, np.full(300, -1), 0.5, teacher_threshold=break_even(teacher))
+
+    assert held.teacher_yes.sum() == answers.sum()
+    assert judged(held)[1]["recall"].figure == 1.0
+    assert judged(held)[1]["recall"].n == round(teacher.sum())
+
+
+def test_parity_size_and_both_classes_refuse() -> None:
+    good = evidence(golden=True)
+    drifted = replace(good, network=good.student - 0.02)
+    one_sided = replace(good, student=np.full(300, 0.9))
+
+    assert judged(drifted)[0].state == "refused"
+    assert judged(drifted)[1]["parity"].verdict == "fail"
+    assert judged(good, size=300_000)[0].state == "passed"
+    assert judged(good, size=300_001)[0].state == "refused"
+    assert "student answers only one" in judged(one_sided)[1]["both_classes"].says
 
 
 def test_labels_picked_for_their_doubt_measure_nothing() -> None:
-    held = evidence(n=200, golden=60, gold_wrong=10)
-    picked = dataclasses.replace(held, picked=np.arange(200) < 20)
-    clause = clauses(picked)["gold_accuracy"]
+    held = evidence(golden=True)
+    held.gold[:10] = 0
+    picked = replace(held, picked=np.arange(300) < 10)
 
-    assert (clauses(held)["gold_accuracy"].n, clause.n, clause.figure) == (60, 40, 1.0)
-    assert "20 picked for their doubt" in clause.says
-    assert rule.figures(picked)["gold"]["student"]["accuracy"]["n"] == 40
-    assert rule.figures(picked)["confusion"] == rule.figures(held)["confusion"], "they are known all the same"
-    nothing_fair = dataclasses.replace(held, picked=np.full(200, True))
-    assert clauses(nothing_fair)["gold_accuracy"].verdict == "not measured"
+    assert judged(held)[1]["gold_accuracy"].n == 300
+    assert judged(picked)[1]["gold_accuracy"].n == 290
+    assert judged(picked)[1]["gold_accuracy"].figure == 1.0
+    assert "10 picked for their doubt" in judged(picked)[1]["gold_accuracy"].says
+    assert rule.figures(SCENARIO, picked)["confusion"] == rule.figures(SCENARIO, held)["confusion"], (
+        "known all the same"
+    )
+    nothing_fair = replace(held, picked=np.full(300, True))
+    assert judged(nothing_fair)[1]["gold_accuracy"].verdict == "not measured"
+    assert judged(nothing_fair)[0].state == "not proven"
+
+
+@pytest.mark.parametrize("truth", [0.66, 0.69])
+def test_a_student_below_the_bar_passes_three_times_in_a_hundred_at_most(truth: float) -> None:
+    random = np.random.default_rng(0)
+    passed = 0
+    for _ in range(2000):
+        misses = 60 - random.binomial(60, truth)
+        passed += judged_recall(misses) == "pass"
+
+    assert passed / 2000 <= 0.03
+
+
+def judged_recall(misses: int) -> str:
+    found = Confusion(60 - misses, misses, 0, 240)
+    return rule._found_and_false(SCENARIO, found, "")[0].verdict
 
 
 def test_figures_hide_nothing() -> None:
-    found = rule.figures(evidence(n=100, wrong=10, golden=60, gold_wrong=6))
+    held = evidence(misses=6, false_alarms=10, golden=0.5)
+    found = rule.figures(SCENARIO, held)
 
-    assert found["agreement_all"]["figure"] == pytest.approx(0.9)
-    assert found["gold"]["student"]["accuracy"]["n"] == 60
-    assert found["gold"]["teacher"]["accuracy"]["figure"] < 1
-    assert found["parity"] == {"mean": 0.0, "max": 0.0, "flips": 0, "n": 100}
-    assert sum(found["confusion"][k] for k in ("true_yes", "false_yes", "true_no", "false_no")) == 100
+    assert found["outcome"]["against"] == "people"
+    assert found["agreement_all"]["figure"] == pytest.approx(1 - 16 / 300)
+    assert found["gold"]["student"]["accuracy"]["n"] == (held.gold >= 0).sum()
+    assert found["gold"]["teacher"]["accuracy"]["figure"] == 1
+    assert found["parity"] == {"mean": 0.0, "max": 0.0, "flips": 0, "n": 300}
+    assert sum(found["confusion"][k] for k in ("true_yes", "false_yes", "true_no", "false_no")) == 300
     assert found["confusion"]["reference"] == "gold and teacher"
+
+
+def test_no_test_images_is_no_crash() -> None:
+    none = evidence(yes=0, no=0)
+
+    assert math.isnan(rule.figures(SCENARIO, none)["agreement_all"]["figure"])
+    assert judged(none)[0].state == "refused"
+
+
+def test_the_model_says_what_the_gate_says() -> None:
+    found, clauses = judged(evidence(golden=True))
+    said = rule.summarise(list(clauses.values()), found)
+
+    assert (said["passed"], said["verdict"], said["headline"]) == (True, "passed", found.headline)
+    assert "bytes" not in said
+
+
+def test_gate_files_of_earlier_versions_are_read() -> None:
+    broken = {"name": "agreement", "verdict": "fail", "says": "They agree on 60%."}
+
+    assert verdict.read({"passed": True, "clauses": []}).state == "passed"
+    assert verdict.read({"passed": False, "clauses": [broken]}) == Verdict(
+        "refused", "They agree on 60%.", ("They agree on 60%.",)
+    )
+    with pytest.raises(ValueError, match="does not say whether the model passed"):
+        verdict.read({"clauses": []})
+    with pytest.raises(ValueError, match="does not say"):
+        verdict.read({"passed": "no"})
+
+
+def test_confusion_counts_as_scikit_learn_does() -> None:
+    random = np.random.default_rng(0)
+    truth, answers = random.random(500) < 0.2, random.random(500) < 0.3
+    found = Confusion.of(truth, answers)
+
+    assert [found.correct_rejections, found.false_alarms, found.misses, found.hits] == confusion_matrix(
+        truth, answers
+    ).ravel().tolist()
+    assert found.recall.figure == pytest.approx(recall_score(truth, answers))
+    assert found.precision.figure == pytest.approx(precision_score(truth, answers))
+    assert found.f1 == pytest.approx(f1_score(truth, answers))
+    assert found.balanced_accuracy.figure == pytest.approx(balanced_accuracy_score(truth, answers))
+    assert found.false_alarm_rate.figure == pytest.approx(answers[~truth].mean())
+    assert math.isnan(Confusion(0, 0, 0, 3).f1)
+
+
+def test_the_sentence_counts_in_words() -> None:
+    assert Confusion(31, 4, 1, 174).sentence == (
+        "finds 31 of 35 (74 to 95 %), misses 4; 1 false alarm among 175 (0 to 3 %)"
+    )
+    assert Confusion(0, 0, 2, 8).sentence == "finds 0 of 0, misses 0; 2 false alarms among 10 (6 to 51 %)"
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=200, unique=True))
+def test_break_even_calls_as_many_yes_as_the_probabilities_promise(values: list[float]) -> None:
+    p = np.array(values)
+
+    assert abs((p >= break_even(p)).sum() - min(max(p.sum(), 1), len(p))) <= 0.5
+
+
+def test_break_even_of_equal_probabilities_takes_the_nearest_number() -> None:
+    assert break_even(np.array([0.97] * 60 + [0.03] * 240)) == 0.97
+    assert break_even(np.array([0.9, 0.6, 0.6])) == 0.6
 
 
 def test_wilson_matches_published_values() -> None:
@@ -141,12 +308,6 @@ def test_calibration_error() -> None:
 
     assert statistics.calibration_error(truth, probability) == pytest.approx(0.1)
     assert statistics.calibration_error(truth[:0], probability[:0]) is None
-
-
-def test_no_test_images_is_no_crash() -> None:
-    found = rule.figures(evidence(n=0))
-
-    assert math.isnan(found["agreement_all"]["figure"])
 
 
 def test_balanced_accuracy_has_an_interval_even_when_nothing_is_wrong() -> None:

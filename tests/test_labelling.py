@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from factory import gold, labelling, probe, prompts
-from factory.errors import GoldError, LabelsError
+from factory.errors import GoldError
 from factory.scenario import Scenario
 
 
@@ -82,16 +82,6 @@ def test_doubt_costs_weight_and_gold_restores_it() -> None:
     assert labels["gold"][3].as_py() is False
     assert labels["weight"][3].as_py() == 1.0
     assert labels["p_teacher"][3].as_py() > 0.99, "gold never overwrites what the teacher said"
-
-
-def test_labels_on_one_side_stop_the_run_with_a_histogram() -> None:
-    birds = Scenario(name="tree", positive=("tree",), negative=("cat", "dog"))
-
-    with pytest.raises(LabelsError, match="0 of 12 images are labelled yes") as caught:
-        build(birds)
-
-    assert "0.0-0.1 ########################################" in str(caught.value)
-    assert "name look-alikes" in str(caught.value)
 
 
 def test_background_stands_in_for_missing_negatives() -> None:

@@ -246,9 +246,19 @@ def test_truncated(kind):
     reason(file[: len(file) // 2])
 
 
-def test_no_such_file_and_a_folder(tmp_path):
+def test_what_is_no_file_of_a_photo_is_told_what_it_is(tmp_path):
+    for name in ("void", "films", "texts", "photos"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "films" / "a.MP4").write_bytes(b"\0\0\0\x18ftypmp42")
+    (tmp_path / "texts" / "a.txt").write_text("a")
+    RGB.save(tmp_path / "photos" / "a.jpg")
     assert reason(tmp_path / "none.png").endswith("none.png: no such file")
-    assert reason(tmp_path).endswith(": a folder, not an image")
+    assert reason(tmp_path / "void").endswith("void: an empty folder: no photo in it")
+    assert "films: a folder with videos and no photo" in reason(tmp_path / "films")
+    assert "texts: a folder without photos (.bmp, .gif, .jpeg," in reason(tmp_path / "texts")
+    assert "photos: a folder, not an image: name it by itself" in reason(tmp_path / "photos")
+    film = reason(tmp_path / "films" / "a.MP4")
+    assert film.endswith("a.MP4: a video: this version answers for photos; extract frames first")
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

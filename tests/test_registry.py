@@ -137,7 +137,7 @@ def test_publishing_again_moves_the_alias_where_it_was_not_moved(registry: Files
 
 def test_a_refused_run_is_published_by_force_alone_and_says_so(registry: FilesRegistry, refused_run: Path) -> None:
     assert message(lambda: publish(refused_run, registry), GateRefusedError) == (
-        f"{refused_run}: the gate refused this run (agreement)\n"
+        f"{refused_run}: the gate refused this run (gold_accuracy)\n"
         "  publish it all the same: --force; its card will say so"
     )
     assert not Path(registry.url).exists()
@@ -268,7 +268,7 @@ def test_what_is_no_alias_is_refused(alias: str, registry: FilesRegistry, run: P
 
 def test_promotion_and_rollback_are_told_by_the_history(two: FilesRegistry, refused_run: Path) -> None:
     publish(refused_run, two, terms=Terms(force=True))
-    promote(two, "red-ball@3", "champion", "Bob")
+    promote(two, "red-ball@3", "champion", "Bob", terms=Terms(force=True))
     promote(two, "red-ball@1", "shadow", "Bob")
     first = rollback(two, "red-ball", "champion", "Cyd")
     second = rollback(two, "red-ball", "champion", "Cyd")
@@ -293,7 +293,7 @@ def test_promotion_and_rollback_are_told_by_the_history(two: FilesRegistry, refu
 def test_after_a_rollback_the_way_goes_on_from_there(two: FilesRegistry, refused_run: Path) -> None:
     publish(refused_run, two, terms=Terms(force=True))
     rollback(two, "red-ball", "champion", "Ada")
-    promote(two, "red-ball@3", "champion", "Ada")
+    promote(two, "red-ball@3", "champion", "Ada", terms=Terms(force=True))
 
     assert rollback(two, "red-ball", "champion", "Ada").after == 1
 
@@ -336,7 +336,7 @@ def test_promoting_what_is_there_already_is_no_move(two: FilesRegistry) -> None:
     [
         ("red-ball@9", "red-ball has no version 9\n  versions: 1, 2"),
         ("red-ball@best", "red-ball has no alias best\n  aliases: champion"),
-        ("ball", "no model ball in the registry\n  models: red-ball"),
+        ("ball", "no model ball in the registry\n  did you mean red-ball?  models: red-ball"),
         ("../red-ball", '"../red-ball" names no model\n  expected NAME, NAME@VERSION or NAME@ALIAS'),
         ("/etc/passwd", '"/etc/passwd" names no model\n  expected NAME, NAME@VERSION or NAME@ALIAS'),
         ("red-ball@../1", '"red-ball@../1" names no model\n  expected NAME, NAME@VERSION or NAME@ALIAS'),
@@ -458,7 +458,7 @@ def test_diff_sees_gate_and_scenario(two: FilesRegistry, copy: Path) -> None:
     publish(copy, two)
 
     changes = {change.what: (change.before, change.after) for change in compare(two, "red-ball@1", "red-ball@3")}
-    assert changes == {"gate.agreement.figure": (1.0, 0.91), "scenario.gate.agreement": (0.95, 0.9)}
+    assert changes == {"gate.recall.figure": (1.0, 0.91), "scenario.gate.agreement": (0.95, 0.9)}
 
 
 def test_a_teacher_that_cannot_be_read_is_named(run: Path, two: FilesRegistry, tmp_path: Path) -> None:

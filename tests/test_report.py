@@ -13,13 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_run import PROBE, SIZE, Recipe, make_run
+from fake_run import CUT, NOT_PROVEN, PASSES, PROBE, REFUSED, SIZE, Recipe, make_older, make_run
 from PIL import Image
+from sklearn.metrics import confusion_matrix
 
-from factory.artifacts import CARD, LABELS, REPORT, RunFolder, sha256_file
+from factory.artifacts import CARD, GATE, LABELS, REPORT, RunFolder, read_json, sha256_file, write_json
 from factory.errors import RunError
-from factory.report import card, figures, page, plots, words, write_card, write_report
-from factory.report.evidence import gather
+from factory.export.cut import Cut
+from factory.gate.verdict import read
+from factory.report import card, figures, plots, words, write_card, write_report
+from factory.report.evidence import Evidence, gather
+from factory.report.line import line as line_of
+from factory.report.line import nearest
+from factory.report.opening import elsewhere, opening
 from factory.runtime import to_square
 from factory.scenario import Scenario
 
@@ -49,7 +55,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
+        if not {"style", "script"} & set(self.open):
             self.text += " " + re.sub("[ \n]+", " ", data)
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
@@ -68,8 +74,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Scenario, RunFolder]
 
 def test_report_is_whole_and_self_contained(made: tuple[Scenario, RunFolder]) -> None:
     report = written(*made)
+    assert report.all("script") == [{"type": "application/json", "id": "line-data"}, {}]
     for tag, attributes in report.tags:
-        assert tag not in {"script", "link", "iframe", "object"}
+        assert tag not in {"link", "iframe", "object"}
         for name in ("src", "href", "xlink:href"):
             assert (attributes.get(name) or "#").startswith(("data:image/jpeg;base64,", "#"))
     assert "url(http" not in made[1].file(REPORT).read_text(encoding="utf-8")
@@ -77,8 +84,9 @@ def test_report_is_whole_and_self_contained(made: tuple[Scenario, RunFolder]) ->
     assert len(ids) == len(set(ids))
     anchors = [a["href"][1:] for a in report.all("a")]
     assert set(anchors) <= set(ids)
-    assert len(report.all("svg")) == 6
-    assert all(svg["aria-label"] for svg in report.all("svg"))
+    drawings = [svg for svg in report.all("svg") if svg.get("aria-hidden") != "true"]
+    assert len(drawings) == 6
+    assert all(svg["aria-label"] for svg in drawings)
     assert all(image["alt"] for image in report.all("img"))
     assert not [file for file in made[1].path.iterdir() if file.name.endswith(".tmp")]
 
@@ -119,7 +127,7 @@ def test_hostile_words_are_escaped(tmp_path: Path) -> None:
     )  # fmt: skip
     scenario, run = make_run(tmp_path, recipe)
     report = written(scenario, run)
-    assert not report.all("script")
+    assert len(report.all("script")) == 2, "the two of the page"
     assert all(image["src"].startswith("data:") for image in report.all("img"))
     assert "{{7*7}}" in report.text
     write_card(scenario, run)
@@ -132,7 +140,7 @@ def test_hostile_words_are_escaped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "says"),
     [
-        (Recipe(images=30, gold=0, negative=None), "measured against the teacher"),
+        (Recipe(images=30, gold=0, negative=None), "No person has labelled a photo"),
         (Recipe(images=16, one_sided_test=True), "Not drawn: the"),
         (Recipe(images=60, gold=1), "a person has labelled"),
     ],
@@ -216,11 +224,15 @@ def test_card_python_snippets_run_in_a_process_of_their_own(made: tuple[Scenario
 
 def test_card_says_what_the_probability_was_calibrated_against(made: tuple[Scenario, RunFolder]) -> None:
     evidence = gather(*made)
-    assert "inside the file, on the validation photos; on the test" in card.render(evidence)
-    for against, words_for_it in (("gold", "people's labels"), ("teacher", "the teacher's labels")):
+    silent = replace(evidence, model={k: v for k, v in evidence.model.items() if k != "calibration"})
+    assert "inside the file, on photos that it was not trained on; on the test" in card.render(silent)
+    both = "people's labels, and the teacher's where there are none"
+    sides = {"gold": "people's labels", "teacher": "the teacher's labels", "gold and teacher": both}
+    for against, words_for_it in sides.items():
         said = json.dumps({"method": "platt", "scale": 1.0, "shift": 0.0, "against": against, "images": 212})
         text = card.render(replace(evidence, model=evidence.model | {"calibration": said}))
-        assert f"inside the file, on the validation photos (212 photos, against {words_for_it}); on the test" in text
+        said_so = f"on photos that it was not trained on (212 photos, against {words_for_it}); on the test"
+        assert f"inside the file, {said_so}" in text
 
 
 def test_card_names_the_file_by_its_hash(made: tuple[Scenario, RunFolder]) -> None:
@@ -326,11 +338,276 @@ def test_words(said: str, expected: str) -> None:
     assert said.replace(words.THIN, " ") == expected
 
 
-def test_refusal_names_its_reasons() -> None:
-    clauses = [
-        {"name": "agreement", "verdict": "fail", "says": "Too low."},
-        {"name": "gold_accuracy", "verdict": "unproven", "says": "Too few."},
-    ]
-    assert page.verdict({"passed": False, "clauses": clauses})["says"] == "Too low."
-    assert "Too few." in page.verdict({"passed": False, "clauses": clauses[1:]})["says"]
-    assert "Right by people’s labels" in page.verdict({"passed": True, "clauses": clauses[1:]})["says"]
+STATES = {"passed": PASSES, "not proven": NOT_PROVEN, "refused": REFUSED}
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Scenario, RunFolder]]:
+    """A run of each state."""
+    return {state: make_run(tmp_path_factory.mktemp("state"), recipe) for state, recipe in STATES.items()}
+
+
+@pytest.fixture(scope="module")
+def reports(judged: dict[str, tuple[Scenario, RunFolder]]) -> dict[str, Page]:
+    """Their reports."""
+    return {state: written(*made) for state, made in judged.items()}
+
+
+def squeezed(text: str) -> str:
+    return re.sub(r"\s+", " ", text.replace(words.THIN, " "))
+
+
+def first_screen(page: Page) -> str:
+    """What is read before the contents."""
+    return squeezed(page.text.split(" Facts ")[0])
+
+
+@pytest.mark.parametrize(
+    ("state", "title", "tone"),
+    [
+        ("passed", "Passed, finds 39 of 39", "pass"),
+        ("not proven", "Not proven, finds 40 of 40", "unproven"),
+        ("refused", "Refused, finds 34 of 39", "fail"),
+    ],
+)
+def test_first_screen_opens_with_state_and_headline(
+    judged: dict[str, tuple[Scenario, RunFolder]], reports: dict[str, Page], state: str, title: str, tone: str
+) -> None:
+    report, verdict = reports[state], read(read_json(judged[state][1].file(GATE)))
+    assert verdict.state == state
+    seen = first_screen(report)
+    assert seen.lstrip().startswith(f"{title}: Is there a red ball?")
+    assert verdict.headline in seen
+    assert all(reason in seen for reason in verdict.reasons)
+    banners = [a["class"] for a in report.all("div") if (a.get("class") or "").startswith("state ")]
+    assert banners == [f"state {tone}"], "its colour and its shape"
+
+
+def test_counts_are_those_of_the_judge_and_of_scikit_learn(judged: dict[str, tuple[Scenario, RunFolder]]) -> None:
+    for scenario, run in judged.values():
+        evidence = gather(scenario, run)
+        said, held = evidence.gate["figures"]["outcome"], evidence.judged
+        (no, false), (missed, found) = confusion_matrix(held.truth, held.student >= evidence.threshold)
+        names = ("hits", "misses", "false_alarms", "correct_rejections")
+        assert tuple(said[name] for name in names) == (found, missed, false, no)
+        shown = opening(evidence).counts
+        assert [squeezed(count.figure) for count in shown] == [
+            f"{found} of {found + missed}",
+            f"{missed}",
+            f"{false} of {false + no}",
+            f"{found} of {found + false}",
+        ]
+
+
+def test_people_count_alone_where_they_have_said_enough(tmp_path: Path) -> None:
+    evidence = gather(*make_run(tmp_path, Recipe(images=300, gold=0.9, noise=0.5, picked=0.5)))
+    labels, held = evidence.labels, evidence.judged
+    assert held.against == "people"
+    assert set(held.rows) == set(np.flatnonzero(labels.test & labels.has_gold & ~labels.picked))
+    assert (held.truth == (labels.gold[held.rows] == 1)).all()
+    assert f"on {len(held.rows)} of {labels.test.sum()} test photos" in opening(evidence).by
+
+
+def test_too_few_labels_are_told_beside_the_teachers_word(tmp_path: Path) -> None:
+    evidence = gather(*make_run(tmp_path, Recipe(images=100, gold=0.2, noise=0.5)))
+    few = int((evidence.labels.test & evidence.labels.fair).sum())
+    assert f"People have labelled {few} of them: too few to count." in opening(evidence).by
+
+
+def test_the_teacher_counts_from_its_own_threshold(judged: dict[str, tuple[Scenario, RunFolder]]) -> None:
+    evidence = gather(*judged["not proven"])
+    labels, at = evidence.labels, evidence.gate["figures"]["teacher_threshold"]
+    between = (labels.teacher >= min(at, 0.5)) & (labels.teacher < max(at, 0.5))
+    assert between.any(), "else nothing is shown"
+    assert (labels.reference == (labels.teacher >= at)).all()
+    assert evidence.judged.against == "teacher"
+    drawn = plots.teacher_scores(labels.teacher, at)
+    yes = int((labels.teacher >= at).sum())
+    assert drawn.says.startswith(f"{yes} of {len(labels.teacher)} images lie on the side of yes")
+
+
+def test_next_command_fits_the_state(judged: dict[str, tuple[Scenario, RunFolder]]) -> None:
+    commands = {}
+    for state, (scenario, run) in judged.items():
+        steps = opening(gather(scenario, run)).steps
+        commands[state] = [one.replace(str(run.path), "RUN") for step in steps for one in step.commands]
+    assert commands == {
+        "passed": ["factory publish RUN --alias champion"],
+        "not proven": ["factory review RUN --prove", "factory run RUN"],
+        "refused": ["factory review RUN", "factory run RUN"],
+    }
+
+
+def with_broken(evidence: Evidence, *names: str) -> Evidence:
+    """The same, refused for these clauses."""
+    clauses = [c | {"verdict": "pass"} for c in evidence.gate["clauses"] if c["name"] not in names]
+    clauses += [c | {"verdict": "fail", "decides": True} for c in evidence.gate["clauses"] if c["name"] in names]
+    said = {"state": "refused", "headline": "No.", "reasons": []}
+    return replace(evidence, gate=evidence.gate | {"clauses": clauses, "verdict": said, "passed": False})
+
+
+@pytest.mark.parametrize(
+    ("broken", "command"),
+    [
+        (["recall"], "factory threshold RUN --recall 0.9"),
+        (["precision"], "factory threshold RUN --precision 0.9"),
+        (["recall", "precision"], "factory threshold RUN"),
+        (["bytes"], "factory run RUN"),
+        (["balanced_agreement"], "factory review RUN"),
+    ],
+)
+def test_a_refusal_names_what_could_mend_it(
+    judged: dict[str, tuple[Scenario, RunFolder]], broken: list[str], command: str
+) -> None:
+    evidence = with_broken(gather(*judged["passed"]), *broken)
+    assert elsewhere(evidence)
+    steps = opening(evidence).steps
+    assert steps[0].commands[0].replace(str(evidence.folder), "RUN") == command
+
+
+def test_no_other_threshold_is_named_where_none_would_do(judged: dict[str, tuple[Scenario, RunFolder]]) -> None:
+    evidence = with_broken(gather(*judged["refused"]), "precision")
+    assert not elsewhere(evidence)
+    steps = opening(evidence).steps
+    assert steps[0].says == "No threshold would meet the rule on these photos."
+    assert not any("threshold" in one for step in steps for one in step.commands)
+
+
+def test_a_figure_below_its_bar_is_not_called_too_few(tmp_path: Path) -> None:
+    evidence = gather(*make_run(tmp_path, Recipe(images=40, gold=0, noise=0.1)))
+    clauses = [c | {"figure": 0.5, "verdict": "unproven"} for c in evidence.gate["clauses"] if c["name"] == "recall"]
+    short = opening(replace(evidence, gate=evidence.gate | {"clauses": clauses}))
+    assert short.gloss == words.SHORT
+    assert squeezed(short.counts[0].finding) == "at least 70 % asked: not reached"
+    above = opening(replace(evidence, gate=evidence.gate | {"clauses": [clauses[0] | {"figure": 0.8}]}))
+    assert above.gloss != words.SHORT
+    assert squeezed(above.counts[0].finding) == "at least 70 % asked: too few to show it"
+
+
+def test_clauses_that_do_not_decide_say_so(
+    judged: dict[str, tuple[Scenario, RunFolder]], reports: dict[str, Page]
+) -> None:
+    aside = [c["name"] for c in read_json(judged["passed"][1].file(GATE))["clauses"] if not c["decides"]]
+    assert aside == ["balanced_agreement", "agreement"]
+    assert reports["passed"].text.count("reported, not decisive") == len(aside)
+    assert card.render(gather(*judged["passed"])).count("(reported, not decisive)") == len(aside)
+
+
+def test_sureness_is_no_headline(reports: dict[str, Page]) -> None:
+    for state in ("passed", "refused"):
+        assert "sure" not in first_screen(reports[state])
+
+
+def test_line_says_where_it_lies_and_why(
+    judged: dict[str, tuple[Scenario, RunFolder]], reports: dict[str, Page]
+) -> None:
+    text = squeezed(reports["passed"].text)
+    held = judged["passed"][1].table("held_out.parquet", "train")["split"].to_pylist()
+    for needed in (
+        "0.31 to 0.58",
+        "break-even: about as many false alarms as misses",
+        "41.2 % of the photos are yes",
+        "finds 87.7 % of the yes photos; 86.5 % of its yeses are right; false alarms on 9.9 % of the no photos",
+        f"{held.count('val')} of val, {held.count('train')} of train that a part of it had left out",
+    ):
+        assert needed in text, needed
+
+
+def test_made_up_cut_has_the_fields_of_a_cut() -> None:
+    assert set(CUT) == set(Cut.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("said", ["7", "[1]", '{"interval": "x", "recall": [], "target": {}, "base_rate": "<b>"}'])
+def test_a_cut_of_another_shape_breaks_nothing(judged: dict[str, tuple[Scenario, RunFolder]], said: str) -> None:
+    evidence = gather(*judged["refused"])
+    strange = replace(evidence, model=evidence.model | {"cut": said})
+    assert line_of(strange, "factory").drawing is not None
+    assert "# Is there a red ball?" in card.render(strange)
+
+
+def test_slider_counts_as_the_judge_does(judged: dict[str, tuple[Scenario, RunFolder]]) -> None:
+    evidence = gather(*judged["refused"])
+    data, held = line_of(evidence, "factory threshold RUN").data, evidence.judged
+    outcome = evidence.gate["figures"]["outcome"]
+    assert data["at"][:2] == [outcome["hits"], outcome["false_alarms"]]
+    for place in (1, 37, 430, 500, 999):
+        found = held.at(place / 1000)
+        assert (data["hits"][place - 1], data["alarms"][place - 1]) == (found.hits, found.false_alarms)
+        asked = evidence.labels.student[evidence.labels.test]
+        assert data["calls"][place - 1] == (asked >= place / 1000).sum()
+    assert data["command"] == "factory threshold RUN --at"
+
+
+def test_sweep_counts_a_probability_at_the_threshold_as_yes() -> None:
+    p, truth = np.array([0.2, 0.7, 0.7, 0.9], np.float32).astype(np.float64), np.array([True, True, False, False])
+    hits, alarms = figures.sweep(p, truth, np.array([0.2, 0.7, 0.9, 0.95]))
+    assert (hits.tolist(), alarms.tolist()) == ([2, 1, 0, 0], [2, 2, 1, 0])
+
+
+def test_nearest_are_taken_from_both_sides() -> None:
+    p = np.array([0.9, 0.1, 0.5, 0.3, 0.35, 0.8, 0.2])
+    rows = np.array([0, 1, 3, 4, 5, 6])
+    assert nearest(p, rows, 0.4, 4).tolist() == [3, 4, 5, 0]
+    assert nearest(p, rows, 0.95, 3).tolist() == [4, 5, 0]
+    assert nearest(p, rows, 0.05, 3).tolist() == [1, 6, 3]
+    assert nearest(p, rows, 0.4, 60).tolist() == [1, 6, 3, 4, 5, 0]
+
+
+def test_people_and_teacher_are_compared_on_the_share_of_yes(tmp_path: Path) -> None:
+    scenario, run = make_run(tmp_path, Recipe(images=80, gold=0.5, picked=0.4))
+    labels = gather(scenario, run).labels
+    fair = labels.gold[~np.isnan(labels.gold) & ~labels.picked]
+    picked = int(labels.picked.sum())
+    text = squeezed(written(scenario, run).text)
+    assert f"{picked} of them because they looked doubtful" in text
+    expected = squeezed(words.share(fair.mean()))
+    assert f"{len(fair)} photos, of which people call {int(fair.sum())} a yes, {expected} (" in text
+    assert f"the words alone expect {squeezed(words.share(labels.scores[:, :2].sum(axis=1).mean()))} of all" in text
+
+
+def test_card_opens_as_the_report_does(judged: dict[str, tuple[Scenario, RunFolder]]) -> None:
+    for state, (scenario, run) in judged.items():
+        evidence = gather(scenario, run)
+        body = card.render(evidence).split("---\n", 2)[2].splitlines()
+        word, headline = words.STATES[state][0], card.plain(evidence.verdict.headline)
+        quote = "" if state == "passed" else "> "
+        assert body[1:4] == ["# Is there a red ball?", "", f"{quote}**{word}.** {headline}"]
+        assert [f"> - {card.plain(reason)}" for reason in evidence.verdict.reasons] == body[
+            6 : 6 + len(evidence.verdict.reasons)
+        ]
+
+
+def test_card_names_whose_word_recall_rests_on(judged: dict[str, tuple[Scenario, RunFolder]]) -> None:
+    by = {"passed": ("by people's labels", "gold"), "not proven": ("against the teacher", "against_teacher")}
+    for state, (name, key) in by.items():
+        evidence = gather(*judged[state])
+        found = {metric["name"]: metric for metric in card.metrics(evidence.gate)}
+        figure = evidence.gate["figures"][key]
+        figure = figure["student"] if key == "gold" else figure
+        for measure in ("recall", "precision"):
+            assert found[f"{measure.capitalize()} {name}"]["value"] == round(figure[measure]["figure"], 4)
+            assert found[f"{measure.capitalize()} {name}"]["type"] == measure
+
+
+@pytest.mark.parametrize(("noise", "word"), [(0.1, "Passed"), (15.0, "Refused")])
+def test_a_run_of_the_version_before_is_reported(tmp_path: Path, noise: float, word: str) -> None:
+    scenario, run = make_run(tmp_path, Recipe(images=120, gold=0.8, noise=noise))
+    make_older(run)
+    report = written(scenario, run)
+    seen = first_screen(report)
+    assert seen.lstrip().startswith(f"{word}, finds ")
+    assert f"factory run {run.path}" in seen
+    assert "people’s labels where there are any, else its teacher’s word" in seen
+    assert "state pass" not in [a.get("class") for a in report.all("div")], "that rule could be met by saying no"
+    assert "it says nothing of where else its threshold could lie" in report.text
+    write_card(scenario, run)
+    assert run.file(CARD).read_text(encoding="utf-8").split("---\n", 2)[2].splitlines()[3].startswith(f"> **{word}.**")
+
+
+def test_a_gate_that_says_nothing_is_refused(tmp_path: Path) -> None:
+    scenario, run = make_run(tmp_path, Recipe(images=20))
+    gate = read_json(run.file(GATE))
+    del gate["verdict"], gate["passed"]
+    write_json(run.file(GATE), gate)
+    with pytest.raises(RunError, match="does not say whether the model passed"):
+        write_report(scenario, run)

@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from fake_run import Recipe
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 from review_page import served
 from review_run import make_review
@@ -370,3 +372,182 @@ def test_everything_has_a_name(page: Page) -> None:
     assert all((one.get_attribute("aria-label") or one.inner_text()).strip() for one in buttons)
     assert page.get_by_role("progressbar", name="Photos answered").get_attribute("aria-valuemax") == "120"
     assert page.title() == "Review: Is there a red ball?"
+
+
+def switched(page: Page, name: str, *, on: bool) -> None:
+    expect(page.get_by_role("switch", name=name)).to_have_attribute("aria-checked", str(on).lower())
+
+
+def test_proving_asks_test_photos_without_their_labels_and_counts_down(tmp_path: Path, context: BrowserContext) -> None:
+    run, store, _ = make_review(tmp_path, Recipe(images=300, gold=0))
+    session = Session.open(run, "ann", store)
+    rows = {row["path"]: row for row in session.items().to_pylist()}
+    threshold = session.photos.threshold
+    context.set_default_timeout(PATIENCE)
+
+    with served(run.path, store) as site:
+        page = opened(context, site.url)
+        switched(page, "Prove it", on=False)
+        switched(page, "Move on", on=False)
+        expect(page.locator("#proof")).to_be_hidden()
+        page.get_by_label("Batch").select_option("12")
+        page.get_by_role("switch", name="Prove it").click()
+        switched(page, "Prove it", on=True)
+        switched(page, "Move on", on=True)
+        expect(page.locator("#proof-says")).to_have_text("Nothing is shown yet; about 35 more answers are needed.")
+        expect(page.locator(".cell")).to_have_count(12)
+        names = [name(page, at) for at in range(12)]
+        assert {rows[path]["split"] for path in names} == {"test"}
+        assert "teacher says" not in page.locator("main").inner_html() + page.locator("#detail").inner_text()
+
+        for at, path in enumerate(names[:11]):
+            expect(cell(page, at)).to_be_focused()
+            page.keyboard.press("y" if rows[path]["student"] >= threshold else "n")
+        saved(page)
+        expect(page.locator("#proof-says")).to_have_text(session.proof()["says"])
+        assert (session.proof()["answered"], session.proof()["waiting"]) == (11, 1)
+        cell(page, 11).click()
+        expect(page.get_by_role("dialog", name="One photo")).to_be_visible()
+        page.keyboard.press("y" if rows[names[11]]["student"] >= threshold else "n")
+        expect(page.locator("#heading")).to_contain_text("12 photos")
+        expect(page.locator(".cell .mark").first).to_have_text("")
+        assert not {name(page, at) for at in range(12)} & set(names), "the next batch follows by itself"
+        page.keyboard.press("Escape")
+        page.reload()
+        switched(page, "Prove it", on=True)
+        page.keyboard.press("p")
+        switched(page, "Prove it", on=False)
+        expect(page.get_by_role("button", name="All 300")).to_have_attribute("aria-pressed", "true")
+
+
+def test_when_it_is_shown_the_page_says_what_to_do_next(tmp_path: Path, context: BrowserContext) -> None:
+    run, store, _ = make_review(tmp_path, Recipe(images=300, gold=0))
+    session = Session.open(run, "ann", store)
+    said = dict(zip(session.photos.sha256, session.photos.student >= session.photos.threshold, strict=True))
+    while (session.proof()["needed"] or 99) > 1:
+        for sha in session.ask(1, prove=True):
+            session.answer([sha], "yes" if said[sha] else "no")
+    assert session.proof()["state"] == "open"
+
+    with served(run.path, store) as site:
+        page = opened(context, f"{site.url}#prove")
+        switched(page, "Prove it", on=True)
+        paths = {session.path_of(sha): yes for sha, yes in said.items()}
+        page.get_by_label("Batch").select_option("12")
+        while True:
+            path = name(page, int(page.locator(".cell:focus").get_attribute("data-at") or 0))
+            page.keyboard.press("y" if paths[path] else "n")
+            saved(page)
+            expect(page.locator("#proof-says")).to_have_text(session.proof()["says"].replace("`", ""))
+            if not session.proof()["waiting"]:
+                break
+        expect(page.locator("#proof")).to_have_attribute("data-state", "shown")
+        expect(page.locator("#proof-says code")).to_have_text(f"factory run {run.path}")
+        expect(page.locator("#right")).to_have_text("Next batch")
+        page.reload()
+        expect(page.locator("#proof")).to_have_attribute("data-state", "shown")
+        expect(page.locator("#heading")).to_have_text("No photos here")
+        assert session.proof()["waiting"] == 0, "nothing is drawn that is not needed"
+
+
+def test_moving_on_is_a_switch_that_is_remembered(page: Page) -> None:
+    page.keyboard.press("Home")
+    page.keyboard.press("y")
+    expect(cell(page, 0)).to_be_focused()
+    page.get_by_role("switch", name="Move on").click()
+    switched(page, "Move on", on=True)
+    page.reload()
+    switched(page, "Move on", on=True)
+    page.keyboard.press("Home")
+    page.keyboard.press("n")
+    expect(cell(page, 1)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="One photo")).to_be_visible()
+    first = page.locator("#caption b").inner_text()
+    page.get_by_role("dialog").get_by_role("button", name="Yes").click()
+    expect(page.locator("#caption b")).not_to_have_text(first)
+
+
+def test_the_size_of_a_batch_is_shown_and_chosen(page: Page) -> None:
+    expect(page.locator("#ask")).to_have_text(re.compile(r"^Next \d+$"))
+    page.get_by_label("Batch").select_option("24")
+    page.get_by_role("button", name="Next 24 photos to answer").click()
+    expect(page.get_by_role("grid")).to_have_attribute("aria-label", "Photos: Batch to ask, 24")
+    page.reload()
+    expect(page.locator("#ask")).to_have_text("Next 24")
+
+
+def test_the_threshold_is_tried_out(page: Page, review: Review) -> None:
+    session = Session.open(RunFolder.open(review.run), "ann", review.store)
+    asked = session.ask(20, prove=True)
+    for n, sha in enumerate(asked):
+        session.answer([sha], "yes" if n % 2 else "no")
+    table = session.items()
+    student = np.array([np.nan if p is None else p for p in table["student"].to_pylist()])
+    answer = np.array([a or "" for a in table["answer"].to_pylist()])
+    known, threshold = ~np.isnan(student), session.photos.threshold
+    expect(page.locator("#progress")).to_contain_text("20 of 120")
+    page.get_by_role("button", name="Threshold").click()
+
+    for at in (threshold, 0.0, 0.2, 0.505, 0.9, 1.0):
+        if at != threshold:
+            page.get_by_role("slider", name="Threshold to try").fill(str(at))
+        yes = student >= at
+        hits, alarms = int((yes & (answer == "yes")).sum()), int((yes & (answer == "no")).sum())
+        turned = int(((yes != (student >= threshold)) & known).sum())
+        says = page.locator("#cut-says")
+        expect(says).to_contain_text(f"It finds {hits} of 10, misses {10 - hits}; {alarms} false alarm")
+        expect(says).to_contain_text(" among 10")
+        expect(says).to_contain_text(
+            f"Says yes to {int((yes & known).sum())} of {int(known.sum())} such photos in all."
+        )
+        shown = "None changes side" if not turned else f"Show the {turned} that change side"
+        expect(page.locator("#turned")).to_have_text(shown)
+    page.get_by_role("slider", name="Threshold to try").fill("0.2")
+    expect(page.locator("#cut-command")).to_have_text(f"factory threshold {review.run} --at 0.2")
+    page.locator("#turned").click()
+    turning = {path for path, p in zip(table["path"].to_pylist(), student, strict=True) if 0.2 <= p < threshold}
+    expect(page.locator(".cell")).to_have_count(len(turning))
+    assert {name(page, at) for at in range(len(turning))} == turning
+    expect(cell(page, 0)).to_have_attribute("aria-label", re.compile("would become yes$"))
+    page.get_by_role("slider", name="Threshold to try").press("ArrowRight")
+    expect(page.locator("#at-value")).to_have_text("0.205")
+    page.locator("#shipped").click()
+    expect(page.locator("#at-value")).to_have_text(str(threshold))
+    expect(page.locator("#cut-do")).to_be_hidden()
+
+
+def test_words_are_explained_where_they_are_pointed_at_or_focused(page: Page) -> None:
+    tip = page.get_by_role("tooltip")
+    page.get_by_role("button", name=re.compile("^Doubtful")).hover()
+    expect(tip).to_contain_text("near a half")
+    page.mouse.move(450, 500)
+    expect(tip).to_be_hidden()
+    page.get_by_role("button", name=re.compile("^Likely mistakes")).focus()
+    expect(tip).to_contain_text("bear the other label")
+    expect(page.get_by_role("button", name=re.compile("^Likely mistakes"))).to_have_attribute("aria-describedby", "tip")
+    page.keyboard.press("Escape")
+    expect(tip).to_be_hidden()
+    page.keyboard.press("?")
+    for word in ("Drawn at random", "Test split", "Threshold", "Found, recall", "Precision"):
+        expect(page.get_by_role("dialog").get_by_role("term").filter(has_text=word)).to_be_visible()
+
+
+def test_it_fits_a_narrow_screen(review: Review, browser: Browser) -> None:
+    phone = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    phone.set_default_timeout(PATIENCE)
+    with served(review.run, review.store) as site:
+        page = opened(phone, site.url)
+        page.locator("#try").tap()
+        page.get_by_role("slider", name="Threshold to try").fill("0.2")
+        expect(page.locator("#cut-command")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        page.locator("#prove").tap()
+        switched(page, "Prove it", on=True)
+        cell(page, 0).tap()
+        page.get_by_role("dialog").get_by_role("button", name="Yes").tap()
+        saved(page)
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+    phone.close()
+
+    assert list(review.answers().values()) == ["yes"]

@@ -22,6 +22,7 @@ from PIL import Image
 from review_page import served
 from review_run import make_review
 
+from factory.artifacts import RunFolder
 from factory.errors import RunError
 from factory.review import exchange, launch, thumbs
 from factory.review.guard import MAX_BODY
@@ -69,7 +70,7 @@ class Site:
         return {str(path): path.read_bytes() for path in found if "thumbs" not in path.parts}
 
     def session(self) -> Session:
-        return Session.open(launch.RunFolder.open(self.run), "check", self.store)
+        return Session.open(RunFolder.open(self.run), "check", self.store)
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +222,64 @@ def test_a_batch_to_ask(site: Site) -> None:
 
     assert len(set(batch)) == 7
     assert set(batch) <= set(site.sha256s)
+
+
+def test_a_batch_of_test_photos_alone(site: Site) -> None:
+    columns = site.get("/api/items")["columns"]
+    splits = dict(zip(columns["sha256"], columns["split"], strict=True))
+    batch = site.get("/api/ask?count=7&prove=1")["sha256"]
+
+    assert len(batch) == 7
+    assert {splits[sha] for sha in batch} == {"test"}
+
+
+def test_what_is_shown_so_far_comes_with_the_changes(tmp_path: Path) -> None:
+    run, store, _ = make_review(tmp_path)
+    with served(run.path, store) as page:
+        site = Site(page, run.path, store, [])
+        before = site.get("/api/items")
+        asked = site.get("/api/ask?count=3&prove=1")["sha256"]
+        site.answer(sha256=asked[:2])
+        proof = site.get(f"/api/changes?after={before['version']}&run={site.id}")["proof"]
+
+    assert before["threshold"] == 0.43
+    assert before["about"]["run"] == str(run.path)
+    assert before["proof"]["says"].startswith("Nothing is shown yet; about 35 more answers are needed. Only ")
+    assert (proof["answered"], proof["waiting"]) == (2, 1)
+    assert proof["says"].startswith("Shown so far: it finds ")
+
+
+def test_the_page_holds_the_students_probability_as_it_is(site: Site) -> None:
+    """Rounded, a photo at the threshold would change side."""
+    columns = site.get("/api/items")["columns"]
+
+    assert columns["student"] == site.session().items()["student"].to_pylist()
+
+
+def test_the_address_says_where_a_review_begins(tmp_path: Path) -> None:
+    run, store, _ = make_review(tmp_path)
+    pages = [launch.prepare(run.path, store, "ann", prove=prove) for prove in (False, True)]
+    for page in pages:
+        page.listener.close()
+
+    assert "#" not in pages[0].url
+    assert pages[1].url.endswith("#prove")
+    command = [
+        sys.executable,
+        "-m",
+        "factory",
+        "review",
+        str(run.path),
+        "--store",
+        str(store),
+        "--no-browser",
+        "--prove",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        printed = process.stdout.readline()
+        process.terminate()
+    assert printed.endswith("#prove\n")
 
 
 def test_thumbnails_come_many_at_once_in_the_order_asked_for(site: Site) -> None:

@@ -122,12 +122,12 @@ def test_batches_start_small_and_never_pass_the_limit():
     alone, three = [1, 2, 3, *[4] * 8, 2], [*[1] * 3, *[2] * 3, *[3] * 3, *[4] * 5, 2]
     for workers, sizes in ((1, alone), (3, three)):
         asked.clear()
-        found = list(ahead.answers(images, 2, ask, batch_size=4, workers=workers))
-        assert [answer for _, answer in found] == [level / 255 for level in range(40)]
+        found = list(ahead.answers(images, [(2, ask)], batch_size=4, workers=workers))
+        assert [answer for _, answer in found] == [(level / 255,) for level in range(40)]
         assert sorted(size for size, _ in asked) == sorted(sizes)
         assert all(name.startswith("answer") is (workers > 1) for _, name in asked)
     asked.clear()
-    assert len(list(ahead.answers(images[:1], 2, ask, batch_size=4, workers=3))) == 1
+    assert len(list(ahead.answers(images[:1], [(2, ask)], batch_size=4, workers=3))) == 1
     assert asked == [(1, threading.current_thread().name)], "one image needs no other thread"
 
 
@@ -136,7 +136,7 @@ def test_a_network_that_fails_stops_the_stream_and_its_threads():
         raise ModelError("red: the network fails (out of memory)")
 
     with pytest.raises(ModelError, match=r"^red: the network fails \(out of memory\)$"):
-        list(ahead.answers([flat("red")] * 40, 2, ask, batch_size=4, workers=3))
+        list(ahead.answers([flat("red")] * 40, [(2, ask)], batch_size=4, workers=3))
     assert not [t for t in threading.enumerate() if t.name.startswith("answer")]
 
 
@@ -180,14 +180,6 @@ def test_probabilities(model):
 def test_arguments_out_of_range(model, options, message):
     with pytest.raises(FactoryError, match=message):
         model.predict([flat("red")], **options)
-
-
-@pytest.mark.parametrize(
-    "single", ["a.jpg", Path("a.jpg"), b"bytes", bytearray(b"bytes"), flat("red"), np.zeros((4, 4, 3), np.uint8)]
-)
-def test_a_single_image_instead_of_a_list_is_noticed(model, single):
-    with pytest.raises(FactoryError, match="single image"):
-        model.predict(single)
 
 
 # --- loading
@@ -444,7 +436,11 @@ def test_what_stands_for_nothing_is_passed_on_and_gets_an_error(model, tmp_path,
     (tmp_path / "empty").mkdir()
     paths = list(expand(["missing.png", "empty", "*.jpg"]))
     assert paths == ["missing.png", "empty", "*.jpg"]
-    assert [a.error for a in model.predict(paths)] == ["no such file", "a folder, not an image", "no such file"]
+    assert [a.error for a in model.predict(paths)] == [
+        "no such file",
+        "an empty folder: no photo in it",
+        "no such file",
+    ]
 
 
 # --- the runtime stands alone
@@ -452,8 +448,8 @@ def test_what_stands_for_nothing_is_passed_on_and_gets_an_error(model, tmp_path,
 
 def test_public_names():
     assert sorted(runtime.__all__) == [
-        *("FactoryError", "ImageError", "Model", "ModelError", "OfflineWarning"),
-        *("Prediction", "RegistryError", "ScoreHistogram", "find_images", "read_rgb", "to_square"),
+        *("FactoryError", "ImageError", "Model", "ModelError", "OfflineWarning", "Prediction", "RegistryError"),
+        *("ScoreHistogram", "find_images", "iter_predict_all", "read_rgb", "to_square"),
     ]
     assert all(hasattr(runtime, name) for name in runtime.__all__)
 

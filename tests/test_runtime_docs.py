@@ -34,6 +34,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     model = save(Path("forklift.onnx"), name="forklift", score_histogram=json.dumps([15] * 20)).read_bytes()
     Path("model.onnx").write_bytes(model)
     Path("photos").mkdir()
+    Path("other.onnx").write_bytes(save(Path("renamed.onnx"), name="other").read_bytes())
     for name in ("a.jpg", "b.png", "photos/c.png"):
         Image.new("RGB", (20, 30), "tomato").save(name)
     private = Ed25519PrivateKey.generate()
@@ -53,17 +54,21 @@ def test_the_programs_run(place: Path, capsys: pytest.CaptureFixture[str]) -> No
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(block.replace("https://models.example.org", "registry"), names)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[:2] for line in lines] == [["a.jpg", "yes"], *[["None", "yes"]] * 3]
+    assert [line.split()[:2] for line in lines] == [["photos/c.png", "yes"]]
+    assert [one.label for one in (names["one"], *names["several"])] == ["yes"] * 5
+    assert [one.path for one in (names["one"], *names["several"])] == ["a.jpg", "a.jpg", None, None, None]
     assert str(names["model"].release) == "forklift@1"
     assert read_scores("scores.json", names["model"].sha256).counts.sum() == 1
 
 
 def test_the_commands_run(place: Path) -> None:
     commands = re.findall(r"^    (factory .*?)(?:  #.*)?$", PAGE, re.MULTILINE)
-    assert [command.split()[1] for command in commands] == ["predict", "predict", "drift"]
+    assert [command.split()[1] for command in commands] == ["predict", "predict", "predict", "predict", "drift"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     for command in commands:
         run = [sys.executable, "-m", *command.replace("https://models.example.org", "registry").split()]
         done = subprocess.run(run, capture_output=True, text=True, check=False, env=environment)
-        assert (done.returncode, done.stderr) == (0, ""), command
+        told = "unsure: 0 of 1 photos\ncopied 0 photos to look\n" if "--only" in command else ""
+        assert (done.returncode, done.stderr) == (0, told), command
+    assert Path("both.csv").read_text(encoding="utf-8").startswith("path,forklift probability,forklift label,other ")
     assert done.stdout.startswith("There are too few photos to say whether the inputs have moved.")

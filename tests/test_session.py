@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_run import Recipe
 from review_run import make_review
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -128,6 +129,161 @@ def test_what_was_asked_of_one_is_not_asked_of_another_for_a_while(made: Made, a
     bob = Session.open(made[0], "Bob", made[1])
 
     assert not set(ada.ask(20)) & set(bob.ask(20))
+
+
+def turns(session: Session) -> list[str]:
+    """The test photos in the order of their turns."""
+    photos = session.photos
+    found = order.random_order(photos.sha256, photos.splits.tolist())
+    return [photos.sha256[i] for i in found if photos.splits[i] == "test"]
+
+
+def test_to_prove_it_only_test_photos_are_asked_in_their_turn(made: Made, ada: Session) -> None:
+    first, tests = ada.ask(6, prove=True), turns(ada)
+    assert first == tests[:6]
+    assert all(item(ada, sha)["random"] for sha in first), "they count as drawn"
+
+    tell(ada, first[:4], made[2])
+    assert ada.ask(6, prove=True) == tests[4:10], "those that wait come first"
+
+
+def test_what_was_answered_before_its_turn_counts_when_that_comes(made: Made, ada: Session) -> None:
+    tests = turns(ada)
+    tell(ada, [tests[1], tests[-1]], made[2])
+    assert ada.proof()["answered"] == 0, "someone picked them"
+
+    asked = ada.ask(6, prove=True)
+    tell(ada, asked, made[2])
+    assert tests[1] not in asked
+    drawn = {row["sha256"] for row in ada.items().to_pylist() if row["random"]}
+    assert drawn == set(tests[: len(drawn)]), "a beginning of the order"
+    assert ada.proof()["answered"] == len(drawn & {tests[1], *asked}) == len(asked) + 1
+    tell(ada, [sha for sha in tests if item(ada, sha)["answer"] is None], made[2])
+    assert ada.ask(6, prove=True) == []
+    assert ada.proof()["answered"] == len(tests), "with nothing left to ask, all have had their turn"
+
+
+def test_the_ordinary_draw_goes_on_where_it_was(made: Made, ada: Session) -> None:
+    found = order.random_order(ada.photos.sha256, ada.photos.splits.tolist())
+    tell(ada, ada.ask(10, prove=True), made[2])
+    for _ in range(8):
+        tell(ada, ada.ask(20), made[2])
+    drawn = {row["sha256"] for row in ada.items().to_pylist() if row["random"]}
+
+    others = [ada.photos.sha256[i] for i in found[:32] if ada.photos.splits[i] != "test"]
+    assert set(others) <= drawn, "photos of the other splits have their turn, too"
+
+
+def test_test_photos_that_wait_for_one_are_not_asked_of_another(made: Made, ada: Session) -> None:
+    bob = Session.open(made[0], "Bob", made[1])
+
+    assert not set(ada.ask(6, prove=True)) & set(bob.ask(6, prove=True))
+
+
+def test_the_proof_is_fair_whatever_was_picked_out_before() -> None:
+    """All mistakes were found by hand; the photos drawn still show their true share."""
+    random = np.random.default_rng(0)
+    off = []
+    for _ in range(4000):
+        right = random.random(100) < 0.8
+        drawn = order.test_draw(random.permutation(100).tolist(), right, 20)
+        off.append(right[drawn].mean() - right.mean())
+
+    assert abs(np.mean(off)) < 3 * np.std(off) / np.sqrt(len(off))
+
+
+def test_the_proof_counts_what_the_gate_counts(made: Made, ada: Session) -> None:
+    """Gold file, draws, picks by hand, conflicts, unsure: against what labelling hands to the gate."""
+    from factory import pipeline
+    from factory.scenario import load
+
+    run, store, truth = made
+    tests = turns(ada)
+    gold = run.path / "gold.csv"
+    lines = [f"{ada.path_of(sha)},{'yes' if truth[sha] else 'no'}" for sha in tests[-4:]]
+    gold.write_text("\n".join(["path,label", *lines]), encoding="utf-8")
+    text = run.file("scenario.yaml").read_text(encoding="utf-8")
+    run.file("scenario.yaml").write_text(text.replace("gold:\n", f"gold: {gold}\n"), encoding="utf-8")
+    session, bob = (Session.open(run, who, store) for who in ("Cy", "Bob"))
+    asked = session.ask(12, prove=True)
+    tell(session, [*asked[:8], tests[-6]], truth)
+    session.answer(asked[8:9], "unsure")
+    for who, said in ((session, "yes"), (bob, "no")):
+        who.answer([asked[0], tests[-1]], said)
+
+    job = pipeline.Job(run, load(run.file("scenario.yaml")), store)
+    golden, picked = pipeline._gold(job, run.table("images.parquet", "label"))
+    counted = [sha for sha in tests if sha in golden and sha not in picked]
+    student = dict(zip(session.photos.sha256, session.photos.student >= session.photos.threshold, strict=True))
+    pairs = [(golden[sha], bool(student[sha])) for sha in counted]
+    proof = session.proof()
+
+    assert len(counted) == 7 + 3, "without the unsure one, the two in conflict and the one picked by hand"
+    assert proof["confusion"] == {
+        "hits": pairs.count((True, True)),
+        "misses": pairs.count((True, False)),
+        "false_alarms": pairs.count((False, True)),
+        "correct_rejections": pairs.count((False, False)),
+    }
+    rows = session.items().to_pylist()
+    waiting = sum(row["random"] and row["answer"] is None and not row["conflict"] for row in rows)
+    assert (proof["answered"], proof["waiting"], proof["tests"]) == (10, waiting, len(tests))
+    assert waiting >= 3, "those of the batch; the draw may have come a little further"
+    assert asked[0] not in session.ask(len(tests), prove=True), "a conflict is settled in the grid"
+
+
+def as_the_student(session: Session, sha256s: list[str]) -> dict[str, bool]:
+    """A truth by which the student is never wrong."""
+    said = dict(zip(session.photos.sha256, session.photos.student >= session.photos.threshold, strict=True))
+    return {sha: bool(said[sha]) for sha in sha256s}
+
+
+def test_the_proof_says_how_far_it_is(tmp_path: Path) -> None:
+    run, store, _ = make_review(tmp_path, Recipe(images=300, gold=0))
+    session = Session.open(run, "Ada", store)
+    told = [session.proof()["says"]]
+    needed = [session.proof()["needed"]]
+    while session.proof()["state"] == "open":
+        asked = session.ask(10, prove=True)
+        tell(session, asked[:9], as_the_student(session, asked))
+        told.append(session.proof()["says"])
+        needed.append(session.proof()["needed"])
+    proof = session.proof()
+    session_waits = proof["waiting"]
+    asked = session.ask(session_waits, prove=True)
+    tell(session, asked, as_the_student(session, asked))
+
+    assert told[0] == "Nothing is shown yet; about 35 more answers are needed."
+    assert all(f"about {n} more answer" in says for n, says in zip(needed[:-1], told[:-1], strict=True))
+    assert (proof["state"], proof["needed"]) == ("shown", 0)
+    assert proof["says"].endswith(
+        f"To have the gate say so, answer the {session_waits} that wait, then run `factory run {run.path}`."
+    )
+    assert session.proof()["says"].endswith(f"To have the gate say so, run `factory run {run.path}`.")
+
+
+def test_the_proof_says_when_it_is_broken_or_used_up(made: Made, ada: Session) -> None:
+    tests = turns(ada)
+    few = as_the_student(ada, tests)
+    tell(ada, ada.ask(len(tests), prove=True), few)
+    says = ada.proof()["says"]
+    assert ada.proof()["state"] == "used up"
+    assert says.startswith(
+        f"All {len(tests)} test photos are answered: more photos are needed. Shown so far: it finds "
+    )
+
+    tell(ada, tests, {sha: not yes for sha, yes in few.items()})
+    assert ada.proof()["state"] == "broken"
+    assert "at least 70 % of the yes photos must be found" in ada.proof()["says"]
+
+
+def test_without_a_model_there_is_nothing_to_prove(made: Made) -> None:
+    made[0].file("predictions.parquet").unlink()
+    session = Session.open(made[0], "Ada", made[1])
+    proof = session.proof()
+
+    assert (proof["state"], proof["confusion"], proof["needed"]) == ("no model", None, None)
+    assert proof["says"] == f"There is no model yet to hold answers against: `factory run {made[0].path}` makes one."
 
 
 def test_asking_ends_when_all_is_answered(made: Made, ada: Session) -> None:

@@ -16,11 +16,12 @@ from safetensors.torch import save_file
 from shapes_run import make_shapes_run
 
 from factory import student
-from factory.artifacts import LABELS, STUDENT, TRAINING, RunFolder
+from factory.artifacts import HELD_OUT, LABELS, STUDENT, TRAINING, RunFolder
 from factory.errors import TrainError
 from factory.student import backbones, data
 from factory.student.augment import Augmentation, augment, resize
-from factory.student.data import EpochBatches, class_weights, decode, skill, targets
+from factory.student.data import EpochBatches, balanced, cross_fit_parts, decode, skill, targets
+from factory.student.held_out import LeftOut, in_scale_of
 from factory.student.module import Distillation, fused
 from factory.student.network import Student, soup
 from factory.student.recipe import Recipe
@@ -28,12 +29,12 @@ from factory.student.recipe import Recipe
 
 @pytest.fixture(scope="module")
 def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    scenario, run, store = make_shapes_run(tmp_path_factory.mktemp("student"), shapes, epochs=16)
+    scenario, run, store = make_shapes_run(tmp_path_factory.mktemp("student"), shapes, epochs=24)
     student.train(scenario, run, store)
     return run
 
 
-def test_it_learns_the_shapes_and_leaves_two_files(trained: RunFolder, shapes: Path) -> None:
+def test_it_learns_the_shapes_and_leaves_three_files(trained: RunFolder, shapes: Path) -> None:
     labels = pq.read_table(trained.file(LABELS)).filter(
         pa.compute.equal(pq.read_table(trained.file(LABELS))["split"], "test")
     )
@@ -41,7 +42,7 @@ def test_it_learns_the_shapes_and_leaves_two_files(trained: RunFolder, shapes: P
     with torch.inference_mode():
         logits = student.load(trained)(torch.from_numpy(pixels)).numpy()
     assert ((logits > 0) == (labels["p_teacher"].to_numpy() > 0.5)).mean() >= 0.8
-    assert sorted(p.name for p in trained.path.iterdir()) == [LABELS, "log.jsonl", STUDENT, TRAINING]
+    assert sorted(p.name for p in trained.path.iterdir()) == sorted([HELD_OUT, LABELS, "log.jsonl", STUDENT, TRAINING])
 
 
 def test_training_csv_has_a_row_for_each_epoch(trained: RunFolder) -> None:
@@ -238,25 +239,103 @@ def test_skill_is_one_for_the_truth_and_none_for_the_base_rate_or_a_handful() ->
     assert skill(gold[:24], gold[:24]) == 0.0
 
 
-def test_class_weights_even_out_the_sides() -> None:
-    yes, weight = np.array([True] * 2 + [False] * 8), np.ones(10)
-    factors = class_weights(yes, weight, 1.0)
-    assert factors[yes].sum() == pytest.approx(factors[~yes].sum())
-    assert class_weights(yes, weight, 0.0).tolist() == [1.0] * 10
-    assert class_weights(np.array([True] + [False] * 999), np.ones(1000), 1.0).max() == 10.0
+def test_hard_labels_are_balanced_to_equal_totals() -> None:
+    yes, weight = np.array([1.0] * 2 + [0.0] * 8), np.ones(10)
+    target, balance = balanced(yes, weight, 1.0)
+    assert target.tolist() == yes.tolist()
+    assert balance[:2].sum() == pytest.approx(balance[2:].sum())
+    assert balanced(yes, weight, 0.0)[1].tolist() == [1.0] * 10
+    assert balanced(np.array([1.0] + [0.0] * 999), np.ones(1000), 1.0)[1].max() == 10.0
 
 
-def test_one_sided_labels_are_refused() -> None:
-    with pytest.raises(TrainError, match="every image is labelled no: nothing to learn"):
-        class_weights(np.zeros(4, bool), np.ones(4), 1.0)
+def test_balancing_soft_labels_weighs_the_two_terms_of_their_loss() -> None:
+    """The loss of the new targets and weights is the old one with its yes and its no term weighed apart."""
+    soft, weight = np.array([0.4, 0.1, 0.1, 0.2]), np.array([1.0, 2.0, 1.0, 1.0])
+    target, balance = balanced(soft, weight, 1.0)
+    yes = (weight * soft).sum() / weight.sum()
+    for p in (0.2, 0.5, 0.9):
+        terms = -weight * (0.5 / yes * soft * np.log(p) + 0.5 / (1 - yes) * (1 - soft) * np.log(1 - p))
+        whole = -balance * (target * np.log(p) + (1 - target) * np.log(1 - p))
+        assert whole == pytest.approx(terms)
+    assert target[0] > 0.5, "the likeliest of photos of which none is sure becomes a yes"
+
+
+def test_labels_without_contrast_are_refused() -> None:
+    for same in (0.0, 0.3):
+        with pytest.raises(TrainError, match="every image is labelled no: nothing to learn"):
+            balanced(np.full(4, same), np.ones(4), 1.0)
 
 
 def test_batches_hold_every_row_once_and_follow_seed_and_epoch() -> None:
-    first = list(sampler := EpochBatches(50, 16, seed=3, epoch=lambda: 0))
-    assert sorted(torch.cat(first).tolist()) == list(range(50))
+    rows = np.arange(100, 150)
+    first = list(sampler := EpochBatches(rows, 16, seed=3, epoch=lambda: 0))
+    assert sorted(torch.cat(first).tolist()) == rows.tolist()
     assert len(first) == len(sampler) == 3
     assert torch.equal(first[0], next(iter(sampler)))
-    assert not torch.equal(first[0], next(iter(EpochBatches(50, 16, seed=3, epoch=lambda: 1))))
+    assert not torch.equal(first[0], next(iter(EpochBatches(rows, 16, seed=3, epoch=lambda: 1))))
+
+
+def test_parts_keep_near_duplicates_together_and_deal_yes_evenly() -> None:
+    random = np.random.default_rng(0)
+    groups, yes = random.integers(0, 120, 300), random.random(300) < 0.1
+    parts = cross_fit_parts(groups, yes, 5, seed=0)
+    assert all(len(set(parts[groups == group])) == 1 for group in groups)
+    assert set(parts) == set(range(5))
+    held = [len({g for g in groups[(parts == part) & yes]}) for part in range(5)]
+    assert max(held) - min(held) <= 1
+    assert not np.array_equal(parts, cross_fit_parts(groups, yes, 5, seed=1))
+
+
+def test_with_hardly_a_yes_no_member_goes_without() -> None:
+    groups = np.arange(40)
+    for count in (1, 2, 3):
+        parts = cross_fit_parts(groups, groups < count, 5, seed=0)
+        assert not set(parts[:count]) & {0, 1}
+
+
+def test_each_member_leaves_its_part_out_and_is_asked_about_it(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[int, set[int]] = {}
+    original = Distillation.training_step
+
+    def note(self: Distillation, batch: dict[str, torch.Tensor], index: int) -> torch.Tensor:
+        said = {int(image.sum()) for image in batch["images"].long()}
+        seen[self.seed] = seen.get(self.seed, set()) | said
+        return original(self, batch, index)
+
+    monkeypatch.setattr(Distillation, "training_step", note)
+    scenario, run, store = make_shapes_run(tmp_path, shapes, epochs=2)
+    student.train(scenario, run, store)
+    rows = pq.read_table(run.file(LABELS)).to_pylist()
+    held = pq.read_table(run.file(HELD_OUT)).to_pylist()
+    of = {row["sha256"]: row for row in rows}
+    train = [row for row in rows if row["split"] == "train"]
+    asked = [row["sha256"] for row in held if row["split"] == "train"]
+    sums = [int(decode([shapes / of[sha]["path"]], 60).astype(int).sum()) for sha in asked]
+    members = list(seen.values())
+    assert len(asked) == len(set(asked)) == pytest.approx(0.4 * len(train), abs=2)
+    assert {row["sha256"] for row in held if row["split"] == "val"} == {
+        row["sha256"] for row in rows if row["split"] == "val"
+    }
+    assert [sum(total not in member for member in members) for total in sums] == [1] * len(sums)
+    assert len(members[0] | members[1]) == len({int(decode([shapes / r["path"]], 60).astype(int).sum()) for r in train})
+
+
+def test_a_members_logits_are_brought_to_the_scale_of_the_average() -> None:
+    random = np.random.default_rng(0)
+    mixed = random.normal(1, 2, 200)
+    member = LeftOut(["a", "b"], np.array([0.0, 1.0]), (mixed - 3) / 4)
+    assert in_scale_of(mixed, member) == pytest.approx([3.0, 7.0])
+    few = LeftOut(["a"], np.array([0.5]), np.array([1.0]))
+    assert in_scale_of(np.array([9.0]), few) == pytest.approx([0.5])
+
+
+def test_held_out_answers_are_of_the_shipped_network_on_val(trained: RunFolder, shapes: Path) -> None:
+    held = {row["sha256"]: row for row in pq.read_table(trained.file(HELD_OUT)).to_pylist()}
+    val = [row for row in pq.read_table(trained.file(LABELS)).to_pylist() if row["split"] == "val"]
+    said = student.logits(student.load(trained), decode([shapes / row["path"] for row in val], 48))
+    assert [held[row["sha256"]]["logit"] for row in val] == pytest.approx(said.tolist(), abs=1e-4)
 
 
 def test_where_left_and_right_matter_nothing_is_mirrored(

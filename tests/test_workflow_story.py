@@ -22,7 +22,7 @@ QUICK = """
 gold: ../walls/gold.csv
 teacher: {model: offline}
 student: {backbone: resnet-mini, image_size: 32, epochs: 6}
-gate: {agreement: 0.5, gold_accuracy: 0.6}
+gate: {recall: 0.3, precision: 0.3, balanced_agreement: 0, agreement: 0, gold_accuracy: 0.6}
 """
 """What a reviewer adds, so that the test takes seconds: an answer for every photo, a small student, low bars."""
 COIN = """name: coin
@@ -30,8 +30,10 @@ question: Was it heads?
 positive: [something red]
 negative: [something blue]
 images: {path: ../walls/photos}
-""" + QUICK.replace("gold.csv", "coin.csv").replace("0.6", "0.9").replace("0.5", "0")
+""" + QUICK.replace("gold.csv", "coin.csv").replace("0.6", "0.9")
 """A question that no photo answers: people's labels are drawn by chance."""
+GUESS = COIN.replace("name: coin", "name: guess").replace("gold: ../walls/coin.csv\n", "")
+"""A question that the teacher answers, and nobody else."""
 NOT_RUN = {
     "ci.yml": "builds, installs and tests the whole project: the tests would run themselves",
     "release.yml": "builds with packages from an index; what it checks is in test_workflows.py",
@@ -94,6 +96,7 @@ def tell(story: Story, folder: Path) -> None:
     runner.expired = ""
     story.pulls.append(site.pulls()[-1]["number"])
     push(site.bare, folder, "coin", "datasets/coin/scenario.yaml", COIN)
+    push(site.bare, folder, "coin", "datasets/guess/scenario.yaml", GUESS)
     story.pulls.append(site.pull("coin", "Heads or tails"))
     story.refused = runner.serve()
     site.merge(*story.pulls[1:])
@@ -154,7 +157,7 @@ def test_photos_are_embedded_once_and_handed_on(story: Story) -> None:
     # main does not take over what a pull request has cached; after that, main's is there for all
     assert (embedded(story.merged, "embed"), embedded(story.merged, "run")) == ([PHOTOS], [0])
     later = [*story.refused, *story.merged_both]
-    assert (embedded(later, "embed"), embedded(later, "run")) == ([0, 0], [0, 0, 0])
+    assert (embedded(later, "embed"), embedded(later, "run")) == ([0, 0], [0, 0, 0, 0, 0])
 
 
 def test_a_job_whose_vectors_are_gone_embeds_by_itself(story: Story) -> None:
@@ -186,18 +189,28 @@ def test_a_second_prompt_starts_by_dispatch_and_is_compared_with_the_champion(st
 
 def test_what_the_gate_refuses_is_told_and_not_published(story: Story) -> None:
     told = results(story.refused)
-    assert (told["run"], told["report"], told["comment"]) == (["failure"], ["success"], ["success"])
+    assert (told["run"], told["report"], told["comment"]) == (["failure", "success"], ["success"], ["success"])
     (comment,) = story.site.comments_on(story.pulls[2])
-    assert "`coin` was refused by the gate" in comment and "**Refused.** Right by people" in comment
+    assert "`coin` was refused by the gate" in comment
+    assert re.search(r"\*\*Refused\.\*\* Finds .*, by people's labels\.$", comment, re.MULTILINE)
 
     assert [job.matrix["scenario"]["name"] for job in jobs(story.merged_both, "publish")] == ["red-wall"]
     assert not (story.registry / "models/coin").exists()
 
 
+def test_what_is_not_proven_is_done_and_told_and_not_published(story: Story) -> None:
+    (comment,) = story.site.comments_on(story.pulls[2])
+
+    assert "`guess` is not proven" in comment and "nobody has checked the teacher: finds " in comment
+    assert "factory review runs/guess --prove\ngit add datasets/guess/scenario.answers.jsonl\n" in comment
+    assert [job.result for job in jobs(story.merged_both, "run")] == ["failure", "success", "success"]
+    assert not (story.registry / "models/guess").exists()
+
+
 def test_two_scenarios_on_the_same_photos_share_one_set(story: Story) -> None:
     assert len(jobs(story.merged_both, "embed")) == 1
     names = [job.matrix["scenario"]["name"] for job in jobs(story.merged_both, "run")]
-    assert names == ["coin", "red-wall"]
+    assert names == ["coin", "guess", "red-wall"]
 
 
 def test_an_alias_goes_forward_and_back(story: Story) -> None:

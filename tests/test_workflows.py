@@ -215,6 +215,18 @@ def test_a_scenario_at_fault_does_not_hold_up_others_on_the_same_photos() -> Non
     assert "cancelled" in jobs["embed"]["steps"][-1]["if"]
 
 
+@pytest.mark.parametrize(("variable", "allowed"), [(None, False), ("", False), ("1", False), ("true", True)])
+def test_what_is_not_proven_is_published_only_where_the_repository_says_so(variable: str | None, allowed: bool) -> None:
+    called = load(ROOT / ".github/workflows/new-prompt.yml")["jobs"]["factory"]["with"]["allow-unproven"]
+    given = {} if variable is None else {"FACTORY_ALLOW_UNPROVEN": variable}
+    factory_yml = load(ROOT / ".github/workflows/factory.yml")
+
+    assert evaluate(called, {"vars": given}) is allowed
+    assert factory_yml["on"]["workflow_call"]["inputs"]["allow-unproven"]["default"] is False
+    env = factory_yml["env"]["FACTORY_ALLOW_UNPROVEN"]
+    assert evaluate(env, {"inputs": {"allow-unproven": allowed}}) is allowed
+
+
 def test_runs_on_main_do_not_replace_each_other() -> None:
     group = load(ROOT / ".github/workflows/new-prompt.yml")["concurrency"]["group"]
 

@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say, and the threshold that the two costs ask for; both from the val split."""
+"""Probabilities that mean what they say, fitted on photos that the student never saw."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import expit, ndtr
+from scipy.special import expit, logit
 
-ENOUGH_GOLD = 50
-"""Gold labels in val, both answers among them, from which they replace the teacher's as the measure."""
 PRIOR = 1.0
-"""Strength, in images, of the belief that the scores need no change; it rules when val is tiny."""
+"""Strength, in images, of the belief that the scores need no change; it rules where there is little to fit to."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What the val images are held against; rows as in the split."""
+    """What held-out images are held against."""
 
     probability: np.ndarray
-    """float64 `(N,)` in [0, 1]: gold as 0 or 1, or the teacher's."""
-    weight: np.ndarray
-    """float64 `(N,)`, >= 0; rows without a gold label weigh 0 when gold is the measure."""
+    """float64 `(N,)` in [0, 1], that the right answer is yes: gold as 0 or 1, else the teacher's."""
+    base_rate: float
+    """The share of yes among all images that this rests on, in [0, 1]."""
     against: str
-    """`gold` or `teacher`."""
+    """`gold`, `gold and teacher`, or `teacher`."""
+
+    def of(self, rows: np.ndarray) -> Truth:
+        """The same for some of the rows, bool `(N,)` or int `(M,)`; the base rate stays that of all."""
+        return Truth(self.probability[rows], self.base_rate, self.against)
 
 
 @dataclass(frozen=True)
@@ -51,57 +53,48 @@ class Calibration:
         }
 
 
-def truth(gold: np.ndarray, p_teacher: np.ndarray, weight: np.ndarray) -> Truth:
-    """Gold where there is enough of it, else the teacher's probabilities with gold laid over them.
+def truth(gold: np.ndarray, p_teacher: np.ndarray, fair: np.ndarray) -> Truth:
+    """Gold where there is any, else the teacher's probability, itself calibrated on the gold labels that are fair.
+
+    The more people have said of photos drawn at random, the more the base rate is theirs: the teacher's log-odds are
+    scaled and shifted to fit them (Platt 1999), against a prior that leaves them as they are.
 
     Args:
         gold: float64 `(N,)`: 1, 0, or NaN where there is none.
-        p_teacher: `(N,)` in [0, 1].
-        weight: `(N,)`, the labels' weights.
+        p_teacher: `(N,)` in [0, 1]; of a photo with gold, by labels of other photos.
+        fair: bool `(N,)`, false where gold was asked for because the photo looked doubtful.
     """
     known = ~np.isnan(gold)
-    if known.sum() >= ENOUGH_GOLD and 0 < gold[known].sum() < known.sum():
-        return Truth(np.where(known, gold, 0.0), known.astype(np.float64), "gold")
-    return Truth(np.where(known, gold, p_teacher), np.where(known, 1.0, weight), "teacher")
+    rows = known & fair
+    odds = logit(np.clip(p_teacher.astype(np.float64), 1e-4, 1 - 1e-4))
+    p = fitted(odds[rows], gold[rows])
+    probability = np.where(known, gold, expit(p[0] * odds + p[1]))
+    against = "gold" if known.all() else "gold and teacher" if known.any() else "teacher"
+    return Truth(probability, float(probability.mean()) if len(probability) else 0.5, against)
 
 
 def calibrate(logits: np.ndarray, held: Truth) -> Calibration:
-    """Fit scale and shift by maximum likelihood (Platt 1999).
+    """Scale and shift that bring the student's logits `(N,)` to the probabilities of `held`, soft targets as they are.
 
     With the shift at 0 this is temperature scaling (Guo et al. 2017); the shift undoes what class weighting did to the
-    share of yes. Soft targets are used as they are. A weak prior holds scale 1 and shift 0 where there is little data.
+    share of yes. Every image counts alike, so that the mean of the probabilities is the share of yes.
+    """
+    scale, shift = fitted(logits, held.probability)
+    return Calibration(round(scale, 6), round(shift, 6), held.against, len(logits))
+
+
+def fitted(logits: np.ndarray, target: np.ndarray) -> tuple[float, float]:
+    """Scale and shift of maximum likelihood (Platt 1999), under a weak prior for scale 1 and shift 0.
+
+    Args:
+        logits: `(N,)`.
+        target: `(N,)` in [0, 1].
     """
 
     def loss(x: np.ndarray) -> float:
         z = np.exp(x[0]) * logits + x[1]
-        likelihood = held.probability * np.logaddexp(0, -z) + (1 - held.probability) * np.logaddexp(0, z)
-        return float((held.weight * likelihood).sum() + PRIOR * (x[0] ** 2 + x[1] ** 2))
+        likelihood = target * np.logaddexp(0, -z) + (1 - target) * np.logaddexp(0, z)
+        return float(likelihood.sum() + PRIOR * (x[0] ** 2 + x[1] ** 2))
 
     found = minimize(loss, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-6}).x
-    images = int((held.weight > 0).sum())
-    return Calibration(round(float(np.exp(found[0])), 6), round(float(found[1]), 6), held.against, images)
-
-
-def threshold(probability: np.ndarray, held: Truth, false_yes_cost: float, false_no_cost: float) -> float:
-    """The probability from which "yes" costs least on val.
-
-    A few hundred images make the plain count of errors a ragged function of the threshold. Each score is therefore
-    blurred by a Gaussian of Silverman's width (1986), in log-odds, and the expected cost is minimised.
-
-    Returns:
-        In [0.01, 0.99].
-    """
-    scores = np.log(np.clip(probability, 1e-6, 1 - 1e-6)) - np.log(np.clip(1 - probability, 1e-6, 1 - 1e-6))
-    width = max(float(0.9 * scores.std() * len(scores) ** -0.2), 0.1)
-    grid = np.linspace(-4.59, 4.59, 460)  # log-odds of 0.01 to 0.99
-    above = ndtr((scores[None, :] - grid[:, None]) / width)
-    yes = held.weight * held.probability
-    cost = above @ (false_yes_cost * (held.weight - yes)) + (1 - above) @ (false_no_cost * yes)
-    return round(float(expit(grid[int(np.argmin(cost))])), 4)
-
-
-def cost(probability: np.ndarray, held: Truth, at: float, false_yes_cost: float, false_no_cost: float) -> float:
-    """Mean cost of the answers on val, in the units of the two costs."""
-    yes, answer = held.probability >= 0.5, probability >= at
-    each = np.where(answer & ~yes, false_yes_cost, 0.0) + np.where(~answer & yes, false_no_cost, 0.0)
-    return float((held.weight * each).sum() / max(held.weight.sum(), 1e-9))
+    return float(np.exp(found[0])), float(found[1])

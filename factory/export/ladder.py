@@ -18,10 +18,13 @@ import torch
 from factory import __version__, student
 from factory.artifacts import LABELS, MODEL, RunFolder, atomic, sha256_file
 from factory.errors import ExportError
-from factory.export.calibrate import Calibration, Truth, calibrate, cost, threshold, truth
+from factory.export.calibrate import Calibration, Truth, calibrate
+from factory.export.cut import Cut, place
 from factory.export.graph import float_graph, int8_graph
+from factory.export.metadata import read
 from factory.export.plan import Plan, plan
 from factory.export.quantise import quantise
+from factory.export.unseen import unseen
 from factory.runtime.contract import CLASSES, FORMAT, PREPROCESSING, THUMB
 from factory.scenario import Scenario
 from factory.student.data import decode, teacher_of
@@ -49,6 +52,7 @@ class Held:
     test: np.ndarray
     """uint8 `(K, S, S, 3)`; for the histogram of scores only."""
     truth: Truth
+    """Of the val images."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,8 @@ class Rung:
     """Mean absolute difference of probability from the network, on val."""
     worst: float
     """The largest one."""
-    cost: float
-    """Mean cost of its answers on val."""
+    brier: float
+    """Mean squared difference of its probabilities from what is right on val."""
 
 
 def export(scenario: Scenario, run: RunFolder) -> None:
@@ -73,12 +77,12 @@ def export(scenario: Scenario, run: RunFolder) -> None:
         RunError: The run has no labels or no student yet.
     """
     trained = student.load(run)
-    held = _held(scenario, run, int(trained.config["image_size"]))
-    logits = _logits(trained, held.val)
-    calibration = calibrate(logits, held.truth)
-    expected = calibration.probabilities(logits)
-    at = threshold(expected, held.truth, scenario.gate.false_yes_cost, scenario.gate.false_no_cost)
-    facts = _facts(scenario, run, trained, calibration, at)
+    photos = unseen(run)
+    held = _held(scenario, run, int(trained.config["image_size"]), photos.val_truth)
+    calibration = calibrate(photos.logits, photos.truth)
+    expected = calibration.probabilities(student.logits(trained, held.val))
+    cut = place(calibration.probabilities(photos.logits), photos.truth, scenario.need, photos.groups)
+    facts = _facts(scenario, run, trained, calibration, cut)
     rungs = [
         _prove(scenario, precision, graph, facts, held, expected)
         for precision, graph in _graphs(scenario, trained, calibration, held.sample).items()
@@ -99,14 +103,13 @@ def network_probabilities(run: RunFolder, pixels: np.ndarray) -> np.ndarray:
     Returns:
         float32 `(N,)` in [0, 1].
     """
-    metadata = {entry.key: entry.value for entry in onnx.load(run.need(MODEL, "export")).metadata_props}
-    said = json.loads(metadata["calibration"])
+    said = json.loads(read(run.need(MODEL, "export"))["calibration"])
     calibration = Calibration(said["scale"], said["shift"], said["against"], said["images"])
-    return calibration.probabilities(_logits(student.load(run), pixels))
+    return calibration.probabilities(student.logits(student.load(run), pixels))
 
 
 def choose(rungs: list[Rung], scenario: Scenario) -> Rung:
-    """The rung of least cost on val among those that fit and are true to the network; of equals, the more precise.
+    """The rung of least Brier score on val of those that fit and are true to the network; of equals, the more precise.
 
     Raises:
         ExportError: There is none; the message gives the sizes or the differences, and what to do.
@@ -128,7 +131,7 @@ def choose(rungs: list[Rung], scenario: Scenario) -> Rung:
             f"the exports differ from the network by more than gate.parity {scenario.gate.parity:g} on val: {found}",
             hint="raise student.budget_kb so that a more precise export fits, or raise gate.parity",
         )
-    return min(true, key=lambda rung: rung.cost)
+    return min(true, key=lambda rung: rung.brier)
 
 
 def _graphs(
@@ -194,12 +197,11 @@ def _prove(
     }
     onnx.helper.set_model_props(graph, told)
     graph.producer_name, graph.producer_version = "clip-factory", __version__
-    at, gate = float(facts["threshold"]), scenario.gate
-    price = cost(found, held.truth, at, gate.false_yes_cost, gate.false_no_cost)
-    return Rung(precision, graph.SerializeToString(), float(difference.mean()), float(difference.max()), price)
+    brier = float(np.mean((found - held.truth.probability) ** 2)) if len(found) else 0.0
+    return Rung(precision, graph.SerializeToString(), float(difference.mean()), float(difference.max()), brier)
 
 
-def _facts(scenario: Scenario, run: RunFolder, trained: Student, calibration: Calibration, at: float) -> dict[str, str]:
+def _facts(scenario: Scenario, run: RunFolder, trained: Student, calibration: Calibration, cut: Cut) -> dict[str, str]:
     """The metadata that all rungs share."""
     teacher = teacher_of(run.table(LABELS, "label").schema)
     size = int(trained.config["image_size"])
@@ -211,7 +213,8 @@ def _facts(scenario: Scenario, run: RunFolder, trained: Student, calibration: Ca
         # without the paths of the machine that made it: a model travels
         "scenario": scenario.model_dump_json(exclude={"images", "gold", "answers"}),
         "classes": json.dumps(CLASSES),
-        "threshold": f"{at:g}",
+        "threshold": f"{cut.threshold:g}",
+        "cut": json.dumps(cut.described()),
         "image_size": str(size),
         "preprocessing": json.dumps({"decode": decoding, **PREPROCESSING, "size": size}),
         "teacher": json.dumps({key: teacher.get(key) for key in ("name", "key", "licence")}),
@@ -223,7 +226,7 @@ def _facts(scenario: Scenario, run: RunFolder, trained: Student, calibration: Ca
     }
 
 
-def _held(scenario: Scenario, run: RunFolder, size: int) -> Held:
+def _held(scenario: Scenario, run: RunFolder, size: int, val_truth: Truth) -> Held:
     labels = run.table(LABELS, "label")
     root = Path(scenario.images.path or "")
     parts = {split: labels.filter(pa.compute.equal(labels["split"], split)) for split in ("train", "val", "test")}
@@ -233,21 +236,11 @@ def _held(scenario: Scenario, run: RunFolder, size: int) -> Held:
         split: decode([root / path for path in part["path"].to_pylist()], size)
         for split, part in (parts | {"train": train.take(list(range(0, train.num_rows, step)))}).items()
     }
-    val = parts["val"]
-    gold = np.array([np.nan if g is None else float(g) for g in val["gold"].to_pylist()], np.float64)
-    held = truth(gold, val["p_teacher"].to_numpy().astype(np.float64), val["weight"].to_numpy().astype(np.float64))
-    return Held(pixels["train"], pixels["val"], pixels["test"], held)
+    return Held(pixels["train"], pixels["val"], pixels["test"], val_truth)
 
 
 def _image(pixels: np.ndarray) -> torch.Tensor:
     return normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())
-
-
-@torch.inference_mode()
-def _logits(trained: Student, pixels: np.ndarray) -> np.ndarray:
-    """Float64 `(N,)`."""
-    parts = [trained(part) for part in torch.split(torch.from_numpy(pixels), 128)]
-    return np.asarray(torch.cat(parts).double().numpy()) if parts else np.zeros(0)
 
 
 def _session(model: bytes) -> ort.InferenceSession:
@@ -281,6 +274,6 @@ def _row(rung: Rung, taken: bool) -> dict[str, Any]:
         "bytes": len(rung.model),
         "parity": round(rung.parity, 6),
         "worst": round(rung.worst, 6),
-        "val_cost": round(rung.cost, 6),
+        "val_brier": round(rung.brier, 6),
         "taken": taken,
     }

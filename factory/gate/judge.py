@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,10 +17,12 @@ from factory import artifacts as files
 from factory import export
 from factory.artifacts import RunFolder, atomic, sha256_file, write_json
 from factory.errors import ExportError
-from factory.gate.rule import Evidence, figures, is_passed, summarise, weigh
+from factory.export.metadata import rewrite
+from factory.gate.rule import Evidence, conclude, figures, summarise, weigh
 from factory.runtime import Model
 from factory.scenario import Scenario
-from factory.student.data import decode
+from factory.statistics import break_even
+from factory.student.data import decode, gold_of
 
 
 def judge(scenario: Scenario, run: RunFolder) -> None:
@@ -46,23 +47,28 @@ def judge(scenario: Scenario, run: RunFolder) -> None:
         student=shipped[test],
         network=export.network_probabilities(run, pixels[test]),
         teacher=rows["p_teacher"].to_numpy(),
-        gold=np.array([-1 if gold is None else int(gold) for gold in rows["gold"].to_pylist()]),
+        gold=np.nan_to_num(gold_of(rows), nan=-1).astype(int),
         threshold=model.threshold,
         picked=rows["picked"].to_numpy(zero_copy_only=False),
+        teacher_threshold=break_even(labels["p_teacher"].to_numpy()),
     )
     latency = _latency_ms(model, pixels[0])
-    stamped = _stamp(model_path, summarise(weigh(scenario, evidence, model_path.stat().st_size)))
+    clauses = weigh(scenario, evidence, model_path.stat().st_size)
+    stamped = _stamp(model_path, summarise(clauses, conclude(scenario, evidence, clauses)))
     if not np.array_equal(stamped.probabilities(pixels), shipped):
         raise ExportError(f"{model_path}: answers changed when the gate's figures were written into the file")
     size = model_path.stat().st_size
     clauses = weigh(scenario, evidence, size)
+    verdict = conclude(scenario, evidence, clauses)
     run_inputs = {files.LABELS: sha256_file(run.file(files.LABELS)), files.MODEL: sha256_file(model_path)}
     write_json(
         run.file(files.GATE),
         {
-            "passed": is_passed(clauses),
+            "verdict": asdict(verdict),
+            "passed": verdict.passed,
             "clauses": [asdict(clause) for clause in clauses],
-            "figures": figures(evidence) | {"latency_ms": {"one_image": latency, "threads": 1}, "bytes": size},
+            "figures": figures(scenario, evidence)
+            | {"latency_ms": {"one_image": latency, "threads": 1}, "bytes": size},
             "inputs": run_inputs,
         },
     )
@@ -76,13 +82,7 @@ def _write_predictions(run: RunFolder, rows: pa.Table, probability: np.ndarray) 
 
 def _stamp(path: Path, summary: dict[str, Any]) -> Model:
     """Write the gate's summary into the file's metadata, in place of an earlier one; return the file, loaded anew."""
-    proto = onnx.load(path, load_external_data=False)
-    kept = [entry for entry in proto.metadata_props if entry.key != "gate"]
-    stamp = onnx.StringStringEntryProto(key="gate", value=json.dumps(summary))
-    del proto.metadata_props[:]
-    proto.metadata_props.extend([*kept, stamp])
-    with atomic(path) as temporary:
-        temporary.write_bytes(proto.SerializeToString())
+    rewrite(path, {"gate": json.dumps(summary)})
     return Model.load(path)
 
 

@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 from factory.errors import RegistryError
 from factory.registry.backend import Move, Reason, Registry, standing
-from factory.registry.run import now
+from factory.registry.run import USUAL, GateRefusedError, NotProvenError, Terms, now, whoever
 from factory.registry.trust import ANYONE, Trust
-from factory.runtime.index import Reference, Release, is_alias
+from factory.runtime.index import CHAMPION, Reference, Release, is_alias
 
 
-def promote(registry: Registry, reference: str, alias: str, by: str, trust: Trust = ANYONE) -> Move | None:
+def promote(
+    registry: Registry, reference: str, alias: str, by: str, trust: Trust = ANYONE, terms: Terms = USUAL
+) -> Move | None:
     """Let an alias stand for the release that a reference names; None if it does already.
 
     Raises:
         RegistryError: There is no such release, it is not signed as `trust` asks, or the alias is no alias.
+        GateRefusedError: The champion is to be one that the gate refused, and `terms` does not force it.
+        NotProvenError: The champion is to be one that is not proven, and `terms` does not allow that.
     """
     check_alias(alias)
     release = registry.index().find(Reference.parse(reference))
     trust.check(registry, release)
-    return point(registry, release, alias, by, "promote")
+    return point(registry, release, alias, "promote", replace(terms, by=by))
 
 
-def point(registry: Registry, release: Release, alias: str, by: str, why: Reason) -> Move | None:
-    """Move an alias to a release; None if it is there already."""
+def point(registry: Registry, release: Release, alias: str, why: Reason, terms: Terms) -> Move | None:
+    """Move an alias to a release; None if it is there already.
+
+    Raises:
+        GateRefusedError, NotProvenError: As `promote`.
+    """
 
     def decide(history: Sequence[Move]) -> Move | None:
         before = standing(history).get(alias)
         if before == release.version:
             return None
+        _check_state(release, alias, terms)
+        by = terms.by or whoever()
         return _checked(Move(release.name, alias, before, release.version, now(), by, why))
 
     return registry.move(release.name, decide)
@@ -38,6 +49,8 @@ def point(registry: Registry, release: Release, alias: str, by: str, why: Reason
 
 def rollback(registry: Registry, name: str, alias: str, by: str, trust: Trust = ANYONE) -> Move:
     """Take an alias back to the version that it stood for before; once more, and it goes further back.
+
+    Whatever the gate said of that one: who goes back is in a hurry, and it has stood there before.
 
     Raises:
         RegistryError: There is no such model or alias, no version before, or that one is not signed as `trust` asks.
@@ -82,6 +95,23 @@ def check_alias(alias: str) -> None:
     if not is_alias(alias):
         hint = "small letters, digits and single dashes, and not a number: champion, for example"
         raise RegistryError(f"{alias!a} cannot be an alias", hint=hint)
+
+
+def _check_state(release: Release, alias: str, terms: Terms) -> None:
+    """Refuse that people and programs who take the champion get a model that did not pass, unless somebody says so."""
+    if alias != CHAMPION:
+        return
+    if release.state == "refused" and not terms.force:
+        raise GateRefusedError(
+            f"{release}: the gate refused it; {CHAMPION} does not stand for such a release",
+            hint="let it all the same: --force; or choose another alias",
+        )
+    if release.state == "not proven" and not terms.allow_unproven:
+        raise NotProvenError(
+            f"{release}: it is not proven; {CHAMPION} does not stand for such a release",
+            hint="let it all the same: --allow-unproven; or choose another alias, or prove it and publish it anew: "
+            "factory review RUN --prove",
+        )
 
 
 def _check_name(name: str, alias: str) -> None:

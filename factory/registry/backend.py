@@ -12,9 +12,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol, cast
 
+from factory.artifacts import CARD
 from factory.registry.keys import Signer
 from factory.runtime.fields import Fields
-from factory.runtime.index import CLASSES, MAX_NAME, MAX_TEXT, MODEL, SLUG, UTC, Entry, FileEntry, Index, Release
+from factory.runtime.index import (
+    CLASSES,
+    MAX_NAME,
+    MAX_TEXT,
+    MODEL,
+    SLUG,
+    UTC,
+    Entry,
+    FileEntry,
+    Index,
+    Release,
+    State,
+    state_of,
+)
 
 Reason = Literal["publish", "promote", "rollback"]
 PROVENANCE = "provenance.json"
@@ -82,6 +96,11 @@ class Draft:
     signer: Signer | None = None
 
     @property
+    def state(self) -> State:
+        """What the gate said of it."""
+        return state_of(passed=self.passed, forced=self.forced)
+
+    @property
     def entries(self) -> dict[str, FileEntry]:
         """Hash and size of each file."""
         return {name: FileEntry(hashlib.sha256(data).hexdigest(), len(data)) for name, data in self.files.items()}
@@ -115,7 +134,8 @@ class Draft:
     def among(self, releases: Iterable[Release]) -> Release | None:
         """The release that holds these very bytes already, under this draft's key if it has one.
 
-        How they came about makes no other bytes of them: provenance.json is not compared, and the first one stays.
+        How they came about makes no other bytes of them: provenance.json is not compared, and the first one stays. Nor
+        is card.md, where a notice may name who let it pass: manifest.json has the hash of the card without it.
 
         A back-end looks here first, and again whenever somebody else took the number that it tried.
         """
@@ -127,7 +147,7 @@ class Draft:
 
 
 def _content(files: Mapping[str, FileEntry]) -> dict[str, FileEntry]:
-    return {name: entry for name, entry in files.items() if name != PROVENANCE}
+    return {name: entry for name, entry in files.items() if name not in (PROVENANCE, CARD)}
 
 
 Decide = Callable[[Sequence[Move]], Move | None]

@@ -1,4 +1,4 @@
-"""What changed between two versions of a model: figures, scenario, size, threshold, teacher."""
+"""Which of two versions of a model is better, and what changed: figures, scenario, size, threshold, teacher."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from factory.artifacts import SCENARIO
+from factory.compare.recorded import Recorded, compare_gates, is_against_teacher
 from factory.errors import RegistryError
 from factory.registry.backend import Registry
 from factory.registry.contents import clauses, read_checked, read_gate, read_model
@@ -16,6 +17,8 @@ from factory.runtime.index import Reference, Release
 OF_RELEASE = ("question", "threshold", "size", "passed", "forced")
 OF_MODEL = ("image_size", "backbone", "precision", "version", "licence")
 """Keys of the file's metadata; `version` is the factory's."""
+OF_TEACHER = ("scenario.teacher.model", "scenario.teacher.pretrained", "scenario.positive", "scenario.negative")
+"""Facts that say which teacher labelled, and what it was asked."""
 MAX_DEPTH = 20
 
 
@@ -29,8 +32,24 @@ class Change:
     after: Any
 
 
+@dataclass(frozen=True)
+class Diff:
+    """Two releases held against each other."""
+
+    releases: tuple[Release, Release]
+    recorded: Recorded
+    """Which is better, by what their gate.json files say."""
+    changes: list[Change]
+    """Figures against a teacher are not among them where people's labels measured either release."""
+
+
 def compare(registry: Registry, before: str, after: str, trust: Trust = ANYONE) -> list[Change]:
-    """What the second release has different from the first.
+    """What the second release has different from the first; as `diff`."""
+    return diff(registry, before, after, trust).changes
+
+
+def diff(registry: Registry, before: str, after: str, trust: Trust = ANYONE) -> Diff:
+    """Hold the second release against the first.
 
     Args:
         registry: Where both are.
@@ -45,24 +64,44 @@ def compare(registry: Registry, before: str, after: str, trust: Trust = ANYONE) 
     first, second = (index.find(Reference.parse(text)) for text in (before, after))
     for release in (first, second):
         trust.check(registry, release)
-    return changes(facts(registry, first), facts(registry, second))
+    gates = read_gate(registry, first), read_gate(registry, second)
+    old, new = (facts(registry, one, gate) for one, gate in zip((first, second), gates, strict=True))
+    found = verdict(gates, (old, new), (before, after))
+    return Diff((first, second), found, without_teacher(changes(old, new), found))
 
 
-def facts(registry: Registry, release: Release) -> dict[str, Any]:
-    """All that is compared, under dotted names."""
+def verdict(gates: tuple[Any, Any], known: tuple[dict[str, Any], dict[str, Any]], names: tuple[str, str]) -> Recorded:
+    """Which of two models is better, in one line, by their records.
+
+    Args:
+        gates: The content of their gate.json files.
+        known: Their facts.
+        names: What the line calls them.
+    """
+    asked = [{key: fact for key, fact in facts.items() if key.startswith(OF_TEACHER)} for facts in known]
+    return compare_gates(*gates, names, same_teacher=asked[0] == asked[1])
+
+
+def without_teacher(found: list[Change], recorded: Recorded) -> list[Change]:
+    """The changes without figures against a teacher, where people's labels measured either model."""
+    return [change for change in found if not (recorded.people and is_against_teacher(change.what))]
+
+
+def facts(registry: Registry, release: Release, gate: Any) -> dict[str, Any]:
+    """All that is compared, under dotted names; `gate` is the content of the release's gate.json."""
     metadata = read_model(registry, release).metadata
     teacher = loads(metadata.get("teacher", "{}"), f"{release}: the teacher in its file")
     return {
         **{name: getattr(release, name) for name in OF_RELEASE},
         **{f"model.{name}": metadata.get(name) for name in OF_MODEL},
         **_flat("teacher", teacher),
-        **of_files(read_gate(registry, release), _scenario(registry, release)),
+        **of_files(gate, _scenario(registry, release)),
     }
 
 
-def written(registry: Registry, release: Release) -> dict[str, Any]:
+def written(registry: Registry, release: Release, gate: Any) -> dict[str, Any]:
     """Those of the facts that need no model to be loaded: what the record, gate.json and scenario.yaml say."""
-    said = of_files(read_gate(registry, release), _scenario(registry, release))
+    said = of_files(gate, _scenario(registry, release))
     return {"threshold": release.threshold, "size": release.size, **said}
 
 

@@ -42,6 +42,8 @@ MOVE = "clip-factory.move."
 SIGNER = "clip-factory.signer"
 """Tag of the experiment: the public key (PEM) that all releases must be signed with."""
 FOLDER = "model"
+SAID = {"passed": "", "not proven": "Not proven by the gate. ", "refused": "Refused by the gate. "}
+"""What the description of a version begins with, by the state of the release."""
 TRIES = 100
 
 
@@ -201,7 +203,7 @@ class MlflowRegistry:
             record = {RELEASE: json.dumps(release.to_json(), ensure_ascii=False)}
             with said(f"{self.url}: register {release}"):
                 source = f"{client.get_run(run).info.artifact_uri}/{FOLDER}"
-                text = draft.question if draft.passed else f"Refused by the gate. {draft.question}"
+                text = f"{SAID[draft.state]}{draft.question}"
                 made = client.create_model_version(
                     draft.name, source, run, tags=record, description=text, await_creation_for=0
                 )

@@ -1,4 +1,4 @@
-"""Publishing: a run that the gate passed becomes an immutable release, and an alias may be moved to it."""
+"""Publishing: a finished run becomes an immutable release, and an alias may be moved to it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from factory.registry.aliases import check_alias, point
 from factory.registry.backend import Move, Registry
-from factory.registry.run import USUAL, Terms, draft_of, whoever
+from factory.registry.run import USUAL, Terms, draft_of
 from factory.registry.trust import check_signer
 from factory.runtime.index import Release
 
@@ -31,6 +31,7 @@ def publish(folder: Path, registry: Registry, alias: str | None = None, terms: T
     Raises:
         RunError: It is no run folder, is not finished, or was altered after it was finished.
         GateRefusedError: The gate refused the run, and `terms` does not force it.
+        NotProvenError: The gate does not call it proven, and `terms` does not allow that.
         RegistryError: The registry cannot be written, wants another signature, or the alias is no alias.
     """
     if alias is not None:
@@ -39,5 +40,5 @@ def publish(folder: Path, registry: Registry, alias: str | None = None, terms: T
     draft.seal(1)  # whatever the number will be: what a record may not say is refused before anything is written
     check_signer(registry, terms.signer)
     release = registry.publish(draft)
-    move = None if alias is None else point(registry, release, alias, terms.by or whoever(), "publish")
+    move = None if alias is None else point(registry, release, alias, "publish", terms)
     return Published(release, (release.created, release.by) == (draft.created, draft.by), move)

@@ -6,17 +6,21 @@ import getpass
 import hashlib
 import json
 import platform
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from factory.artifacts import CARD, FILES, GATE, MANIFEST, MODEL, REPORT, SCENARIO, RunFolder
 from factory.errors import RegistryError, RunError
+from factory.gate.verdict import State, Verdict
+from factory.gate.verdict import read as read_verdict
 from factory.registry.backend import PROVENANCE, Draft
 from factory.registry.contents import clauses, load_bytes
 from factory.registry.keys import Signer
 from factory.runtime import Model
-from factory.runtime.fields import loads
+from factory.runtime.fields import loads, plain
 from factory.runtime.index import one_line
 
 RELEASED = (MODEL, CARD, MANIFEST, GATE, REPORT, SCENARIO)
@@ -27,13 +31,26 @@ FORCED = (
 )
 
 
+NOT_PROVEN = (
+    "> **Published although it is not proven.** {by} allowed it. Nothing is broken, and not enough is shown;"
+    " `gate.json` says what is missing.\n\n"
+)
+WORST_FIRST: tuple[State, ...] = ("refused", "not proven", "passed")
+MOST = 2000
+"""Characters of a verdict in a message."""
+
+
 class GateRefusedError(RegistryError):
-    """The gate refused the run, and nobody forces it."""
+    """The gate refused the run or the release, and nobody forces it."""
+
+
+class NotProvenError(RegistryError):
+    """The gate has not enough to go by, and nobody allows that."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """How a run is to be published."""
+    """How a run is to be published, and what an alias may stand for."""
 
     force: bool = False
     """Although the gate refused it."""
@@ -42,6 +59,8 @@ class Terms:
     signer: Signer | None = None
     provenance: bytes | None = None
     """What goes into the release as provenance.json: who made it, from what. See `automation.provenance`."""
+    allow_unproven: bool = False
+    """Although the gate does not call it proven."""
 
 
 USUAL = Terms()
@@ -53,29 +72,26 @@ def draft_of(folder: Path, terms: Terms = USUAL) -> Draft:
     Raises:
         RunError: It is no run folder, is not finished, or was altered after it was finished.
         GateRefusedError: The gate refused it, and `terms` does not force it.
+        NotProvenError: The gate does not call it proven, and `terms` does not allow that.
         ModelError: Its model.onnx is not a model of this factory.
     """
     run = RunFolder.open(folder)
     files = _read(run)
     model = _model(run, files)
-    failed = _failed(run, files[GATE], model)
-    passed = failed is None
-    if not passed and not terms.force:
-        raise GateRefusedError(
-            f"{folder}: the gate refused this run ({failed})",
-            hint="publish it all the same: --force; its card will say so",
-        )
-    if not passed:
-        files[CARD] = _with_notice(files[CARD])
+    verdict = _verdict(run, files[GATE], model)
+    by = terms.by or whoever()
+    _check(folder, verdict, terms)
+    notice = {"passed": "", "not proven": NOT_PROVEN.format(by=_code(by)), "refused": FORCED}[verdict.state]
+    files[CARD] = _with_notice(files[CARD], notice)
     kept = {name: files[name] for name in RELEASED}
     return Draft(
         name=model.name,
         question=one_line(model.question),
         threshold=model.threshold,
-        passed=passed,
-        forced=not passed,
+        passed=verdict.passed,
+        forced=verdict.state == "refused",
         created=now(),
-        by=terms.by or whoever(),
+        by=by,
         files=kept if terms.provenance is None else {**kept, PROVENANCE: terms.provenance},
         signer=terms.signer,
     )
@@ -124,23 +140,62 @@ def _model(run: RunFolder, files: dict[str, bytes]) -> Model:
     return model
 
 
-def _failed(run: RunFolder, text: bytes, model: Model) -> str | None:
-    """Why the gate refused the run; None if it passed it, which the file must not contradict."""
-    gate = loads(text, str(run.file(GATE)))
-    if not isinstance(gate, dict) or not isinstance(passed := gate.get("passed"), bool):
-        raise RunError(f"{run.file(GATE)} does not say whether the run passed", hint=f"factory gate {run.path}")
-    stamp = loads(model.metadata.get("gate", "{}"), f"{run.file(MODEL)}: the gate in it")
-    # the stamp was made without the clause on bytes: the file may say passed where gate.json refuses
-    if passed and isinstance(stamp, dict) and stamp.get("passed") is False:
-        raise RunError(f"{run.path}: {GATE} says passed, {MODEL} says refused", hint=f"factory gate {run.path}")
-    failed = [clause["name"] for clause in clauses(gate) if clause.get("verdict") == "fail"]
-    if passed and not failed:
+def _verdict(run: RunFolder, text: bytes, model: Model) -> Verdict:
+    """The verdict of a gate.json, no better than its clauses, which the model file must not contradict.
+
+    Of a run that is refused, the reasons are the names of the clauses that say so.
+    """
+    gate, again = loads(text, str(run.file(GATE))), f"factory gate {run.path}"
+    try:
+        verdict = read_verdict(gate)
+    except (ValueError, AttributeError, TypeError):
+        raise RunError(f"{run.file(GATE)} does not say whether the run passed", hint=again) from None
+    stamp = _stamped(loads(model.metadata.get("gate", "{}"), f"{run.file(MODEL)}: the gate in it"))
+    # the stamp was made before the file had its last size: it may be better than gate.json, never worse
+    if stamp is not None and WORST_FIRST.index(stamp) < WORST_FIRST.index(verdict.state):
+        raise RunError(f"{run.path}: {GATE} says {verdict.state}, {MODEL} says {stamp}", hint=again)
+    deciding = [clause for clause in clauses(gate) if clause.get("decides") is not False]
+    failed = tuple(str(clause["name"]) for clause in deciding if clause.get("verdict") == "fail")
+    if failed or verdict.state == "refused":
+        return Verdict("refused", verdict.headline, failed or ("nothing shows that the student is right",))
+    if "verdict" in gate and any(clause.get("verdict") != "pass" for clause in deciding):
+        return Verdict("not proven", verdict.headline, verdict.reasons)
+    return verdict
+
+
+def _stamped(stamp: Any) -> State | None:
+    """The state in a model file; None where it says nothing of one."""
+    if not isinstance(stamp, dict):
         return None
-    return ", ".join(failed) or "nothing shows that the student is right"
+    for state in WORST_FIRST:
+        if stamp.get("verdict") == state:
+            return state
+    passed = stamp.get("passed")  # all that earlier versions wrote
+    return None if not isinstance(passed, bool) else "passed" if passed else "refused"
 
 
-def _with_notice(card: bytes) -> bytes:
+def _check(folder: Path, verdict: Verdict, terms: Terms) -> None:
+    """Stop where the terms are not enough for what the gate says."""
+    if verdict.state == "refused" and not terms.force:
+        raise GateRefusedError(
+            f"{folder}: the gate refused this run ({plain(', '.join(verdict.reasons), MOST)})",
+            hint="publish it all the same: --force; its card will say so",
+        )
+    if verdict.state == "not proven" and not terms.allow_unproven:
+        raise NotProvenError(
+            f"{folder}: {plain(' '.join((verdict.headline, *verdict.reasons)), MOST)}",
+            hint=f"prove it by answering random test photos: factory review {folder} --prove; "
+            "or publish it as it is: --allow-unproven; its card will say so, and who allowed it",
+        )
+
+
+def _with_notice(card: bytes, notice: str) -> bytes:
     """The card with a notice on top, after its front matter."""
     head, end, body = card.partition(b"\n---\n\n")
-    notice = FORCED.encode()
-    return head + end + notice + body if end else notice + card
+    return head + end + notice.encode() + body if end else notice.encode() + card
+
+
+def _code(text: str) -> str:
+    """A name as a code span of Markdown, in which nothing is read as anything else."""
+    fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
+    return f"{fence} {text} {fence}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from factory.artifacts import CARD, REPORT, RunFolder, atomic
-from factory.report import card, page
+from factory.artifacts import CARD, LABELS, LABELS_PAGE, REPORT, RunFolder, atomic
+from factory.readiness import Readiness, assess
+from factory.report import before, card, page
 from factory.report.evidence import gather
 from factory.scenario import Scenario
 
-__all__ = ["write_card", "write_report"]
+__all__ = ["write_card", "write_labels", "write_report"]
 
 
 def write_report(scenario: Scenario, run: RunFolder) -> None:
@@ -32,3 +33,16 @@ def write_card(scenario: Scenario, run: RunFolder) -> None:
     text = card.render(gather(scenario, run))
     with atomic(run.file(CARD)) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_labels(scenario: Scenario, run: RunFolder) -> Readiness:
+    """Write labels.html, a page with the likeliest, most doubtful and least likely photos, and say what it says.
+
+    Raises:
+        RunError: The run has no labels; the message names the command that makes them.
+    """
+    labels = run.table(LABELS, "label")
+    found = assess(labels)
+    with atomic(run.file(LABELS_PAGE)) as temporary:
+        temporary.write_text(before.render(scenario, run, found, labels), encoding="utf-8")
+    return found

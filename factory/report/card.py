@@ -12,16 +12,23 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from factory.report import words
+from factory.report import people, words
 from factory.report.evidence import Evidence
 from factory.report.figures import splits
-from factory.report.page import clause_row, environment, quality_rows, verdict
+from factory.report.opening import opening
+from factory.report.page import clause_row, environment, quality_rows
 
 LICENCE = "apache-2.0"
 """The student's, unless its metadata says otherwise."""
 HUB_LICENCES = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "isc", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0")
 """Licences that may be given by the name that the Hub knows; any other is given as `other`, with its name."""
 PHRASES_SHOWN = 40
+CALIBRATED = {
+    "gold": "people's labels",
+    "gold and teacher": "people's labels, and the teacher's where there are none",
+    "teacher": "the teacher's labels",
+}
+"""What a calibration was held against."""
 
 
 def render(evidence: Evidence) -> str:
@@ -37,7 +44,12 @@ def render(evidence: Evidence) -> str:
         figures=figures,
         size=int(evidence.model["image_size"]),
         clauses=[clause_row(clause) for clause in evidence.gate["clauses"]],
-        verdict=verdict(evidence.gate),
+        opening=opening(evidence),
+        cut=evidence.cut,
+        targets=words.TARGETS,
+        base_rates=words.BASE_RATES,
+        calibrated=CALIBRATED,
+        people=people.sentences(evidence),
         quality=quality_rows(figures),
         splits=splits(labels.split, labels.reference, labels.has_gold),
         golden=int(labels.has_gold.sum()),
@@ -87,7 +99,11 @@ def metrics(gate: dict[str, Any]) -> list[dict[str, Any]]:
     agreement: dict[str, Any] = next((c for c in gate["clauses"] if c["name"] == "agreement"), {})
     against = figures.get("against_teacher") or {}
     gold = (figures.get("gold") or {}).get("student") or {}
+    side, by = (gold, "by people's labels") if gold else (against, "against the teacher")
     found = [
+        ("recall", f"Recall {by}", side.get("recall")),
+        ("precision", f"Precision {by}", side.get("precision")),
+        ("false_positive_rate", f"False alarms {by}", side.get("false_alarm_rate")),
         ("accuracy", "Accuracy by people's labels", gold.get("accuracy")),
         ("balanced_accuracy", "Balanced accuracy by people's labels", gold.get("balanced_accuracy")),
         ("roc_auc", "ROC AUC by people's labels", gold.get("auc")),

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from factory.artifacts import GATE, IMAGES, LABELS, MODEL, PREDICTIONS, TRAINING, RunFolder, sha256_file
+from factory.artifacts import GATE, HELD_OUT, IMAGES, LABELS, MODEL, PREDICTIONS, TRAINING, RunFolder, sha256_file
+from factory.errors import RunError
+from factory.gate.verdict import Verdict
+from factory.gate.verdict import read as read_verdict
+from factory.readiness import Readiness, assess
 from factory.runtime import Model
 from factory.scenario import Scenario
+from factory.statistics import Confusion
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+Reference = Literal["people", "teacher", "either"]
+"""Whose word is right: people's, the teacher's, or people's where there is one, else the teacher's."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,12 @@ class Labels:
     negative: tuple[str, ...]
     probe: str
     """What people's labels did to the teacher's, in a sentence."""
+    bettered: bool
+    """Whether the teacher's probabilities are those of a probe that has learned from people."""
+    picked: Flags
+    """`(N,)` whether a person was asked because the photo looked doubtful."""
+    teacher_threshold: float = 0.5
+    """The teacher says yes from this probability on."""
 
     @cached_property
     def has_gold(self) -> Flags:
@@ -50,8 +64,18 @@ class Labels:
 
     @cached_property
     def reference(self) -> Flags:
-        """`(N,)` what counts as right: a person's label where there is one, else the teacher's side of 0.5."""
-        return np.where(self.has_gold, self.gold == 1, self.teacher >= 0.5)
+        """`(N,)` what counts as right: a person's label where there is one, else the teacher's answer."""
+        return np.where(self.has_gold, self.gold == 1, self.teacher_yes)
+
+    @cached_property
+    def teacher_yes(self) -> Flags:
+        """`(N,)` the teacher's answers."""
+        return np.asarray(self.teacher >= self.teacher_threshold)
+
+    @cached_property
+    def fair(self) -> Flags:
+        """`(N,)` the photos that a person has labelled, and not because they looked doubtful."""
+        return np.asarray(self.has_gold & ~self.picked)
 
     @cached_property
     def asked(self) -> Flags:
@@ -80,6 +104,21 @@ class Files:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """The test photos that the verdict counts, and what is right; arrays have length M."""
+
+    against: Reference
+    rows: NDArray[np.intp]
+    """Indices into the labels."""
+    student: Floats
+    truth: Flags
+
+    def at(self, threshold: float) -> Confusion:
+        """The answers at a threshold, compared in float32 as the gate does."""
+        return Confusion.of(self.truth, self.student.astype(np.float32) >= np.float32(threshold))
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What is known about a run, ready to be written down."""
 
@@ -98,11 +137,43 @@ class Evidence:
     """The number formats that the export tried, one row each."""
     hashes: dict[str, str]
     """Hex sha256 of the files that the report rests on."""
+    held_out: dict[str, int]
+    """Photos of each split behind calibration and threshold; empty for a version that kept no record of them."""
+    readiness: Readiness
+    """What the labels were worth before training."""
 
     @property
     def threshold(self) -> float:
         """The probability in [0, 1] from which the answer is yes."""
         return float(self.gate["figures"]["threshold"])
+
+    @property
+    def verdict(self) -> Verdict:
+        """The gate's last word."""
+        return read_verdict(self.gate)
+
+    @property
+    def today(self) -> bool:
+        """Whether the gate that judged it was of this version: one before had another rule and no three states."""
+        return "outcome" in self.gate["figures"]
+
+    @cached_property
+    def judged(self) -> Judged:
+        """The test photos that the verdict counts."""
+        labels = self.labels
+        against: Reference = self.gate["figures"]["outcome"]["against"] if self.today else "either"
+        rows = np.flatnonzero(labels.test & labels.fair if against == "people" else labels.test)
+        truth = labels.teacher_yes if against == "teacher" else labels.reference
+        return Judged(against, rows, labels.student[rows], truth[rows])
+
+    @cached_property
+    def cut(self) -> dict[str, Any] | None:
+        """What the model says of its threshold, by the names of `factory.export.cut.Cut`; None where it says nothing.
+
+        Whoever made the file wrote it: its values may be of any type.
+        """
+        said = json.loads(self.model.get("cut") or "null")
+        return said if isinstance(said, dict) else None
 
     @property
     def teacher(self) -> dict[str, str]:
@@ -121,17 +192,22 @@ def gather(scenario: Scenario, run: RunFolder) -> Evidence:
     """Read the run's files.
 
     Raises:
-        RunError: An earlier stage has not made its file; the message names the command that does.
+        RunError: An earlier stage has not made its file, or gate.json holds no verdict; the message names the command
+            that makes it.
         ModelError: model.onnx is not a model of this factory.
     """
     gate = run.json(GATE, "gate")
+    try:
+        read_verdict(gate)
+    except ValueError as error:
+        raise RunError(f"{run.file(GATE)}: {error}", hint=f"judge it again: factory gate {run.path}") from None
     labels = run.need(LABELS, "label")
     model = run.need(MODEL, "export")
-    rungs = run.events("rungs")
+    rungs, cut = run.events("rungs"), gate["figures"].get("teacher_threshold", 0.5)
     return Evidence(
         scenario=scenario,
         folder=run.path,
-        labels=read_labels(labels, run.need(PREDICTIONS, "gate")),
+        labels=read_labels(labels, run.need(PREDICTIONS, "gate"), cut),
         files=_read_files(run.need(IMAGES, "label")),
         gate=gate,
         model=dict(Model.load(model, threads=1).metadata),
@@ -139,15 +215,23 @@ def gather(scenario: Scenario, run: RunFolder) -> Evidence:
         seconds={e["stage"]: float(e["seconds"]) for e in run.events("done") if "stage" in e and "seconds" in e},
         rungs=list(rungs[-1].get("rows", [])) if rungs else [],
         hashes={LABELS: sha256_file(labels), MODEL: sha256_file(model), IMAGES: sha256_file(run.file(IMAGES))},
+        held_out=_count_held_out(run.file(HELD_OUT)),
+        readiness=assess(run.table(LABELS, "label")),
     )
 
 
-def read_labels(labels: Path, predictions: Path) -> Labels:
-    """Join labels.parquet and predictions.parquet on the images' sha256."""
+def read_labels(labels: Path, predictions: Path | None = None, teacher_threshold: float = 0.5) -> Labels:
+    """Join labels.parquet and, where there are any, predictions.parquet on the images' sha256.
+
+    Args:
+        labels: labels.parquet.
+        predictions: predictions.parquet.
+        teacher_threshold: The teacher says yes from this probability on; gate.json has it.
+    """
     table = pq.read_table(labels)
-    phrases = json.loads(table.schema.metadata[b"phrases"])
-    asked = pq.read_table(predictions, columns=["sha256", "probability"])
-    said = dict(zip(asked["sha256"].to_pylist(), asked["probability"].to_pylist(), strict=True))
+    phrases, probe = (json.loads(table.schema.metadata[name]) for name in (b"phrases", b"probe"))
+    asked = pq.read_table(predictions, columns=["sha256", "probability"]).to_pydict() if predictions else {}
+    said = dict(zip(asked.get("sha256", ()), asked.get("probability", ()), strict=True))
     return Labels(
         path=table["path"].to_pylist(),
         split=np.array(table["split"].to_pylist(), dtype=np.str_),
@@ -157,7 +241,10 @@ def read_labels(labels: Path, predictions: Path) -> Labels:
         scores=np.array(table["scores"].to_pylist(), np.float64).reshape(len(table), -1),
         positive=tuple(phrases["positive"]),
         negative=tuple(phrases["negative"]),
-        probe=json.loads(table.schema.metadata[b"probe"])["says"],
+        probe=probe["says"],
+        bettered=bool(probe.get("used")),
+        picked=table["picked"].to_numpy().astype(bool),
+        teacher_threshold=teacher_threshold,
     )
 
 
@@ -165,6 +252,12 @@ def _floats(column: pa.ChunkedArray) -> Floats:
     return np.array(
         column.cast(pa.float64() if not pa.types.is_boolean(column.type) else pa.int8()).to_pylist(), np.float64
     )
+
+
+def _count_held_out(path: Path) -> dict[str, int]:
+    if not path.is_file():
+        return {}
+    return dict(Counter(pq.read_table(path, columns=["split"])["split"].to_pylist()))
 
 
 def _read_files(path: Path) -> Files:

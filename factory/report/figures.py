@@ -50,6 +50,22 @@ def reliability(probability: Floats, truth: Flags, bins: int = 10) -> Reliabilit
     return Reliability(total / count, hits / count, low, high, count)
 
 
+def sweep(probability: Floats, truth: Flags, thresholds: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Hits and false alarms at each of K thresholds.
+
+    Args:
+        probability: `(N,)` in [0, 1].
+        truth: `(N,)` whether the answer is yes.
+        thresholds: `(K,)`; from here on the answer is yes, compared in float32 as the runtime and the gate do.
+
+    Returns:
+        int `(K,)` each.
+    """
+    at, p = thresholds.astype(np.float32), probability.astype(np.float32)
+    hits, alarms = (len(side) - np.searchsorted(np.sort(side), at) for side in (p[truth], p[~truth]))
+    return hits, alarms
+
+
 class PrecisionRecall(NamedTuple):
     """A precision-recall curve and its summary."""
 

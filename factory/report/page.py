@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
 from collections import Counter
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from factory.report import plots, words
+from factory.report import people, plots, words
 from factory.report.canvas import Plot
 from factory.report.evidence import Evidence
 from factory.report.figures import Phrase, confident_mistakes, greediest, most_doubtful, phrase_wins, splits
+from factory.report.line import line
+from factory.report.opening import command, counted, opening
 from factory.report.pictures import pictures
 
 PICTURES = 24
 SKIPPED_SHOWN = 50
 PHRASES_SHOWN = 30
+LOSSES = (
+    ("recall", "Found, of the yes photos (recall)"),
+    ("precision", "Right, of its yeses (precision)"),
+    ("false_alarm_rate", "False alarms, of the no photos"),
+)
+"""What a user gains and loses, by its name in gate.json."""
 
 
 def environment(*, html: bool) -> Environment:
@@ -38,7 +50,7 @@ def environment(*, html: bool) -> Environment:
 def render(evidence: Evidence) -> str:
     """The whole page."""
     labels, figures = evidence.labels, evidence.gate["figures"]
-    template = environment(html=True).get_template("report.html.j2")
+    template, script = environment(html=True).get_template("report.html.j2"), _script()
     root = Path(evidence.scenario.images.path or ".")
     mistakes = confident_mistakes(labels.student, labels.reference, evidence.threshold, most=len(labels.path))
     doubtful = most_doubtful(labels.teacher, labels.has_gold, PICTURES)
@@ -49,9 +61,14 @@ def render(evidence: Evidence) -> str:
         files=evidence.files,
         figures=figures,
         clauses=[clause_row(clause) for clause in evidence.gate["clauses"]],
-        verdict=verdict(evidence.gate),
+        opening=opening(evidence),
+        line=line(evidence, command(evidence, "threshold")),
+        people=people.sentences(evidence),
+        by=words.BY[evidence.judged.against],
+        found=counted(evidence),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         quality=quality_rows(figures),
-        confusion=figures.get("confusion"),
         plots=_plots(evidence),
         mistakes=pictures(labels, mistakes[:PICTURES], root),
         mistakes_in_all=len(mistakes),
@@ -66,22 +83,14 @@ def render(evidence: Evidence) -> str:
     )
 
 
-def verdict(gate: dict[str, Any]) -> dict[str, Any]:
-    """The headline: whether the student passed, and why, in a sentence or two."""
-    failed = [clause["says"] for clause in gate["clauses"] if clause["verdict"] == "fail"]
-    unproven = [c for c in gate["clauses"] if c["verdict"] in ("unproven", "not measured")]
-    if not gate["passed"]:
-        because = failed or ["Nothing shows that it is right.", *(clause["says"] for clause in unproven)]
-        return {"passed": False, "word": "Refused", "says": " ".join(because)}
-    says = "Every clause of the rule is met."
-    if unproven:
-        names = " and ".join(f"“{words.CLAUSES.get(c['name'], c['name'])}”" for c in unproven)
-        says = f"No clause is broken. Not proven: {names}."
-    return {"passed": True, "word": "Passed", "says": says}
+def _script() -> Markup:
+    """The one script of the page; the page allows it by its hash, and no other."""
+    file = resources.files("factory.report") / "templates" / "line.js"
+    return Markup(file.read_text(encoding="utf-8"))  # noqa: S704  (this package's own file)
 
 
 def clause_row(clause: dict[str, Any]) -> dict[str, Any]:
-    """A clause as a row of the gate's table; shares get a strip that shows interval and bar on a scale to 100 %."""
+    """A clause as a row of the gate's table; shares get a strip that shows interval and bar."""
     row = {
         "title": words.CLAUSES.get(clause["name"], clause["name"]),
         "rule": words.rule(clause),
@@ -89,21 +98,24 @@ def clause_row(clause: dict[str, Any]) -> dict[str, Any]:
         "interval": words.interval(clause.get("interval")) if clause["name"] in words.SHARES else words.ABSENT,
         "n": clause.get("n"),
         "verdict": clause["verdict"],
+        "decides": clause.get("decides", True),
         "says": clause["says"],
         "strip": None,
     }
     if clause["name"] in words.SHARES and clause.get("interval") and words.known(clause.get("figure")):
-        row["strip"] = _strip(clause["figure"], clause["interval"], words.bound(clause))
+        at_most = str(clause["rule"]).startswith("<=")
+        row["strip"] = _strip(clause["figure"], clause["interval"], words.bound(clause), at_most=at_most)
     return row
 
 
-def _strip(figure: float, interval: list[float], bar: float | None) -> dict[str, float | None]:
-    """Positions in per cent along a scale that starts at a round share below all that it shows."""
-    least = min(interval[0], figure, 1.0 if bar is None else bar)
-    start = max(0.0, math.floor(least * 10 - 1e-9) / 10 - 0.1)
+def _strip(figure: float, interval: list[float], bar: float | None, *, at_most: bool) -> dict[str, float | None]:
+    """Positions in per cent along a scale: from a round share below all that it shows to 1, or from 0 to one above."""
+    shown = [*interval, figure, *([] if bar is None else [bar])]
+    start = 0.0 if at_most else max(0.0, math.floor(min(shown) * 10 - 1e-9) / 10 - 0.1)
+    end = min(1.0, math.ceil(max(shown) * 10 + 1e-9) / 10) if at_most else 1.0
 
     def place(value: float) -> float:
-        return round(100 * (value - start) / (1 - start), 2)
+        return round(100 * (value - start) / (end - start), 2)
 
     low, high = interval
     return {
@@ -122,6 +134,7 @@ def quality_rows(figures: dict[str, Any]) -> list[dict[str, Any]]:
         student, teacher = gold["student"], gold["teacher"]
         people = student["accuracy"]["n"]
         rows = [
+            *(_row(f"{name}, people’s labels", student[key], teacher[key]) for key, name in LOSSES if key in student),
             _row("Accuracy by people’s labels", student["accuracy"], teacher["accuracy"]),
             _row("Balanced accuracy by people’s labels", student["balanced_accuracy"], teacher["balanced_accuracy"]),
             _row("Area under the ROC curve, people’s labels", student["auc"], teacher["auc"], n=people),
@@ -129,6 +142,7 @@ def quality_rows(figures: dict[str, Any]) -> list[dict[str, Any]]:
     against, tests = figures.get("against_teacher") or {}, figures["test_images"]
     return [
         *rows,
+        *(_row(f"{name}, teacher’s word", against[key]) for key, name in LOSSES if key in against),
         _row("Agreement with the teacher, all test images", figures.get("agreement_all")),
         _row("Balanced accuracy against the teacher", against.get("balanced_accuracy")),
         _row("Area under the ROC curve, against the teacher", against.get("auc"), n=tests),
@@ -145,15 +159,14 @@ def _row(name: str, student: Any, teacher: Any = None, n: int | None = None) -> 
 
 
 def _plots(evidence: Evidence) -> dict[str, Plot]:
-    labels, test, asked = evidence.labels, evidence.labels.test, evidence.labels.asked
-    student, truth = labels.student[test], labels.reference[test]
+    labels, test, asked, judged = evidence.labels, evidence.labels.test, evidence.labels.asked, evidence.judged
     return {
-        "teacher": plots.teacher_scores(labels.teacher),
+        "teacher": plots.teacher_scores(labels.teacher, labels.teacher_threshold),
         "student": plots.student_scores(labels.student[asked], labels.reference[asked], evidence.threshold),
         "loss": plots.losses(evidence.training),
         "agreement": plots.agreement(evidence.training),
-        "precision_recall": plots.precision_recall_plot(student, truth, evidence.threshold),
-        "reliability": plots.reliability_plot(student, truth),
+        "precision_recall": plots.precision_recall_plot(judged.student, judged.truth, evidence.threshold),
+        "reliability": plots.reliability_plot(labels.student[test], labels.reference[test]),
     }
 
 

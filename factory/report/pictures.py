@@ -57,7 +57,7 @@ def pictures(labels: Labels, chosen: Indices, root: Path) -> list[Picture]:
 
 def _picture(labels: Labels, i: int, image: Image.Image | None) -> Picture:
     return Picture(
-        uri=_uri(image or Image.new("RGB", (SIDE, SIDE), GREY)),
+        uri=uri(image or Image.new("RGB", (SIDE, SIDE), GREY)),
         missing=image is None,
         path=labels.path[i],
         split=str(labels.split[i]),
@@ -81,7 +81,8 @@ def tile(root: Path, path: str) -> Image.Image | None:
     return image
 
 
-def _uri(image: Image.Image) -> str:
+def uri(image: Image.Image) -> str:
+    """The picture as a JPEG in a `data:` URI, which a page can hold."""
     out = io.BytesIO()
     image.save(out, "JPEG", quality=QUALITY, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")

@@ -14,19 +14,22 @@ from factory.report.words import number, plural, score, share
 BINS = 20
 
 
-def teacher_scores(teacher: Floats) -> Plot:
-    """Histogram of the teacher's probability of yes, `(N,)` in [0, 1], with the line at 0.5."""
-    counts, edges = np.histogram(teacher, BINS, (0, 1))
+def teacher_scores(teacher: Floats, threshold: float = 0.5) -> Plot:
+    """Histogram of the teacher's probability of yes, `(N,)` in [0, 1], with the line where its yes begins."""
+    edges = np.linspace(0, 1, BINS + 1)
+    sides = [np.histogram(teacher[side], edges)[0] for side in (teacher < threshold, teacher >= threshold)]
     doubtful = float(np.mean(np.maximum(teacher, 1 - teacher) < CONFIDENT)) if len(teacher) else 0.0
     says = (
-        f"{number(int((teacher >= 0.5).sum()))} of {plural(len(teacher), 'image')} lie on the side of yes; "
+        f"{number(int((teacher >= threshold).sum()))} of {plural(len(teacher), 'image')} lie on the side of yes; "
         f"{share(doubtful)} lie between {1 - CONFIDENT:.1f} and {CONFIDENT}, where the teacher is in doubt."
     )
+    if threshold != 0.5:
+        says += f" Its yes begins at {score(threshold)}: as many as its probabilities promise over all photos."
 
     def draw(axes: Any) -> None:
-        sides = [NO if edge < 0.5 else YES for edge in edges[:-1]]
-        axes.bar(edges[:-1], counts, 0.92 / BINS, align="edge", color=sides)
-        _scores_axis(axes, "teacher’s probability of yes", 0.5, "0.5")
+        axes.bar(edges[:-1], sides[0], 0.92 / BINS, align="edge", color=NO)
+        axes.bar(edges[:-1], sides[1], 0.92 / BINS, bottom=sides[0], align="edge", color=YES)
+        _scores_axis(axes, "teacher’s probability of yes", threshold, f"{threshold:.2g}")
 
     return Plot("What the teacher said", says, svg("teacher", says, draw))
 

@@ -10,15 +10,49 @@ THIN = "\u202f"
 """Narrow no-break space: between a number and its unit."""
 ABSENT = "–"
 
+STATES = {
+    "passed": ("Passed", "pass", "People’s labels show that it does what was asked."),
+    "not proven": ("Not proven", "unproven", "Nothing speaks against it; too little is shown to rely on it."),
+    "refused": ("Refused", "fail", "A rule is broken: do not rely on it."),
+}
+"""Each state of a verdict: its word, its tone, what it means."""
+
+SHORT = "It falls short of what was asked, if not by more than chance: do not rely on it."
+"""What `not proven` means where a figure is on the wrong side of its bar."""
+EARLIER = "That rule asked less than today’s: it could be met by saying no."
+"""What `passed` means where an earlier version judged."""
+
 CLAUSES = {
+    "recall": "Finds the yes photos",
+    "precision": "Right when it says yes",
+    "false_alarms": "Few false alarms",
+    "balanced_agreement": "Follows its teacher on both answers",
     "agreement": "Agrees with its teacher",
     "gold_accuracy": "Right by people’s labels",
     "parity": "Ships what was trained",
     "bytes": "Fits the size budget",
     "both_classes": "Tested on both answers",
 }
-SHARES = ("agreement", "gold_accuracy")
+SHARES = ("recall", "precision", "false_alarms", "balanced_agreement", "agreement", "gold_accuracy")
 """Clauses whose figure is a share of images, in [0, 1]."""
+
+BY = {
+    "people": "people’s labels",
+    "teacher": "its teacher’s word",
+    "either": "people’s labels where there are any, else its teacher’s word",
+}
+"""Whose word counts as right."""
+TARGETS = {
+    "break-even": "break-even: about as many false alarms as misses",
+    "balanced": "balanced: yes and no photos weigh alike, however rare one is",
+}
+"""What the named targets of a scenario mean; others are in words already."""
+BASE_RATES = {
+    "gold": "by people’s labels of all of them",
+    "gold and teacher": "by people’s labels, and where there are none by the teacher’s probabilities, brought to them",
+    "teacher": "by the teacher’s probabilities; no person has said anything",
+}
+"""Where a base rate comes from."""
 _RULE = re.compile(r"(>=|<=) ([0-9.]+(?:e-?\d+)?)")
 
 
@@ -32,7 +66,7 @@ def share(value: Any) -> str:
     if not known(value):
         return ABSENT
     percent = math.floor(value * 1000 + 0.5) / 10
-    if percent >= 100 > value * 100:
+    if percent >= 100 > value * 100 + 1e-9:
         percent = 99.9
     return f"{percent:.1f}".removesuffix(".0") + f"{THIN}%"
 

@@ -22,6 +22,8 @@ from factory.review.session import Session
 ANSWERS = ("yes", "no", "unsure", None)
 MOST_AT_ONCE = 10_000
 """Photos that one request may answer."""
+MOST_ASKED = 500
+"""Photos in a batch."""
 MOST_MINUTES = 60.0
 LEARNED = ["p", "predicted", "doubt", "disagrees", "mistake", "suspect"]
 """Columns of the table that are not for ever."""
@@ -45,6 +47,8 @@ class About:
     """Of run and reviewer: a page left open from another one at the same address is told so, and changes nothing."""
     question: str
     reviewer: str
+    run: str = "RUN"
+    """How a command names the run, quoted for a shell."""
 
 
 class Desk:
@@ -71,7 +75,8 @@ class Desk:
         """All photos as JSON: columns of equal length, the reviewer, and the number of the latest change."""
         with self._lock:
             self._look()
-            return _json({"columns": _columns(self._table), "about": asdict(self._about), **self._figures})
+            columns, about = _columns(self._table), asdict(self._about)
+            return _json({"columns": columns, "about": about, "threshold": self._threshold(), **self._figures})
 
     def labels(self) -> bytes:
         """The columns of `items` that change as labels learn from answers, and which labels these are, as JSON."""
@@ -102,9 +107,9 @@ class Desk:
                 changed = {sha256: self._state[sha256] for sha256, at in self._changed.items() if at > version}
             return _json({"answers": changed, **self._figures})
 
-    def ask(self, count: int) -> bytes:
-        """The sha256 of the photos to ask next, as JSON."""
-        return _json({"sha256": self._session.ask(max(1, min(count, 500)))})
+    def ask(self, count: int, *, prove: bool = False) -> bytes:
+        """The sha256 of the photos to ask next, as JSON; with `prove`, of random test photos alone."""
+        return _json({"sha256": self._session.ask(max(1, min(count, MOST_ASKED)), prove=prove)})
 
     def answer(self, body: bytes) -> bytes:
         """Record the answer in a request's body; when this returns, it is on the disk.
@@ -133,6 +138,11 @@ class Desk:
         The page does not repeat this one when the server dies: nobody could say whether it was done.
         """
         return _json({"undone": self._once(_object(body), self._session.undo) or []})
+
+    def _threshold(self) -> float | None:
+        """The shipped student's; None where there is no student."""
+        asked = self._table["student"].null_count < self._table.num_rows
+        return self._session.photos.threshold if asked else None
 
     def _named(self, asked: dict[str, Any]) -> list[str]:
         photos = asked.get("sha256")
@@ -180,6 +190,7 @@ class Desk:
             "learned": self._version if relearned else self._figures["learned"],
             "counts": self._session.counts(),
             "estimate": self._session.estimate(),
+            "proof": self._session.proof(),
             "conflicts": {one["sha256"]: one["answers"] for one in self._session.conflicts()},
         }
 
@@ -195,10 +206,10 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _columns(table: pa.Table) -> dict[str, list[Any]]:
-    """Lists by name, with numbers of four digits: a page needs no more."""
-    columns = table.to_pydict()
+    """Lists by name, with numbers of four digits, but for the student's, which the page holds against a threshold."""
     return {
-        name: [round(one, 4) if isinstance(one, float) else one for one in values] for name, values in columns.items()
+        name: [round(one, 4) if isinstance(one, float) and name != "student" else one for one in values]
+        for name, values in table.to_pydict().items()
     }
 
 

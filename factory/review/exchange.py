@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from factory.artifacts import RunFolder, atomic, sha256_file
+from factory.artifacts import atomic, find_run, sha256_file
 from factory.errors import ReviewError
 from factory.review import fiftyone, label_studio
 from factory.review.answers import checked_name
@@ -41,7 +41,7 @@ def trade(target: Path, store: Path, reviewer: str | None, source: Path | None, 
     Raises:
         FactoryError: It is no run, or the answers do not fit it.
     """
-    session = Session.open(RunFolder.open(target), reviewer or getpass.getuser(), store)
+    session = Session.open(find_run(target), reviewer or getpass.getuser(), store)
     said = [f"{take(session, source)} new answers from {source}"] if source else []
     return "\n".join([*said, f"{give(session, copy)} answers in {copy}"] if copy else said)
 

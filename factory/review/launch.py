@@ -6,6 +6,7 @@ import getpass
 import hashlib
 import os
 import secrets
+import shlex
 import socket
 import time
 import webbrowser
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from factory import artifacts as files
-from factory.artifacts import RunFolder, atomic, read_json
+from factory.artifacts import atomic, find_run, read_json
 from factory.errors import RunError
 from factory.progress import console
 from factory.review.desk import About, Desk
@@ -28,6 +29,8 @@ from factory.scenario import load
 
 REMEMBERED = 12 * 3600.0
 """Seconds for which a server started anew on the same run keeps its address, so that a page left open goes on."""
+PROVE = "#prove"
+"""Ends the address of a page that begins with random test photos."""
 
 
 @dataclass(frozen=True)
@@ -48,33 +51,35 @@ class Page:
             server(self.app).run(sockets=[self.listener])
 
 
-def prepare(target: Path, store: Path, reviewer: str | None = None, port: int | None = None) -> Page:
+def prepare(
+    target: Path, store: Path, reviewer: str | None = None, port: int | None = None, *, prove: bool = False
+) -> Page:
     """Make ready the page for a run.
 
     Args:
-        target: The run folder.
+        target: The run folder, or what else `find_run` knows.
         store: Thumbnails, and the page's last address, are kept below it.
         reviewer: Who answers; the name of the user by default.
         port: On 127.0.0.1; by default the last one used for this run, else any that is free.
+        prove: The page begins with random test photos, which show whether the student is right.
 
     Raises:
         FactoryError: It is no run, it has no labels, or the port is taken.
     """
-    run = RunFolder.open(target)
+    run = find_run(target)
     reviewer = reviewer or getpass.getuser()
     session = Session.open(run, reviewer, store)
     table = session.items()
     paths = dict(zip(table["sha256"].to_pylist(), table["path"].to_pylist(), strict=True))
     scenario = load(run.file(files.SCENARIO))
-    about = About(
-        hashlib.sha256(f"{run.path.resolve()}\n{reviewer}".encode()).hexdigest()[:32], scenario.asked, reviewer
-    )
+    name = hashlib.sha256(f"{run.path.resolve()}\n{reviewer}".encode()).hexdigest()[:32]
+    about = About(name, scenario.asked, reviewer, shlex.quote(str(run.path)))
     thumbs = Thumbs(Path(scenario.images.path or ""), paths, store / "thumbs")
     # The address is kept outside the run, which is handed on to others.
     listener, access = _address(store / "review" / f"{about.id}.json", port)
     thumbs.warm(_shown_first(table))
     app = application(Desk(session, about), thumbs, access, lambda line: console.print(line, markup=False))
-    return Page(access.url, app, listener)
+    return Page(access.url + PROVE * prove, app, listener)
 
 
 def _shown_first(table: Any) -> list[str]:

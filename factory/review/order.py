@@ -12,6 +12,7 @@ harder than the world is.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from itertools import zip_longest
 
@@ -39,6 +40,30 @@ def random_order(sha256s: Sequence[str], splits: Sequence[str]) -> list[int]:
     tests = [i for i in shuffled if splits[i] == "test"]
     others = [i for i in shuffled if splits[i] != "test"]
     return [i for pair in zip_longest(tests, others) for i in pair if i is not None]
+
+
+def test_draw(rest: Sequence[int], fresh: np.ndarray, n: int) -> list[int]:
+    """The next places of the random order of test photos: about as many as hold `n` that no one has answered.
+
+    How many places that is follows from how many of the rest are unanswered, never from where these stand. Walking on
+    until `n` are found would end each draw on a photo that no one had picked out before, and so lean to the easy ones.
+
+    Args:
+        rest: The test photos that were not drawn yet, in the random order.
+        fresh: `(N,)`, whether an image has no answer.
+        n: How many are wanted to ask; at most that many may be asked of what this returns.
+
+    Returns:
+        The first of `rest`; all of it where none of it is left to ask.
+    """
+    left = sum(bool(fresh[i]) for i in rest)
+    if not left:
+        return list(rest)
+    step = math.ceil(max(0, n) * len(rest) / left)
+    places = step
+    while n > 0 and not any(fresh[i] for i in rest[:places]):
+        places += step
+    return list(rest[:places])
 
 
 def spread(features: np.ndarray, doubt: np.ndarray, groups: np.ndarray, allowed: np.ndarray, n: int) -> list[int]:

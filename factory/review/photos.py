@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from factory import artifacts as files
 from factory import gold, probe
 from factory.artifacts import RunFolder
+from factory.gate.power import Bars
 from factory.review.answers import Journal
 from factory.runtime import Model
 from factory.scenario import Scenario, load
@@ -41,6 +42,10 @@ class Photos:
     """The labels of the scenario's gold file, by sha256."""
     root: Path = Path()
     """The folder that `paths` start at."""
+    bars: Bars = field(default_factory=Bars)
+    """What the gate asks people's labels to show."""
+    run: str = "RUN"
+    """The run folder, as commands name it."""
 
     @classmethod
     def of(cls, run: RunFolder, store: Path) -> tuple[Photos, Journal]:
@@ -70,6 +75,8 @@ class Photos:
             threshold=threshold,
             gold=_gold(scenario, run),
             root=Path(scenario.images.path or "."),
+            bars=Bars.of(scenario),
+            run=str(run.path),
         )
         return photos, Journal(Path(scenario.answers or run.path / "answers.jsonl"))
 

@@ -97,7 +97,8 @@ class _Pages:
         )
 
     async def ask(self, request: Request) -> Response:
-        return _json(await run_in_threadpool(self.desk.ask, _number(request, "count")))
+        prove = request.query_params.get("prove") == "1"
+        return _json(await run_in_threadpool(self.desk.ask, _number(request, "count"), prove=prove))
 
     async def answer(self, request: Request) -> Response:
         return _json(await run_in_threadpool(self.desk.answer, await request.body()))

@@ -7,18 +7,19 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
 
 from factory.artifacts import RunFolder
 from factory.errors import ReviewError
-from factory.review import accuracy, order
+from factory.review import accuracy, order, proof
 from factory.review.accuracy import Estimate
 from factory.review.answers import Journal, checked_name
+from factory.review.items import ITEMS, Conflict, Counts
 from factory.review.ledger import Answer, Ledger, Standing
 from factory.review.photos import Photos
+from factory.review.proof import Proof
 from factory.review.teacher import Labels, label
 
 RESERVED = timedelta(minutes=30)
@@ -27,55 +28,6 @@ REFIT_EVERY = 10
 """Labels of people between two fits of the probe; `ask` and `estimate` always see one that is no older."""
 GOLD_FILE = "gold file"
 """Stands as the reviewer of labels that the scenario's `gold` gives."""
-
-ITEMS = pa.schema(
-    [
-        ("sha256", pa.string()),
-        ("path", pa.string()),  # POSIX, relative to the root of the images
-        ("p", pa.float32()),  # the teacher's probability of yes now, in [0, 1]; never fitted to this image's own answer
-        ("predicted", pa.bool_()),  # p >= 0.5
-        ("doubt", pa.float32()),  # entropy of p in bits, in [0, 1]; 1 = wholly undecided
-        ("student", pa.float32()),  # the student's probability of yes; null where it was not asked
-        ("disagrees", pa.bool_()),  # teacher and student give different answers
-        ("mistake", pa.float32()),  # in [0, 1]: how likely the label in force is wrong; high = look at it
-        ("suspect", pa.bool_()),  # cleanlab names it a likely label mistake
-        ("group", pa.int32()),  # near-duplicates share a group
-        ("duplicates", pa.int32()),  # how many photos of this run are in its group, itself included
-        ("split", pa.string()),  # train, val or test
-        ("answer", pa.string()),  # yes, no or unsure: the answer in force; null = none, or people disagree
-        ("by", pa.string()),  # who gave it; "gold file" for a label of the scenario's CSV
-        ("conflict", pa.bool_()),  # people disagree, and no one has resolved it
-        ("random", pa.bool_()),  # drawn at random: it measures the teacher
-    ]
-)
-"""What `Session.items` returns: one row an image, in the order of labels.parquet (by sha256)."""
-
-
-class Counts(TypedDict):
-    """How far the review has come."""
-
-    images: int
-    answered: int
-    """Images with an answer in force: yes, no or unsure."""
-    yes: int
-    no: int
-    unsure: int
-    conflicts: int
-    suspects: int
-    minutes: float
-    """Spent by all reviewers, as the page told."""
-    reviewers: list[str]
-    probe: str
-    """What the answers have done to the labels so far, in a sentence."""
-
-
-class Conflict(TypedDict):
-    """An image that people answered differently."""
-
-    sha256: str
-    path: str
-    answers: dict[str, Answer]
-    """The latest answer of each reviewer."""
 
 
 class Session:
@@ -87,6 +39,7 @@ class Session:
         self._rows = {sha: row for row, sha in enumerate(photos.sha256)}
         self._by_path = dict(zip(photos.paths, photos.sha256, strict=True))
         self._order = order.random_order(photos.sha256, photos.splits.tolist())
+        self._tests = [i for i in self._order if photos.splits[i] == "test"]
         self._learned: dict[str, bool] | None = None
         self._labels: Labels
         self._shown: tuple[Ledger, pa.Table] | None = None
@@ -142,28 +95,27 @@ class Session:
             self._shown = ledger, pa.table(columns, schema=ITEMS)
             return self._shown[1]
 
-    def ask(self, n: int) -> list[str]:
+    def ask(self, n: int, *, prove: bool = False) -> list[str]:
         """The next `n` images to look at, as sha256: doubtful and diverse ones, and the random share.
 
         Fewer when fewer are left. Random photos that were drawn and not answered come again before others are drawn.
         The batch is written down before it is returned.
 
+        With `prove`, only test photos, in the random order (about `n`: see `order.test_draw`): those measure the
+        student. They are a fair sample, as the others drawn are. Which come next follows from hashes alone, nothing
+        that anyone said or that a model thinks of them; those that were answered before their turn count when it
+        comes, so that what someone picked out neither adds to the sample nor is missing from it; and the ordinary
+        draw, whose place in the order stays, meets the same test photos in the same order.
+
         Raises:
             ReviewError: It could not be written down.
         """
         with self._lock:
-            ledger = self._standing()
-            answers, _ = self._in_force(ledger)
-            fresh = [a is None and sha not in ledger.standings for sha, a in zip(self._rows, answers, strict=True)]
-            open_ones = np.array(fresh) & ~self._reserved(ledger)
-            waiting = self._open_of(ledger.drawn, open_ones)
-            wanted = max(1, round(n * order.RANDOM_SHARE)) - len(waiting)
-            places = min(len(self._order), ledger.places + max(0, wanted))
-            drawn = [self.photos.sha256[i] for i in self._order[ledger.places : places]]
-            waiting += self._open_of(drawn, open_ones)
-            batch = waiting[:n]
-            seen = self.photos.groups[[*np.flatnonzero(~np.array(fresh)), *batch]]
-            batch += self._doubtful(open_ones & ~np.isin(self.photos.groups, seen), n - len(batch))
+            ledger = self.journal.ledger() if prove else self._standing()
+            fresh = np.array([self._of(sha, ledger.standings.get(sha))[0] is None for sha in self._rows])
+            fresh &= ~np.array([sha in ledger.standings for sha in self._rows])
+            draw = self._draw_tests if prove else self._draw
+            batch, drawn, places = draw(ledger, fresh, fresh & ~self._reserved(ledger), n)
             images = {self.photos.sha256[i]: self.photos.paths[i] for i in batch}
             if images or drawn:
                 self.journal.asked(self.reviewer, images, drawn, places)
@@ -219,6 +171,17 @@ class Session:
             hits = (self._labels.p[known] >= 0.5) == truth
             unsure = sum(self.photos.sha256[row] in ledger.withheld for row in drawn)
             return accuracy.estimate(hits, len(drawn) - len(known) - unsure, unsure, len(self._rows))
+
+    def proof(self) -> Proof:
+        """What the test photos drawn at random show of the shipped student, as the gate would count them."""
+        with self._lock:
+            ledger = self.journal.ledger()
+            gold = self._gold(ledger)
+            fair = ledger.drawn | self.photos.gold.keys()
+            drawn = [i for i in self._tests if self.photos.sha256[i] in fair]
+            said = {i: gold.get(self.photos.sha256[i]) for i in drawn}
+            unsure = sum(self.photos.sha256[i] in ledger.withheld for i in drawn)
+            return proof.weigh(self.photos, said, unsure, len(self._tests))
 
     def counts(self) -> Counts:
         """How far the review has come."""
@@ -285,6 +248,31 @@ class Session:
         since = (datetime.now(UTC) - RESERVED).isoformat()
         acts = [ledger.asked.get(sha) for sha in self.photos.sha256]
         return np.array([a is not None and a.reviewer != self.reviewer and a.time > since for a in acts], bool)
+
+    def _draw(
+        self, ledger: Ledger, fresh: np.ndarray, open_ones: np.ndarray, n: int
+    ) -> tuple[list[int], list[str], int]:
+        """Rows to ask, the photos that the random draw takes with this batch, and how far along its order it is."""
+        waiting = self._open_of(ledger.drawn, open_ones)
+        wanted = max(1, round(n * order.RANDOM_SHARE)) - len(waiting)
+        places = min(len(self._order), ledger.places + max(0, wanted))
+        drawn = [self.photos.sha256[i] for i in self._order[ledger.places : places]]
+        waiting += self._open_of(drawn, open_ones)
+        batch = waiting[:n]
+        seen = self.photos.groups[[*np.flatnonzero(~fresh), *batch]]
+        batch += self._doubtful(open_ones & ~np.isin(self.photos.groups, seen), n - len(batch))
+        return batch, drawn, places
+
+    def _draw_tests(
+        self, ledger: Ledger, fresh: np.ndarray, open_ones: np.ndarray, n: int
+    ) -> tuple[list[int], list[str], int]:
+        """The same for a batch of test photos alone, in the order drawn; the ordinary draw stays where it is."""
+        before = [i for i in self._tests if self.photos.sha256[i] in ledger.drawn]
+        rest = [i for i in self._tests if self.photos.sha256[i] not in ledger.drawn]
+        waiting = [i for i in before if open_ones[i]]
+        drawn = order.test_draw(rest, fresh, n - len(waiting))
+        batch = [*waiting, *(i for i in drawn if open_ones[i])][:n]
+        return batch, [self.photos.sha256[i] for i in drawn], ledger.places
 
     def _open_of(self, sha256s: Iterable[str], open_ones: np.ndarray) -> list[int]:
         """The rows of those of the images that wait for an answer."""

@@ -3,16 +3,22 @@
     from factory.runtime import Model
 
     model = Model.load("forklift.onnx")
-    for prediction in model.predict(["a.jpg", "b.png"]):
+    for prediction in model.predict("photos/"):
         print(prediction.path, prediction.label, prediction.probability)
 
-Nothing else of the factory is imported from here, and never torch.
+Nothing else of the factory is imported from here, and never torch. A name is imported when it is first used, so that
+who only wants `FactoryError`, or the command line's help, does not wait for onnxruntime.
 """
 
-from factory.runtime.errors import FactoryError, ImageError, ModelError, OfflineWarning, RegistryError
-from factory.runtime.images import find_images, read_rgb, to_square
-from factory.runtime.model import Model, Prediction
-from factory.runtime.scores import ScoreHistogram
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from factory.runtime.errors import FactoryError, ImageError, ModelError, OfflineWarning, RegistryError
+    from factory.runtime.images import find_images, read_rgb, to_square
+    from factory.runtime.model import Model
+    from factory.runtime.predictions import Prediction, iter_predict_all
+    from factory.runtime.scores import ScoreHistogram
 
 __all__ = [
     "FactoryError",
@@ -24,6 +30,29 @@ __all__ = [
     "RegistryError",
     "ScoreHistogram",
     "find_images",
+    "iter_predict_all",
     "read_rgb",
     "to_square",
 ]
+
+_HOMES = {
+    "errors": ("FactoryError", "ImageError", "ModelError", "OfflineWarning", "RegistryError"),
+    "images": ("find_images", "read_rgb", "to_square"),
+    "model": ("Model",),
+    "predictions": ("Prediction", "iter_predict_all"),
+    "scores": ("ScoreHistogram",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, from the module that it lives in (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

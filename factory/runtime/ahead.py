@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from itertools import chain, count, islice, takewhile
@@ -16,8 +16,11 @@ from PIL import Image
 from factory.runtime.errors import ImageError
 from factory.runtime.images import ImageSource, load_square
 
-Answer = tuple[ImageSource, float | str]
-"""An image and its probability, or the reason why it cannot be read."""
+Ask = tuple[int, Callable[[np.ndarray], np.ndarray]]
+"""The side in pixels of the squares that a network sees, and the network: uint8 `(N, side, side, 3)` -> `(N,)`."""
+
+Answer = tuple[ImageSource, tuple[float, ...] | str]
+"""An image and its probability by each network, or the reason why it cannot be read."""
 
 _PIL_LOCK = threading.Lock()
 """A PIL image reads its file when it is first used, which two threads must not do at once."""
@@ -30,13 +33,14 @@ def usable_cpus() -> int:
 
 def answers(
     images: Iterable[ImageSource],
-    size: int,
-    ask: Callable[[np.ndarray], np.ndarray],
+    asks: Sequence[Ask],
     *,
     batch_size: int,
     workers: int,
 ) -> Generator[Answer, None, None]:
-    """Read images into squares and ask about them, each batch in one thread from end to end.
+    """Read images into squares and ask networks about them, each batch in one thread from end to end.
+
+    An image is decoded once for each size of square that is asked for, however many networks ask for it.
 
     The first batches are of one image and the later ones larger, so that a few large photos are spread over all
     threads, and the first answer does not wait for a whole batch to be read. A single image is answered in the
@@ -44,8 +48,7 @@ def answers(
 
     Args:
         images: Taken `workers + 1` batches before they are answered.
-        size: Side of the squares in pixels.
-        ask: uint8 `(N, size, size, 3)` -> `(N,)`; called from several threads at once.
+        asks: The networks, called from several threads at once.
         batch_size: Most images a call of `ask`.
         workers: Threads; 1 is the caller's own.
 
@@ -57,13 +60,13 @@ def answers(
     head = list(islice(chunks, 2))
     if len(head) < 2 or workers == 1:
         for chunk in chain(head, chunks):
-            yield from _answer(chunk, size, ask)
+            yield from _answer(chunk, asks)
         return
     pool = ThreadPoolExecutor(workers, thread_name_prefix="answer")
     waiting: deque[Future[list[Answer]]] = deque()
     try:
         for chunk in chain(head, chunks):
-            waiting.append(pool.submit(_answer, chunk, size, ask))
+            waiting.append(pool.submit(_answer, chunk, asks))
             if len(waiting) > workers:
                 yield from waiting.popleft().result()
         while waiting:
@@ -77,14 +80,21 @@ def path_of(source: ImageSource) -> str | None:
     return os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
 
 
-def _answer(chunk: list[ImageSource], size: int, ask: Callable[[np.ndarray], np.ndarray]) -> list[Answer]:
-    squares = [_square(source, size) for source in chunk]
-    readable = [square for square in squares if isinstance(square, np.ndarray)]
-    found = iter(ask(np.stack(readable)).tolist() if readable else ())
+def _answer(chunk: list[ImageSource], asks: Sequence[Ask]) -> list[Answer]:
+    squares = {size: [_square(source, size) for source in chunk] for size in {size for size, _ in asks}}
+    failed = [next((one for one in read if isinstance(one, str)), None) for read in zip(*squares.values(), strict=True)]
+    readable = [place for place, reason in enumerate(failed) if reason is None]
+    found = [_ask(network, [squares[size][place] for place in readable]) for size, network in asks]
+    probabilities = iter(zip(*found, strict=True))
     return [
-        (source, square if isinstance(square, str) else next(found))
-        for source, square in zip(chunk, squares, strict=True)
+        (source, next(probabilities) if reason is None else reason)
+        for source, reason in zip(chunk, failed, strict=True)
     ]
+
+
+def _ask(network: Callable[[np.ndarray], np.ndarray], squares: list[np.ndarray | str]) -> list[float]:
+    found: list[float] = network(np.stack(squares)).tolist() if squares else []
+    return found
 
 
 def _square(source: ImageSource, size: int) -> np.ndarray | str:

@@ -21,6 +21,10 @@ ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | np.ndar
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+VIDEOS = frozenset(
+    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts"}
+)
+"""Extensions of files that are told to be videos where they cannot be read as images."""
 MAX_PIXELS = 178_000_000
 """Larger images are refused before decoding: a decompression bomb costs 3 bytes of memory a pixel. The figure lies
 just below the one at which Pillow refuses by itself, and above the 108-megapixel mode of telephones."""
@@ -85,6 +89,8 @@ def read_rgb(source: ImageSource, *, at_least: int | None = None) -> Image.Image
     except ImageError:
         raise
     except UnidentifiedImageError:
+        if os.path.splitext(name)[1].lower() in VIDEOS:
+            raise ImageError(f"{name}: a video: this version answers for photos; extract frames first") from None
         raise ImageError(f"{name}: not an image that can be read") from None
     except FileNotFoundError as error:
         raise ImageError(f"{name}: no such file") from error
@@ -133,10 +139,22 @@ def _open(source: ImageSource) -> Image.Image:
     if not isinstance(source, (str, os.PathLike)):
         raise ImageError(f"{type(source).__name__}: expected a path, bytes, a PIL image or an array")
     if os.path.isdir(source):
-        raise ImageError(f"{source}: a folder, not an image")
+        raise ImageError(f"{source}: {_folder(source)}")
     if os.path.isfile(source) and os.path.getsize(source) == 0:
         raise ImageError(f"{source}: empty file")
     return Image.open(source, formats=FORMATS)
+
+
+def _folder(path: str | os.PathLike[str]) -> str:
+    """What to say of a folder that was taken for an image."""
+    names = os.listdir(path)
+    if not names:
+        return "an empty folder: no photo in it"
+    if find_images(path):
+        return "a folder, not an image: name it by itself to ask about all photos in it"
+    if any(os.path.splitext(name)[1].lower() in VIDEOS for name in names):
+        return "a folder with videos and no photo: this version answers for photos; extract frames first"
+    return f"a folder without photos ({', '.join(sorted(EXTENSIONS))})"
 
 
 def _decode(image: Image.Image, name: str, at_least: int | None) -> Image.Image:

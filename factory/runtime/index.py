@@ -11,10 +11,11 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from factory.runtime.errors import RegistryError
 from factory.runtime.fields import Fields, loads, shown
+from factory.runtime.nearest import did_you_mean
 
 FORMAT = "clip-factory-registry/1"
 INDEX = "index.json"
@@ -36,6 +37,7 @@ MAX_TEXT = 1000
 MAX_FILE = 256_000_000
 """Bytes of one file of a release; an index that speaks of more is refused, so that it cannot fill a disk."""
 CLASSES = ("no", "yes")
+State = Literal["passed", "not proven", "refused"]
 SIGNATURE_BYTES = 64
 
 
@@ -68,7 +70,7 @@ class Release:
     passed: bool
     """Whether the gate passed it."""
     forced: bool
-    """Whether it was published in spite of the gate."""
+    """Whether it was published although the gate refused it; neither of the two: see `state`."""
     created: str
     """When it was published: ISO 8601, UTC."""
     by: str
@@ -77,6 +79,11 @@ class Release:
     """File name -> content; model.onnx is always among them."""
     signature: str | None = None
     """Base64 of the ed25519 signature over `canonical`, or None."""
+
+    @property
+    def state(self) -> State:
+        """What the gate said of it."""
+        return state_of(passed=self.passed, forced=self.forced)
 
     @classmethod
     def parse(cls, tree: Any, where: str = "release") -> Release:
@@ -186,7 +193,7 @@ class Index:
             RegistryError: The release has no such file.
         """
         if file not in release.files:
-            raise RegistryError(f"{release} has no file {shown(file)}", hint=_those("files", release.files))
+            raise RegistryError(f"{release} has no file {shown(file)}", hint=_those("files", release.files, file))
         sha256 = release.files[file].sha256
         filled = {"name": release.name, "version": str(release.version), "file": file, "sha256": sha256}
         return re.sub(r"\{(\w+)(:2)?\}", lambda m: filled[m[1]][: 2 if m[2] else None], self.layout)
@@ -200,12 +207,13 @@ class Index:
         name = reference.name
         entry = self.models.get(name)
         if entry is None or not entry.versions:
-            raise RegistryError(f"no model {name} in the registry", hint=_those("models", self.models))
+            raise RegistryError(f"no model {name} in the registry", hint=_those("models", self.models, name))
         version = reference.version
         if reference.alias is not None:
             version = entry.aliases.get(reference.alias)
             if version is None:
-                raise RegistryError(f"{name} has no alias {reference.alias}", hint=_those("aliases", entry.aliases))
+                hint = _those("aliases", entry.aliases, reference.alias)
+                raise RegistryError(f"{name} has no alias {reference.alias}", hint=hint)
         elif version is None:
             version = entry.aliases.get(CHAMPION, max(entry.versions))
         if version not in entry.versions:
@@ -241,6 +249,15 @@ class Reference:
     def __str__(self) -> str:
         rest = self.alias or self.version
         return self.name if rest is None else f"{self.name}@{rest}"
+
+
+def state_of(*, passed: bool, forced: bool) -> State:
+    """What the gate said of a release, by the two flags of its record.
+
+    The record has no key of its own for this: an earlier version refuses keys that it does not know, and could then
+    read nothing of the registry. It never wrote both flags false, and reads that as refused.
+    """
+    return "passed" if passed else "refused" if forced else "not proven"
 
 
 def one_line(question: str) -> str:
@@ -335,7 +352,7 @@ def _entry(name: str, tree: Any, where: str) -> Entry:
     return Entry(question, found, versions)
 
 
-def _those(what: str, found: Mapping[Any, Any]) -> str:
+def _those(what: str, found: Mapping[Any, Any], wanted: str = "") -> str:
     names = [str(name) for name in sorted(found)]
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return f"{what}: {', '.join(names[-10:])}{more}" if names else f"it has no {what}"
+    return did_you_mean(wanted, names, f"{what}: {', '.join(names[-10:])}{more}" if names else f"it has no {what}")

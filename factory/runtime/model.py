@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import onnxruntime as ort
 from PIL import Image
 
-from factory.runtime.ahead import answers, path_of, usable_cpus
 from factory.runtime.contract import check_graph, check_metadata, read_test_vectors
 from factory.runtime.errors import FactoryError, ImageError, ModelError, RegistryError
 from factory.runtime.fields import plain
 from factory.runtime.images import ImageSource
+from factory.runtime.opening import first_line, open_session, read_model
+from factory.runtime.predictions import BATCH_SIZE, Images, Prediction, is_single, iter_predict_all
 from factory.runtime.scores import ScoreHistogram
-from factory.runtime.wire import has_external_data
 
 if TYPE_CHECKING:  # a model that lies in a file needs nothing that speaks to registries
     from factory.runtime.fetch import PublicKey
@@ -29,27 +28,11 @@ if TYPE_CHECKING:  # a model that lies in a file needs nothing that speaks to re
 
 VERIFY_TOLERANCE = 1e-3
 """Largest difference between a stored probability and one computed here. Processors round differently, int8 most."""
-BATCH_SIZE = 8
-"""Images a run of the network. More take longer each: what lies between the layers leaves the processor's cache."""
-FATAL = 4
-"""onnxruntime's log level: what matters is raised as an exception, and logging it too would be noise."""
+QUESTION_SHOWN = 80
+"""Characters of a question in a model's repr."""
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one image, or why there is none."""
-
-    path: str | None
-    """The path that was given; None for bytes, PIL images and arrays."""
-    probability: float | None
-    """Calibrated probability of yes, in [0, 1]; None if the image cannot be read."""
-    label: Literal["yes", "no"] | None
-    """`yes` if the probability reaches the threshold."""
-    error: str | None
-    """Why the image cannot be read; None if it can."""
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """One yes/no question, answered for images; made by `Model.load`, and safe to use from several threads."""
 
@@ -65,7 +48,7 @@ class Model:
     """Hex sha256 of the file's bytes."""
     release: Release | None
     """What the registry says of it; None if it was loaded from a file."""
-    _session: ort.InferenceSession = field(repr=False)
+    _session: ort.InferenceSession
 
     @classmethod
     def load(
@@ -107,11 +90,7 @@ class Model:
             return model
         if public_key is not None:
             raise RegistryError(f"{path}: a public key, and no registry to check", hint="a file alone has no signature")
-        try:
-            data = Path(path).read_bytes()
-        except OSError as error:
-            raise ModelError(f"{path}: cannot be opened ({error.strerror})", hint=_where_else(path)) from None
-        return cls._of(data, str(path), sha256, threads)
+        return cls._of(read_model(path), str(path), sha256, threads)
 
     @classmethod
     def _of(cls, data: bytes, path: str, sha256: str | None, threads: int, release: Release | None = None) -> Model:
@@ -119,7 +98,7 @@ class Model:
         if sha256 is not None and found != sha256.lower():
             raise ModelError(f"{path}: sha256 is {found}, not {sha256}", hint="the file was altered: fetch it again")
         try:
-            session = _session(data, threads)
+            session = open_session(data, threads)
             metadata = MappingProxyType(dict(session.get_modelmeta().custom_metadata_map))
             threshold, size = check_metadata(metadata)
             check_graph(session.get_inputs(), session.get_outputs(), size)
@@ -127,6 +106,27 @@ class Model:
             raise ModelError(f"{path}: {plain(error.what, 400)}", hint=error.hint) from None
         return cls(metadata["name"], metadata["question"], threshold, size, metadata, found, release, session)
 
+    @overload
+    def predict(
+        self,
+        images: bytes | Image.Image,
+        *,
+        threshold: float | None = None,
+        batch_size: int = BATCH_SIZE,
+        workers: int | None = None,
+        scores: ScoreHistogram | None = None,
+    ) -> Prediction: ...
+    @overload
+    def predict(  # a path may be of a photo or of a folder, an array of one picture or of a batch
+        self,
+        images: str | os.PathLike[str] | np.ndarray,
+        *,
+        threshold: float | None = None,
+        batch_size: int = BATCH_SIZE,
+        workers: int | None = None,
+        scores: ScoreHistogram | None = None,
+    ) -> Any: ...
+    @overload
     def predict(
         self,
         images: Iterable[ImageSource],
@@ -135,15 +135,29 @@ class Model:
         batch_size: int = BATCH_SIZE,
         workers: int | None = None,
         scores: ScoreHistogram | None = None,
-    ) -> list[Prediction]:
-        """Answer for many images; like `iter_predict`, all at once."""
-        return list(
-            self.iter_predict(images, threshold=threshold, batch_size=batch_size, workers=workers, scores=scores)
-        )
+    ) -> list[Prediction]: ...
+    def predict(
+        self,
+        images: Images,
+        *,
+        threshold: float | None = None,
+        batch_size: int = BATCH_SIZE,
+        workers: int | None = None,
+        scores: ScoreHistogram | None = None,
+    ) -> Prediction | list[Prediction]:
+        """Answer for a picture, a folder, or many pictures; like `iter_predict`, all at once.
+
+        Returns:
+            For one picture one `Prediction`; for a folder, a list, an array `(N, H, W, 3)` or any other iterable a
+            list, in order: of a folder its photos sorted by path. What cannot be read has an `error`, and raises none.
+        """
+        found = self.iter_predict(images, threshold=threshold, batch_size=batch_size, workers=workers, scores=scores)
+        answered = list(found)
+        return answered[0] if is_single(images) else answered
 
     def iter_predict(
         self,
-        images: Iterable[ImageSource],
+        images: Images,
         *,
         threshold: float | None = None,
         batch_size: int = BATCH_SIZE,
@@ -153,8 +167,9 @@ class Model:
         """Answer for any number of images, in order, while threads read and answer the next ones.
 
         Args:
-            images: Paths, bytes of files, PIL images, or uint8 arrays (H, W), (H, W, 3) or (H, W, 4), as `read_rgb`
-                takes them; taken from the iterable up to `workers` + 1 batches before they are answered.
+            images: A folder (its photos, recursively, sorted by path), one picture, or any iterable of pictures:
+                paths, bytes of files, PIL images, or uint8 arrays (H, W), (H, W, 3) or (H, W, 4), as `read_rgb` takes
+                them; taken from the iterable up to `workers` + 1 batches before they are answered.
             threshold: Probability in [0, 1] from which the answer is yes, instead of the model's own.
             batch_size: Most images a run of the network; the first runs are smaller.
             workers: Threads that read images and run the network; by default one for each processor. With 1, and for a
@@ -166,20 +181,13 @@ class Model:
             One prediction for each image; one that cannot be read gets an `error`, and the others go on.
 
         Raises:
-            FactoryError: An argument is out of range, `scores` is of another model, or `images` is a single image.
+            FactoryError: An argument is out of range, `scores` is of another model, or `images` is nothing that
+                pictures could come from.
         """
-        threshold = self.threshold if threshold is None else threshold
-        workers = usable_cpus() if workers is None else workers
-        if not 0 <= threshold <= 1:
-            raise FactoryError(f"threshold {threshold}: expected a number in [0, 1]")
-        if batch_size < 1 or workers < 1:
-            raise FactoryError(f"batch_size {batch_size}, workers {workers}: expected 1 or more")
-        if scores is not None and scores.sha256 != self.sha256:
-            raise FactoryError("scores is the histogram of another model", hint="ScoreHistogram(model.sha256)")
-        single = (str, bytes, bytearray, memoryview, os.PathLike, Image.Image)
-        if isinstance(images, single) or (isinstance(images, np.ndarray) and images.ndim != 4):
-            raise FactoryError("images is a single image, expected several", hint="put it in a list")
-        return self._stream(images, threshold, batch_size, workers, scores)
+        said = iter_predict_all(
+            [self], images, threshold=threshold, batch_size=batch_size, workers=workers, scores=[scores]
+        )
+        return _firsts(said)
 
     def probabilities(self, batch: np.ndarray) -> np.ndarray:
         """Run the network on squares made by `to_square`.
@@ -202,7 +210,7 @@ class Model:
         try:
             (probability,) = self._session.run(["probability"], {"image": batch})
         except Exception as error:  # onnxruntime's exceptions share no base class
-            raise ModelError(f"{plain(self.name)}: the network fails ({_first_line(error)})") from None
+            raise ModelError(f"{plain(self.name)}: the network fails ({first_line(error)})") from None
         if probability.shape != (len(batch),) or not ((probability >= 0) & (probability <= 1)).all():
             raise ModelError(
                 f"{plain(self.name)}: the network gives {probability.shape} values that are no probabilities"
@@ -228,26 +236,19 @@ class Model:
             )
         return difference
 
-    def _stream(
-        self,
-        images: Iterable[ImageSource],
-        threshold: float,
-        batch_size: int,
-        workers: int,
-        scores: ScoreHistogram | None,
-    ) -> Iterator[Prediction]:
-        def ask(batch: np.ndarray) -> np.ndarray:
-            found = self.probabilities(batch)
-            if scores is not None:
-                scores.add(found)
-            return found
+    def __repr__(self) -> str:
+        question = (
+            self.question if len(self.question) <= QUESTION_SHOWN else self.question[: QUESTION_SHOWN - 3] + "..."
+        )
+        named = str(self.release or self.name)
+        return f"Model({named!r}, {question!r}, {self.image_size} px, threshold {self.threshold:.3g})"
 
-        with closing(answers(images, self.image_size, ask, batch_size=batch_size, workers=workers)) as said:
-            for source, answer in said:
-                if isinstance(answer, str):
-                    yield Prediction(path_of(source), None, None, answer)
-                else:
-                    yield Prediction(path_of(source), answer, "yes" if answer >= threshold else "no", None)
+
+def _firsts(said: Generator[tuple[Prediction, ...], None, None]) -> Iterator[Prediction]:
+    """The one answer of each row; closed half-way, it ends the threads at once."""
+    with closing(said):
+        for (one,) in said:
+            yield one
 
 
 def _check_release(model: Model, release: Release) -> None:
@@ -264,36 +265,3 @@ def _check_release(model: Model, release: Release) -> None:
                 f"{release}: its file has {what} {inside!r}, the registry says {said!r}",
                 hint="do not use it; ask who runs the registry",
             )
-
-
-def _where_else(path: str | os.PathLike[str]) -> str:
-    from factory.runtime.index import is_reference
-
-    if not is_reference(os.fspath(path)):
-        return "check the path"
-    return "check the path; a release of a registry: --registry, or Model.load(..., registry=...)"
-
-
-def _session(data: bytes, threads: int) -> ort.InferenceSession:
-    """A session on the bytes themselves, so that what was hashed is what runs."""
-    try:
-        external = has_external_data(data)
-    except ValueError as error:
-        raise ModelError(f"not an ONNX file ({error})") from None
-    if external:
-        raise ModelError("refers to data in another file", hint="a model of this factory is one file: export it again")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = FATAL
-    options.add_session_config_entry("session.load_model_format", "ONNX")  # never its own format, unchecked above
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would slow decoding
-    try:
-        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no base class
-        raise ModelError(f"not a model that onnxruntime {ort.__version__} can run ({_first_line(error)})") from None
-
-
-def _first_line(error: Exception) -> str:
-    """What onnxruntime says, which may quote the file."""
-    return plain((str(error).splitlines() or [type(error).__name__])[0], 300)

@@ -77,7 +77,14 @@ student:
   budget_kb: {student.budget_kb:g}       # largest size of model.onnx, in kB of 1,000 bytes
   seed: {student.seed}
 
+# Where the threshold is put: break-even (as many false alarms as misses), balanced, or what you need, one of
+# {{false_alarms: 0.01}}, {{recall: 0.9}}, {{precision: 0.9}}, {{costs: {{false_yes: 1, false_no: 5}}}}
+target: break-even
+
+# What must be shown, at 95 %, before the model counts as passed.
 gate:
+  recall: {gate.recall}         # least share of the yes photos that it finds
+  precision: {gate.precision}      # least share of its answers yes that are right
   agreement: {gate.agreement}      # least share of confident test images on which student and teacher agree
   gold_accuracy: {gate.gold_accuracy}   # least accuracy on test images that a person has labelled
   parity: {gate.parity}         # largest mean difference of probability between trained network and shipped file

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -32,6 +32,7 @@ def _telling(problems: list[Any]) -> list[Any]:
             "int_type": any(r["type"] == "literal_error" for r in rivals),
             "int_parsing": any(r["type"] == "literal_error" for r in rivals),
             "too_short": any(len(r["loc"]) > len(problem["loc"]) for r in rivals),
+            "model_type": isinstance(problem["input"], str) and any(r["type"] == "literal_error" for r in rivals),
         }
         if not beaten.get(problem["type"], False):
             kept.append(problem)
@@ -86,8 +87,14 @@ def _known_keys(section: tuple[Any, ...]) -> list[str]:
     model: Any = Scenario
     for part in section:
         field = getattr(model, "model_fields", {}).get(part)
-        model = field.annotation if field else None
+        model = next(iter(_models(field.annotation)), None) if field else None
     return list(getattr(model, "model_fields", {}))
+
+
+def _models(annotation: Any) -> list[Any]:
+    """The sections among the branches of a type."""
+    branches = get_args(annotation) or (annotation,)
+    return [branch for branch in branches if hasattr(branch, "model_fields")]
 
 
 def _line(location: tuple[Any, ...], tree: Any) -> int:

@@ -37,7 +37,15 @@ def parse(text: str, source: str = "scenario") -> Scenario:
     Raises:
         ScenarioError: The text is not YAML, or says something that is not allowed.
     """
-    tree = _yaml_tree(text, source)
+    return validated(_yaml_tree(text, source), source)
+
+
+def validated(tree: Any, source: str = "scenario") -> Scenario:
+    """A tree of plain values as a `Scenario`; `source` names it in errors.
+
+    Raises:
+        ScenarioError: It says something that is not allowed.
+    """
     try:
         return Scenario.model_validate(tree)
     except ValidationError as error:

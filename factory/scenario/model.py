@@ -33,6 +33,7 @@ Phrase = Annotated[
 ]
 Template = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(_one_slot)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Cost = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class _Section(BaseModel):
@@ -92,19 +93,61 @@ class Student(_Section):
     """Fixes splits and training on one machine."""
 
 
-class Gate(_Section):
-    """The rule that a student must pass on images it never saw."""
+class Costs(_Section):
+    """What mistakes cost, in any one unit."""
 
+    false_yes: Cost = 1.0
+    """What a wrong yes costs."""
+    false_no: Cost = 1.0
+    """What a wrong no costs."""
+
+
+class Target(_Section):
+    """What the threshold is to reach on photos like these: exactly one of these keys."""
+
+    false_alarms: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the no photos that may be answered yes; as many yes photos as that allows are found."""
+    recall: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the yes photos that is to be found, with as few false alarms as that allows."""
+    precision: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the answers yes that is to be right; as many yes photos as that allows are found."""
+    costs: Costs | None = None
+    """Whatever costs least."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """This very probability of yes, whatever becomes of it."""
+
+    @model_validator(mode="after")
+    def _one_need(self) -> Target:
+        named = [key for key in type(self).model_fields if getattr(self, key) is not None]
+        if len(named) != 1:
+            raise ValueError(f"name exactly one of {', '.join(type(self).model_fields)}")
+        return self
+
+
+Need = Literal["break-even", "balanced"] | Target
+
+
+class Gate(_Section):
+    """The rule: what must be shown on images that the student never saw, at 95 %, before it counts as passed."""
+
+    recall: Share = 0.70
+    """Least share of the yes photos that it finds."""
+    precision: Share = 0.70
+    """Least share of its answers yes that are right; not asked where `target` is `false_alarms`."""
+    false_alarms: Share = 0.05
+    """Largest share of the no photos that it answers yes; asked in place of precision where `target` is this."""
+    balanced_agreement: Share = 0.75
+    """Least balanced agreement with the teacher over all test images, where people have labelled too few."""
     agreement: Share = 0.95
     """Least share of confidently labelled test images on which student and teacher agree."""
     gold_accuracy: Share = 0.90
     """Least accuracy on the test images that a person has labelled."""
     parity: Share = 0.01
     """Largest mean difference of probability between the trained network and the shipped file."""
-    false_yes_cost: Annotated[float, Field(gt=0)] = 1.0
-    """What a wrong yes costs, against `false_no_cost`; the threshold is chosen from the two."""
-    false_no_cost: Annotated[float, Field(gt=0)] = 1.0
-    """What a wrong no costs."""
+    false_yes_cost: Cost = 1.0
+    """Older form of `target: {costs: {false_yes: ...}}`, which it sets where no `target` is named."""
+    false_no_cost: Cost = 1.0
+    """Older form of `target: {costs: {false_no: ...}}`."""
 
 
 class Scenario(_Section):
@@ -129,7 +172,25 @@ class Scenario(_Section):
     scenario.answers.jsonl beside scenario.yaml. They are taken into account by themselves, and outrank `gold`."""
     teacher: Teacher = Teacher()
     student: Student = Student()
+    target: Need = "break-even"
+    """Where the threshold is put. `break-even`: as many false alarms as misses, at the share of yes that these photos
+    have. `balanced`: yes and no photos weigh alike, however rare one is. Or what is needed: `{false_alarms: 0.01}`,
+    `{recall: 0.9}`, `{precision: 0.9}`, `{costs: {false_yes: 1, false_no: 5}}`."""
     gate: Gate = Gate()
+
+    @model_validator(mode="after")
+    def _gate_below_target(self) -> Scenario:
+        if isinstance(self.target, Target):
+            for key in ("recall", "precision"):
+                aim, bar = getattr(self.target, key), getattr(self.gate, key)
+                if aim is not None and aim < bar:
+                    raise ValueError(f"target.{key} {aim:g} aims lower than gate.{key} {bar:g}: lower the gate's")
+            if self.target.false_alarms is not None and self.target.false_alarms > self.gate.false_alarms:
+                raise ValueError(
+                    f"target.false_alarms {self.target.false_alarms:g} aims higher than gate.false_alarms "
+                    f"{self.gate.false_alarms:g}: raise the gate's"
+                )
+        return self
 
     @model_validator(mode="after")
     def _no_phrase_on_both_sides(self) -> Scenario:
@@ -148,6 +209,12 @@ class Scenario(_Section):
     def asked(self) -> str:
         """The question in words."""
         return self.question or f"Does the photo show: {self.positive[0]}?"
+
+    @property
+    def need(self) -> Need:
+        """The target, also where a file says it in the older form, as costs of the gate."""
+        costs = Costs(false_yes=self.gate.false_yes_cost, false_no=self.gate.false_no_cost)
+        return Target(costs=costs) if self.target == "break-even" and costs.false_yes != costs.false_no else self.target
 
 
 def json_schema() -> dict[str, Any]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from factory.errors import TrainError
+from factory.runtime.nearest import did_you_mean
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -178,7 +179,12 @@ def get(name: str) -> Backbone:
     try:
         return BACKBONES[name]
     except KeyError:
-        raise TrainError(f"no backbone {name!r}", hint=f"known: auto, {', '.join(BACKBONES)}") from None
+        raise TrainError(f"no backbone {name!r}", hint=_known(name)) from None
+
+
+def _known(name: str) -> str:
+    names = ["auto", *BACKBONES]
+    return did_you_mean(name, names, f"known: {', '.join(names)}")
 
 
 def choose(name: str, budget_kb: float, precision: str = "auto") -> Backbone:

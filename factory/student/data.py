@@ -19,10 +19,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from factory.artifacts import LABELS, RunFolder
 from factory.errors import TrainError
 from factory.runtime.images import load_square
+from factory.statistics import break_even
 from factory.student.recipe import Recipe
 
 MEMORY_BYTES = 2_000_000_000
 """Decoded photos beyond this live in a memory-mapped file instead of memory."""
+LEAST_CONTRAST = 0.1
+"""Targets that lie no further apart than this tell the student of no difference between photos."""
 FEW_GOLD = 10
 """Gold labels of either side below which the teacher's skill is not measured."""
 
@@ -67,28 +70,31 @@ class EpochBatches(Sampler[Tensor]):
     The epoch is asked for rather than told: after a resume Lightning tells a sampler the wrong one.
     """
 
-    def __init__(self, rows: int, batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
-        self.rows, self.batches, self.seed, self.epoch = rows, max(1, round(rows / batch_size)), seed, epoch
+    def __init__(self, rows: np.ndarray, batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
+        self.rows, self.batches, self.seed, self.epoch = rows, max(1, round(len(rows) / batch_size)), seed, epoch
 
     def __len__(self) -> int:
         return self.batches
 
     def __iter__(self) -> Iterator[Tensor]:
-        order = np.random.default_rng([self.seed, self.epoch()]).permutation(self.rows)
-        yield from (torch.from_numpy(rows) for rows in np.array_split(order, self.batches))
+        order = np.random.default_rng([self.seed, self.epoch()]).permutation(len(self.rows))
+        yield from (torch.from_numpy(rows) for rows in np.array_split(self.rows[order], self.batches))
 
 
 class Photos(pl.LightningDataModule):
     """The train and val splits, in memory."""
 
-    def __init__(self, train: Examples, val: Examples, batch_size: int, seed: int) -> None:
+    def __init__(self, train: Examples, val: Examples, batch_size: int, seed: int, parts: np.ndarray) -> None:
+        """`parts`: int `(N,)`, the part of the training images that each belongs to; see `cross_fit_parts`."""
         super().__init__()
-        self.train, self.val, self.batch_size, self.seed = train, val, batch_size, seed
+        self.train, self.val, self.batch_size, self.seed, self.parts = train, val, batch_size, seed, parts
         self.epoch: Callable[[], int] = lambda: 0
+        self.left_out: int | None = None
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled batches."""
-        sampler = EpochBatches(len(self.train), self.batch_size, self.seed, self.epoch)
+        """Shuffled batches of all training images but the part that is left out."""
+        rows = np.flatnonzero(self.parts != (-1 if self.left_out is None else self.left_out))
+        sampler = EpochBatches(rows, self.batch_size, self.seed, self.epoch)
         return DataLoader(self.train, batch_size=None, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -116,14 +122,42 @@ def load_photos(root: Path, run: RunFolder, store: Store, recipe: Recipe, size: 
         rows["train"], _decode(root, rows["train"], larger, run.path / "tmp" / "train.npy"), recipe, vectors
     )
     val = examples(rows["val"], _decode(root, rows["val"], size, run.path / "tmp" / "val.npy"), recipe, None)
-    return Photos(train, val, min(recipe.batch_size, max(8, len(train) // 8)), seed)
+    gold, soft = targets(rows["train"], recipe)
+    yes = np.where(np.isnan(gold), soft >= break_even(soft), gold == 1)
+    parts = cross_fit_parts(rows["train"]["group"].to_numpy(), yes, recipe.parts, seed)
+    return Photos(train, val, min(recipe.batch_size, max(8, len(train) // 8)), seed, parts)
+
+
+def cross_fit_parts(groups: np.ndarray, yes: np.ndarray, parts: int, seed: int) -> np.ndarray:
+    """A part in [0, parts) for each training image, so that each member can leave another part out.
+
+    What a member did not see, it can be asked about without flattery (cross-fitting, Chernozhukov et al. 2018): that
+    places the threshold by several times as many photos as val has. Near-duplicates stay together, yes photos are
+    dealt evenly, from the last part on: where they are very few, the first parts, which are left out, hold none.
+
+    Args:
+        groups: `(N,)` near-duplicate groups.
+        yes: bool `(N,)`, the answers; a group counts as yes when any of its images does.
+        parts: How many; 0: none, and nothing is left out.
+        seed: Of the dealing.
+    """
+    if parts < 1:
+        return np.full(len(groups), -1)
+    names, where = np.unique(groups, return_inverse=True)
+    sides = np.bincount(where, weights=yes, minlength=len(names)) > 0
+    order = np.random.default_rng([seed, parts]).permutation(len(names))
+    dealt = np.empty(len(names), int)
+    for side in (True, False):
+        turns = order[sides[order] == side]
+        dealt[turns] = parts - 1 - np.arange(len(turns)) % parts
+    return np.asarray(dealt[where])
 
 
 def examples(labels: pa.Table, images: np.ndarray, recipe: Recipe, vectors: np.ndarray | None) -> Examples:
     """Targets and weights of some rows of labels.parquet; a gold label weighs `gold_weight`."""
     gold, target = targets(labels, recipe)
-    weight = np.where(np.isnan(gold), labels["weight"].to_numpy(), recipe.gold_weight)
-    weight = weight * class_weights(np.where(np.isnan(gold), target > 0.5, gold == 1), weight, recipe.balance)
+    weight = np.where(np.isnan(gold), labels["weight"].to_numpy() ** recipe.certainty, recipe.gold_weight)
+    target, weight = balanced(target, weight, recipe.balance)
     return Examples(
         torch.from_numpy(images),
         torch.from_numpy(target.astype(np.float32)),
@@ -138,13 +172,18 @@ def targets(labels: pa.Table, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
     Gold says what is right; a teacher that is mostly right also says which photos are hard. So its word has a share in
     the target of a gold label, which grows with its skill on these labels (none of which it has seen).
     """
-    gold = np.array([np.nan if g is None else float(g) for g in labels["gold"].to_pylist()], dtype=np.float64)
+    gold = gold_of(labels)
     p = np.clip(labels["p_teacher"].to_numpy().astype(np.float64), 1e-4, 1 - 1e-4)
     soft = 1 / (1 + (1 / p - 1) ** (1 / recipe.temperature))
     hard = gold * (1 - 2 * recipe.smoothing) + recipe.smoothing
     known = ~np.isnan(gold)
     share = recipe.teacher_share * skill(gold[known], p[known]) ** 2
     return gold, np.where(known, (1 - share) * hard + share * soft, soft)
+
+
+def gold_of(labels: pa.Table) -> np.ndarray:
+    """People's labels of rows of labels.parquet, float64 `(N,)`: 1 yes, 0 no, NaN where no person has said."""
+    return np.array([np.nan if g is None else float(g) for g in labels["gold"].to_pylist()], dtype=np.float64)
 
 
 def skill(gold: np.ndarray, p: np.ndarray) -> float:
@@ -157,21 +196,33 @@ def skill(gold: np.ndarray, p: np.ndarray) -> float:
     return max(0.0, 1 - float(np.mean((p - gold) ** 2) / gold.var()))
 
 
-def class_weights(answers: np.ndarray, weight: np.ndarray, balance: float) -> np.ndarray:
-    """Factors `(N,)` that bring the total weights of yes and no (bool `(N,)`) together, each at most 10.
+def balanced(target: np.ndarray, weight: np.ndarray, balance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Bring the total weights of yes and no together, each by a factor of at most 10.
+
+    A soft target is a share of both: of the weight of a .4, four tenths are yes. Each share is weighed by its own
+    side's factor, which gives another target and another weight of the same loss.
+
+    Args:
+        target: float64 `(N,)` in [0, 1].
+        weight: float64 `(N,)`, >= 0.
+        balance: 0 changes nothing; 1 makes the totals equal; between: a power of that.
+
+    Returns:
+        Targets and weights, float64 `(N,)` each.
 
     Raises:
         TrainError: All images lie on one side.
     """
-    yes = float(weight[answers].sum() / max(weight.sum(), 1e-9))
-    if not 0 < yes < 1:
-        side = "yes" if yes else "no"
+    if not len(target) or np.ptp(target) < LEAST_CONTRAST:
+        side = "yes" if len(target) and target[0] > 0.5 else "no"
         raise TrainError(
             f"every image is labelled {side}: nothing to learn",
             hint="change the phrases or the photos so that both answers occur, then: factory label",
         )
-    factors = np.minimum(np.array([0.5 / (1 - yes), 0.5 / yes]) ** balance, 10.0)
-    return np.asarray(np.where(answers, factors[1], factors[0]))
+    yes = float((weight * target).sum() / weight.sum())
+    no_factor, yes_factor = np.minimum(np.array([0.5 / (1 - yes), 0.5 / yes]) ** balance, 10.0)
+    factor = yes_factor * target + no_factor * (1 - target)
+    return yes_factor * target / factor, weight * factor
 
 
 def teacher_of(schema: pa.Schema) -> dict[str, Any]:

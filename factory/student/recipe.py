@@ -21,6 +21,8 @@ class Recipe:
     members: int = 2
     """Trainings from the same backbone, each with its own chance, whose weights are averaged in the end (model soup,
     Wortsman et al. 2022)."""
+    parts: int = 5
+    """Parts of the training photos; each member leaves another one out, on which its answers are then held out."""
     steps: int = 220
     """Optimiser steps of a member that `epochs: auto` aims at, within `fewest_epochs` and `most_epochs`."""
     fewest_epochs: int = 6
@@ -38,6 +40,8 @@ class Recipe:
     """Share of the teacher's word in the target of a gold label, times the square of its skill on such labels."""
     gold_weight: float = 2.0
     """Weight of a gold label against the teacher's 1."""
+    certainty: float = 1.0
+    """Power of the teacher's certainty, |2p - 1|, as a weight; 0: a doubtful label weighs as much as a sure one."""
     balance: float = 1.0
     """0: every image counts alike; 1: yes and no have the same total weight; between: a power of that."""
     vector_weight: float = 0.5

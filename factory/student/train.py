@@ -23,7 +23,7 @@ from factory.errors import TrainError
 from factory.memory import keep_memory
 from factory.progress import console
 from factory.scenario import Scenario
-from factory.student import backbones
+from factory.student import backbones, held_out
 from factory.student.data import Photos, Store, chance, load_photos
 from factory.student.module import Distillation, Row
 from factory.student.network import Student, soup
@@ -33,7 +33,7 @@ COLUMNS = ("epoch", "train_loss", "val_loss", "val_agreement", "lr", "seconds")
 
 
 def train(scenario: Scenario, run: RunFolder, store: Store, recipe: Recipe | None = None) -> None:
-    """Train the scenario's student on the run's labels; write student.ckpt and training.csv.
+    """Train the scenario's student on the run's labels; write student.ckpt, training.csv and held_out.parquet.
 
     Killed at any time and called again, it goes on after the last whole epoch and ends with the same weights.
 
@@ -53,12 +53,14 @@ def train(scenario: Scenario, run: RunFolder, store: Store, recipe: Recipe | Non
     wanted = scenario.student
     backbone = backbones.choose(wanted.backbone, wanted.budget_kb, wanted.precision)
     size = recipe.image_size if wanted.image_size == "auto" else wanted.image_size
-    photos = load_photos(Path(scenario.images.path or ""), run, store, recipe, size, wanted.seed)
+    root = Path(scenario.images.path or "")
+    photos = load_photos(root, run, store, recipe, size, wanted.seed)
     epochs = recipe.epochs(len(photos.train)) if wanted.epochs == "auto" else wanted.epochs
     scratch = run.path / "tmp" / f"train-{_fingerprint(run, scenario, recipe)}"
 
     def member(number: int) -> Distillation:
         seed = chance(wanted.seed, number)
+        photos.left_out = number if number < recipe.parts else None
         torch.manual_seed(seed)
         net = backbones.pretrained(backbone, wanted.weights)
         module = _module(Student(backbone.name, size, net, mirror=wanted.mirror), photos, recipe, epochs, seed)
@@ -68,11 +70,14 @@ def train(scenario: Scenario, run: RunFolder, store: Store, recipe: Recipe | Non
 
     with _quiet(), _progress(epochs * recipe.members) as show:
         members = [member(number) for number in range(recipe.members)]
-    student = soup([module.result() for module in members])
+    networks = [module.result() for module in members]
+    seen_by_none = held_out.left_out(networks, photos, root, run, size)
+    student = soup(networks)
     if not all(torch.isfinite(p).all() for p in student.parameters()):
         raise TrainError(
             "training diverged: the weights are no numbers any more", hint="report this with the run folder"
         )
+    held_out.write(student, photos, seen_by_none, run)
     _write(student, [module.history for module in members], run)
     run.log("trained", backbone=backbone.name, image_size=size, epochs=epochs, members=len(members))
     shutil.rmtree(run.path / "tmp", ignore_errors=True)

@@ -1,11 +1,14 @@
 // What a person does with the photos: answers, undo, the next batch; and what the server says of others' answers.
 
+import { batch } from "./choices.js";
 import { $, known, page, plural } from "./page.js";
 import { Refused, ask } from "./queue.js";
 import { arrange, figures, filters, say, status } from "./shown.js";
+import { zoom } from "./zoom.js";
 
 const MOST = 5000; // photos in one request
 let soon; // the look at the server that is due next
+let asking = false;
 
 export function answer(photos, what) {
   if (!photos.length) return;
@@ -24,8 +27,11 @@ export function answer(photos, what) {
 }
 
 export function flip(photos) {
+  const { model, view } = page;
   const to = { yes: [], no: [] };
-  for (const i of photos) to[page.model.flipped(i)].push(i);
+  const blind = (i) => view === "prove" && !["yes", "no"].includes(model.shown(i)); // no label is shown that could be wrong
+  if (photos.some(blind)) return say("Say yes or no: Y or N.");
+  for (const i of photos) to[model.flipped(i)].push(i);
   answer(to.yes, "yes");
   answer(to.no, "no");
 }
@@ -60,17 +66,55 @@ export async function undo() {
   }
 }
 
-export async function nextBatch() {
-  const { grid, model } = page;
+// The next photos to answer; with `prove`, of random test photos, in the order drawn and without their labels.
+export async function nextBatch(prove = page.view === "prove") {
+  if (asking) return;
+  asking = true;
   try {
-    const { sha256 } = await ask(`/api/ask?count=${Math.min(Math.max(grid.screenful(), 12), 96)}`);
-    if (!sha256.length) return say("Nothing is left to ask.");
-    model.renew();
-    arrange("ask", model.sections(known(sha256)));
-    grid.go(0);
+    if (!(await page.queue.settled())) throw new Error("answers wait that would be asked again");
+    const { sha256 } = await ask(`/api/ask?count=${batch()}${prove ? "&prove=1" : ""}`);
+    if (prove) await poll(); // draws count answers given before, too
+    if (!sha256.length) say(prove ? "No test photo is left to ask." : "Nothing is left to ask.");
+    if (sha256.length || prove) begin(known(sha256), prove);
   } catch (error) {
-    say("No new batch: the server is away.");
+    say(error instanceof Refused ? error.message : "No new batch: the server is away.");
+  } finally {
+    asking = false;
   }
+}
+
+// Random test photos, those that wait first; none, where no answer is needed any more.
+export function beginProof() {
+  const { state, waiting } = page.model.proof;
+  if (waiting || (state !== "shown" && state !== "broken")) nextBatch(true);
+  else begin([], true);
+}
+
+function begin(photos, prove) {
+  const { grid, model } = page;
+  model.renew();
+  if (prove) arrange("prove", photos.length ? [{ name: "Test photos, drawn at random", photos }] : []);
+  else arrange("ask", model.sections(photos));
+  grid.go(0);
+  if ($("zoom").open && photos.length) zoom();
+}
+
+// After an answer: on to the next photo that waits for one; from the end of a batch to the next batch, while answers are
+// needed.
+export async function advance() {
+  const { grid, model, queue, view } = page;
+  const next = following();
+  if (next >= 0) return grid.go(next, { focus: !$("zoom").open });
+  if (view === "prove" && (await queue.settled())) await poll();
+  if (view === "ask" || (view === "prove" && model.proof.state === "open")) return nextBatch();
+  $("zoom").close();
+}
+
+// The place of the next photo without an answer, past the end from the start; -1: there is none.
+export function following() {
+  const { grid, model } = page;
+  const after = grid.order.findIndex((i, at) => at > grid.focus && model.open(i));
+  return after >= 0 ? after : grid.order.findIndex((i) => model.open(i));
 }
 
 // An answer that the server has not confirmed, until it has.

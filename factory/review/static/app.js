@@ -1,6 +1,6 @@
 // The page begins here: loads the photos, puts the parts together, and looks at the server now and then.
 
-import { confirmed, hold, poll, refused } from "./answers.js";
+import { beginProof, confirmed, hold, poll, refused } from "./answers.js";
 import { Grid } from "./grid.js";
 import "./keys.js";
 import { Model } from "./model.js";
@@ -14,6 +14,7 @@ const POLL = 3000; // milliseconds between looks at what others have answered
 const NARROW = "(max-width: 44rem)";
 const SMALL = 104; // pixels of a photo on a narrow screen
 
+const prove = location.hash === "#prove";
 history.replaceState(null, "", "/"); // the token belongs in the cookie from now on, not in the address
 
 start().catch((error) => {
@@ -35,6 +36,7 @@ async function start() {
   figures();
   for (const entry of await page.queue.adopt()) hold(entry.sha256, entry.answer);
   page.queue.pump();
+  if (prove) beginProof();
   setInterval(poll, POLL);
   addEventListener("visibilitychange", poll);
 }

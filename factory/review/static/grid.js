@@ -1,5 +1,7 @@
 // The grid: only rows near the screen exist, so that 10,000 photos cost no more than 200.
 
+import { last } from "./page.js";
+
 const GAP = 6;
 const HEAD = 40; // pixels of a heading between two sections
 const AHEAD = 4; // screens in the direction of travel whose pictures are fetched ahead of time
@@ -55,9 +57,19 @@ export class Grid {
     this.space.style.height = `${y}px`;
     this.main.setAttribute("aria-rowcount", this.rows.length);
     this.main.setAttribute("aria-colcount", this.columns);
-    this.live.forEach((row, number) => this.discard(number, row));
+    const held = document.activeElement.closest(".cell");
+    this.live.clear();
+    this.space.replaceChildren();
     if (top) this.main.scrollTop = this.rows[this.rowOf(top)].y;
     this.draw();
+    if (held && this.rows.length) this.take();
+  }
+
+  // Give the keyboard to the cell of its place, whether that is on the screen or not.
+  take() {
+    const { y } = this.rows[this.rowOf(this.focus)];
+    this.need(y, y);
+    this.element(this.focus)?.focus({ preventScroll: true });
   }
 
   push(row) {
@@ -67,22 +79,11 @@ export class Grid {
 
   // The row at a height, and the row of a position: the last that starts at or before it.
   rowAt(y) {
-    return this.last((row) => row.y <= y);
+    return last(this.rows, (row) => row.y <= y);
   }
 
   rowOf(at) {
-    return this.last((row) => row.from <= at);
-  }
-
-  last(test) {
-    let low = 0;
-    let high = this.rows.length - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (test(this.rows[middle])) low = middle;
-      else high = middle - 1;
-    }
-    return low;
+    return last(this.rows, (row) => row.from <= at);
   }
 
   // Rows on the screen at once, and those around it in the next frame.
@@ -97,7 +98,7 @@ export class Grid {
       const [first, end] = this.need(scrollTop - reach, scrollTop + clientHeight + reach);
       const kept = this.rowOf(this.focus); // the keyboard's place is never taken away
       for (const [number, row] of this.live)
-        if ((number < first || number > end) && number !== kept) this.discard(number, row);
+        if ((number < first || number > end) && number !== kept) this.live.delete(number), row.remove();
     });
     this.moved();
   }
@@ -114,11 +115,6 @@ export class Grid {
   photos(from, to) {
     const [first, last] = [this.rows[this.rowAt(Math.max(0, from))], this.rows[this.rowAt(Math.max(0, to))]];
     return this.order.slice(first.from, last.to);
-  }
-
-  discard(number, row) {
-    this.live.delete(number);
-    row.remove();
   }
 
   need(from, to) {

@@ -1,7 +1,10 @@
 // What each key and button does.
 
-import { answer, confirmShown, flip, nextBatch, undo } from "./answers.js";
+import { advance, answer, beginProof, confirmShown, flip, following, nextBatch, undo } from "./answers.js";
+import { movesOn } from "./choices.js";
+import { cut, turned } from "./cut.js";
 import { $, page } from "./page.js";
+import { arrange, show } from "./shown.js";
 import { zoom } from "./zoom.js";
 
 const STEP = 24; // pixels by which a key makes photos larger
@@ -14,9 +17,9 @@ function current() {
 }
 
 const DO = {
-  yes: () => answer(current(), "yes"),
-  no: () => answer(current(), "no"),
-  unsure: () => answer(current(), "unsure"),
+  yes: () => give("yes"),
+  no: () => give("no"),
+  unsure: () => give("unsure"),
   clear: () => answer(current(), null),
   flip: () => flip(current()),
   zoom: () => zoom(page.grid.selected.size ? Math.min(...page.grid.selected) : page.grid.focus),
@@ -25,6 +28,12 @@ const DO = {
   on: () => zoom(Math.min(page.grid.order.length - 1, page.grid.focus + 1)),
   close: () => $("zoom").close(),
 };
+
+function give(what) {
+  const photos = current();
+  answer(photos, what);
+  if (photos.length === 1 && !page.grid.selected.size && movesOn()) advance();
+}
 
 const ANSWERS = { y: "yes", n: "no", u: "unsure", f: "flip", " ": "flip", Backspace: "clear", Delete: "clear" };
 
@@ -43,7 +52,9 @@ const OTHERS = {
   Enter: DO.zoom,
   Escape: DO.drop,
   a: onward,
-  g: nextBatch,
+  g: () => nextBatch(),
+  p: prove,
+  t: tryOut,
   w: whole,
   z: undo,
   "?": () => $("help").showModal(),
@@ -79,7 +90,8 @@ function zoomKey(key) {
 
 function gridKey(key, extend) {
   const { grid } = page;
-  if (presses(key) || document.activeElement.matches("input")) return false; // arrows move the slider
+  const { activeElement: at } = document;
+  if (presses(key) || at.matches("select") || (at.matches("input") && key in MOVES)) return false; // arrows move a slider
   if (key in MOVES) {
     grid.go(MOVES[key](grid), { extend });
     if (!extend && grid.selected.size) grid.drop();
@@ -94,8 +106,30 @@ function gridKey(key, extend) {
 function onward() {
   const { grid, model, view } = page;
   const open = grid.visible().some((at) => model.shown(grid.order[at]) === null);
-  if (view === "ask" && !open) nextBatch();
+  if (view === "prove" && following() >= 0) grid.go(following());
+  else if (view === "prove" || (view === "ask" && !open)) nextBatch();
   else confirmShown();
+}
+
+function prove() {
+  if (page.view === "prove") show("all");
+  else beginProof();
+}
+
+// Open or close the panel of the threshold; closed, nothing is on trial.
+function tryOut() {
+  if (page.model.threshold === null) return;
+  $("cut").hidden = !$("cut").hidden;
+  if (!$("cut").hidden) $("at").focus();
+  trial(null);
+}
+
+function trial(threshold) {
+  page.cut = threshold;
+  cut();
+  if (page.view !== "cut") page.grid.refresh();
+  else if ($("cut").hidden) show("all");
+  else arrange("cut", turned());
 }
 
 function whole() {
@@ -114,8 +148,24 @@ for (const bar of document.querySelectorAll(".actions"))
     DO[what]();
     if ($("zoom").open) zoom();
   });
-const BUTTONS = { right: onward, ask: nextBatch, undo, whole, keys: OTHERS["?"] };
+const BUTTONS = {
+  right: onward,
+  ask: () => nextBatch(),
+  undo,
+  whole,
+  prove,
+  try: tryOut,
+  turned: () => arrange("cut", turned()),
+  shipped: () => trial(null),
+  copy: () => navigator.clipboard.writeText($("cut-command").textContent),
+  keys: OTHERS["?"],
+};
 for (const [id, act] of Object.entries(BUTTONS)) $(id).onclick = () => page.model && act();
 $("size").oninput = () => resize($("size").value);
+let frame; // the slider moves more often than the screen is drawn
+$("at").oninput = () => {
+  cancelAnimationFrame(frame);
+  frame = requestAnimationFrame(() => trial(Number($("at").value)));
+};
 $("zoom").addEventListener("close", () => page.grid.go(page.grid.focus));
 $("zoom").addEventListener("click", (event) => event.target === $("zoom") && $("zoom").close());

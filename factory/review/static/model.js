@@ -22,6 +22,7 @@ export class Model {
     this.by = [...sent.columns.by];
     this.conflict = [...sent.columns.conflict];
     this.waiting = new Map(); // photo -> answers not confirmed yet, oldest first
+    this.threshold = sent.threshold; // the shipped student's; null: there is none
     this.learned = sent.learned; // which labels the columns hold
     this.fresh = null; // newer ones
     this.news(sent);
@@ -46,7 +47,8 @@ export class Model {
     }
     for (const sha256 of new Set([...Object.keys(this.conflicts ?? {}), ...Object.keys(sent.conflicts)]))
       if (this.index.has(sha256)) changed.add(this.index.get(sha256));
-    Object.assign(this, { version: sent.version, counts: sent.counts, estimate: sent.estimate, conflicts: sent.conflicts });
+    const { version, counts, estimate, proof, conflicts } = sent;
+    Object.assign(this, { version, counts, estimate, proof, conflicts });
     return changed;
   }
 
@@ -130,16 +132,17 @@ export class Model {
     return this.columns.path[i];
   }
 
-  // One photo in words: what the line below the grid, the zoom, and a screen reader say.
-  words(i) {
+  // One photo in words: what the line below the grid, the zoom, and a screen reader say. `blind` leaves out what teacher
+  // and student say, which would sway an answer that is to measure them.
+  words(i, blind) {
     const { p, student, disagrees, suspect, duplicates, split, random } = this.columns;
-    const parts = [`teacher says ${this.said(i)} (${percent(this.said(i) === "yes" ? p[i] : 1 - p[i])})`];
-    if (student[i] !== null) parts.push(`student ${disagrees[i] ? "disagrees" : "agrees"}`);
-    if (suspect[i]) parts.push("likely mistake");
+    const parts = blind ? [] : [`teacher says ${this.said(i)} (${percent(this.said(i) === "yes" ? p[i] : 1 - p[i])})`];
+    if (!blind && student[i] !== null) parts.push(`student ${disagrees[i] ? "disagrees" : "agrees"}`);
+    if (!blind && suspect[i]) parts.push("likely mistake");
     if (duplicates[i] > 1) parts.push(`one of ${duplicates[i]} near copies`);
-    if (random[i]) parts.push("drawn at random");
-    parts.push(split[i], this.state(i));
-    return parts.filter(Boolean).join(", ");
+    if (random[i] || blind) parts.push("drawn at random");
+    parts.push(`${split[i]} split`, this.state(i));
+    return parts.join(", ");
   }
 
   state(i) {

@@ -6,7 +6,8 @@ export const page = {
   queue: null, // answers on their way
   grid: null,
   watch: null, // minutes at work
-  view: "all", // the filter that is shown, or "ask" for a batch
+  view: "all", // the filter that is shown; or "ask" and "prove" for a batch, "cut" for photos that change side
+  cut: null, // the threshold on trial; null: the shipped one
 };
 
 export const $ = (id) => document.getElementById(id);
@@ -22,4 +23,16 @@ export function bold(text) {
 // The photos of these names that the run has.
 export function known(sha256s) {
   return sha256s.map((sha256) => page.model.index.get(sha256)).filter((i) => i !== undefined);
+}
+
+// The place of the last in a list for which the test holds, where it holds up to one and not beyond; 0 if for none.
+export function last(list, test) {
+  let low = 0;
+  let high = list.length - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (test(list[middle])) low = middle;
+    else high = middle - 1;
+  }
+  return low;
 }

@@ -1,7 +1,13 @@
 // What the person sees of it all: cells, filters, the heading, the line below, how far and how sure.
 
+import { choices } from "./choices.js";
+import { cut, turnsTo } from "./cut.js";
 import { percent } from "./model.js";
 import { $, bold, page, plural } from "./page.js";
+import { proof } from "./proof.js";
+import { explain } from "./terms.js";
+
+const VIEWS = { ask: "Batch to ask", prove: "Test photos, drawn at random", cut: "Photos that change side" };
 
 let note = ""; // what was said last, for a few seconds
 
@@ -14,8 +20,10 @@ export function arrange(key, sections) {
   page.view = key;
   page.grid.show(sections);
   filters();
-  const name = page.model.filters().find((filter) => filter.key === key)?.name ?? "Batch to ask";
+  const name = VIEWS[key] ?? page.model.filters().find((filter) => filter.key === key).name;
   $("grid").setAttribute("aria-label", `Photos: ${name}, ${page.grid.order.length}`);
+  history.replaceState(null, "", key === "prove" ? "#prove" : "/"); // loaded anew, the page goes on with it
+  proof();
   moved();
 }
 
@@ -26,6 +34,7 @@ export function filters() {
     found.forEach(({ key, name }, n) => {
       const button = host.appendChild(document.createElement("button"));
       button.setAttribute("aria-keyshortcuts", n + 1);
+      if (key !== "all") button.dataset.term = key;
       button.append(`${name} `, document.createElement("span"));
       button.onclick = () => show(key);
     });
@@ -39,15 +48,19 @@ export function filters() {
 
 export function paint(cell, i) {
   const { model } = page;
+  const blind = page.view === "prove";
+  const turns = turnsTo(i);
   const shown = model.shown(i);
   const conflict = model.inConflict(i);
   cell.dataset.answer = shown ?? "";
   cell.classList.toggle("waits", model.waiting.has(i));
-  cell.classList.toggle("flipped", (shown === "yes" || shown === "no") && shown !== model.said(i));
+  cell.classList.toggle("flipped", !blind && (shown === "yes" || shown === "no") && shown !== model.said(i));
+  cell.dataset.turns = turns;
   cell.classList.toggle("conflict", conflict);
-  const agrees = shown === model.said(i);
+  const agrees = !blind && shown === model.said(i);
   cell.querySelector(".mark").textContent = conflict ? "conflict" : shown === null ? "" : agrees ? "✓" : shown;
-  cell.setAttribute("aria-label", `${model.name(i)}: ${model.words(i)}`);
+  const turning = turns ? `, would become ${turns}` : "";
+  cell.setAttribute("aria-label", `${model.name(i)}: ${model.words(i, blind)}${turning}`);
 }
 
 // The place, the selection or the scroll position changed: the heading and the line below follow.
@@ -59,12 +72,15 @@ export function moved() {
   const turned = marked.filter((i) => model.shown(i) !== model.said(i)).length;
   const parts = section && [plural(section.photos.length, "photo")];
   if (marked.length) parts.push(`${marked.length.toLocaleString("en")} answered`);
-  if (turned) parts.push(`${turned.toLocaleString("en")} corrected`);
+  if (turned && view !== "prove") parts.push(`${turned.toLocaleString("en")} corrected`);
   $("heading").textContent = section ? section.name : "No photos here";
   if (section) $("heading").append(Object.assign(document.createElement("span"), { textContent: parts.join(" · ") }));
   const open = grid.visible().filter((at) => model.open(grid.order[at])).length;
-  $("right").textContent = open ? `All ${open} shown are right` : view === "ask" ? "Next batch" : "Next screen";
+  const left = view === "prove" ? "Next open photo" : `All ${open} shown are right`;
+  const waits = view === "prove" ? section?.photos.some((i) => model.open(i)) : open;
+  $("right").textContent = waits ? left : view === "ask" || view === "prove" ? "Next batch" : "Next screen";
   document.body.classList.toggle("selecting", grid.selected.size > 0);
+  choices();
   detail();
 }
 
@@ -73,8 +89,10 @@ function detail() {
   const at = grid.order[grid.focus];
   if (note) $("detail").textContent = note;
   else if (grid.selected.size) $("detail").textContent = `${plural(grid.selected.size, "photo")} selected`;
-  else if (at !== undefined) $("detail").replaceChildren(bold(model.name(at)), ` ${model.words(at)}`);
-  else $("detail").textContent = "";
+  else if (at !== undefined) {
+    explain($("detail"), ` ${model.words(at, page.view === "prove")}`);
+    $("detail").prepend(bold(model.name(at)));
+  } else $("detail").textContent = "";
 }
 
 export function say(text) {
@@ -95,6 +113,8 @@ export function figures() {
   $("meter").setAttribute("aria-valuenow", counts.answered);
   $("meter").firstElementChild.style.width = `${(100 * counts.answered) / Math.max(1, counts.images)}%`;
   certainty(estimate);
+  proof();
+  cut();
   moved();
 }
 
@@ -103,7 +123,7 @@ function certainty({ accuracy, interval: [low, high], n, enough, says }) {
   $("estimate").hidden = false;
   $("estimate").classList.toggle("enough", enough);
   $("accuracy").textContent = known ? `Labels right: ${percent(accuracy)}` : "Labels right: not known yet";
-  $("interval").textContent = known ? `(${Math.round(low * 100)} to ${percent(high)}, ${n} drawn at random)` : "";
+  explain($("interval"), known ? `(${Math.round(low * 100)} to ${percent(high)}, ${n} drawn at random)` : "");
   const [span, dot] = [...$("estimate").querySelectorAll(".span, .dot")];
   span.hidden = dot.hidden = !known;
   span.style.left = `${low * 100}%`;

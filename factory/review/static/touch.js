@@ -2,6 +2,7 @@
 
 import { flip } from "./answers.js";
 import { $, page } from "./page.js";
+import { zoom } from "./zoom.js";
 
 const LONG_PRESS = 450; // milliseconds
 const STILL = 10; // pixels that a finger may move and yet rest
@@ -39,7 +40,8 @@ $("grid").addEventListener("click", (event) => {
   else if (grid.selected.size) grid.go(at), grid.drop(); // a click beside a selection must not answer by accident
   else {
     grid.go(at);
-    flip([grid.order[at]]);
+    if (page.view === "prove") zoom(at); // no label is shown there that a click could call wrong
+    else flip([grid.order[at]]);
   }
 });
 $("grid").addEventListener("dblclick", (event) => event.preventDefault());

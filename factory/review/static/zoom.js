@@ -13,7 +13,7 @@ export function zoom(at = page.grid.focus) {
     $("zoomed").src = `/photo/${sha256}`;
     $("zoomed").alt = model.name(i);
   }
-  $("caption").replaceChildren(bold(model.name(i)), ` ${model.words(i)}`);
+  $("caption").replaceChildren(bold(model.name(i)), ` ${model.words(i, page.view === "prove")}`);
   $("zoom").dataset.answer = model.shown(i) ?? "";
   if (!$("zoom").open) $("zoom").showModal();
 }

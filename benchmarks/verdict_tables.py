@@ -1,0 +1,185 @@
+"""The tables of `benchmarks/verdict.py`: verdicts, cuts and students, held against the photos kept apart."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
+
+from factory.export.calibrate import Truth
+from factory.export.cut import Curves, place
+from factory.scenario import Costs, Need, Target
+from factory.statistics import Confusion, wilson
+
+SURE, AGREEMENT = 0.9, 0.95
+"""Of the rule before: the teacher is sure from here on, and there the student had to agree with it so often."""
+COSTS = Target(costs=Costs(false_yes=1, false_no=5))
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """What has been measured so far."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def show(path: Path) -> None:
+    """Print all tables."""
+    found = rows(path)
+    print(f"{len(found)} trainings")
+    for answers in sorted({row["answers"] for row in found}):
+        chosen = [row for row in found if row["answers"] == answers]
+        print(f"\n== after {answers} answers: {len(chosen)} trainings")
+        verdicts("rule before", chosen, verdict_before)
+        verdicts("rule now", chosen, lambda row: (row["verdict"]["state"], row["cut"]["threshold"]))
+        verdicts("now, all test photos answered", chosen, lambda row: (row["proven"]["state"], row["cut"]["threshold"]))
+        regrets(chosen)
+        stated(chosen)
+        if not answers:
+            followers(chosen)
+
+
+def verdicts(name: str, chosen: list[dict[str, Any]], judge: Callable[[dict[str, Any]], tuple[str, float]]) -> None:
+    """How often each verdict, and how often `passed` goes with less than its bars on the photos kept apart."""
+    states, false, worst = Counter[str](), 0, []
+    for row in chosen:
+        state, threshold = judge(row)
+        states[state] += 1
+        if state == "passed":
+            found = apart(row, threshold)
+            low = min(
+                found.recall.figure - row["bars"][0],
+                (found.precision.figure if found.precision.n else 0.0) - row["bars"][1],
+            )
+            false += low < 0
+            worst.append(f"{row['question']} recall {found.recall.figure:.2f} precision {found.precision.figure:.2f}")
+    counts = ", ".join(f"{states[state]} {state}" for state in ("passed", "not proven", "refused"))
+    print(f"{name:32} {counts}; passed below its bars: {false} of {states['passed']}")
+    for line in sorted(worst)[:6] if false else ():
+        print(f"{'':34}{line}")
+
+
+def apart(row: dict[str, Any], threshold: float) -> Confusion:
+    """The student's answers on the photos kept apart."""
+    truth, student = (np.array(row["apart"][key]) for key in ("truth", "student"))
+    return Confusion.of(truth == 1, student >= threshold)
+
+
+def verdict_before(row: dict[str, Any]) -> tuple[str, float]:
+    """What the rule and the cut of the version before say of the same student.
+
+    The cut: least errors on val, its labels weighted by the teacher's certainty. The rule: agreement with the teacher
+    on the test photos that it is sure of.
+    """
+    threshold = cut_before(row)
+    student, teacher = np.array(row["test"]["student"]), np.array(row["test"]["teacher"])
+    answers, sure = student >= threshold, np.maximum(teacher, 1 - teacher) >= SURE
+    truth = teacher >= 0.5
+    both = 0 < truth.sum() < len(truth) and 0 < answers.sum() < len(answers)
+    agreed = sure.any() and (answers == truth)[sure].mean() >= AGREEMENT
+    return ("passed" if both and agreed else "refused"), threshold
+
+
+def cut_before(row: dict[str, Any]) -> float:
+    """The threshold of least expected errors on val, doubtful labels counted less."""
+    unseen, said = row["unseen"], row["calibration"]
+    val = np.array(unseen["split"]) == "val"
+    label = np.array(unseen["label"])[val]
+    probability = expit(said["scale"] * np.array(unseen["logit"])[val] + said["shift"])
+    weight = np.maximum(0.05, np.abs(2 * label - 1))
+    curves = Curves.of(probability, Truth(label, 0.5, ""), weight)
+    return float(expit(curves.grid[(curves.alarms + curves.yes - curves.hits).argmin()]))
+
+
+def regrets(chosen: list[dict[str, Any]]) -> None:
+    """What the chosen cut loses against the best one, on the photos kept apart."""
+    print(f"{'regret':32} mean, largest, over .08")
+    for name, need, loss in (
+        ("F1, break-even", "break-even", _f1_loss),
+        ("balanced accuracy, balanced", "balanced", _balanced_loss),
+        ("cost 1:5, costs", COSTS, _cost_loss),
+    ):
+        now = [loss(row, recut(row, need)) for row in chosen]  # type: ignore[arg-type]
+        before = [loss(row, cut_before(row)) for row in chosen]
+        print(f"  {name:30} {_summary(now)}   cut before: {_summary(before)}")
+
+
+def recut(row: dict[str, Any], need: Need) -> float:
+    """Where a need would have put the threshold."""
+    unseen, said = row["unseen"], row["calibration"]
+    probability = expit(said["scale"] * np.array(unseen["logit"]) + said["shift"])
+    held = Truth(np.array(unseen["label"]), row["cut"]["base_rate"], "")
+    return place(probability, held, need, resamples=0).threshold
+
+
+def stated(chosen: list[dict[str, Any]]) -> None:
+    """Whether stated needs are kept: the share on the photos kept apart has an interval that holds the target."""
+    for name, need, figure in (
+        ("false alarms 1 %", Target(false_alarms=0.01), lambda found: (found.false_alarms, found.no)),
+        ("false alarms 5 %", Target(false_alarms=0.05), lambda found: (found.false_alarms, found.no)),
+        ("recall 90 %", Target(recall=0.9), lambda found: (found.hits, found.yes)),
+    ):
+        wanted = need.false_alarms or need.recall or 0.0
+        found = [figure(apart(row, recut(row, need))) for row in chosen]
+        kept = sum(wilson(hits, n)[0] <= wanted <= wilson(hits, n)[1] for hits, n in found)
+        shares = np.array([hits / max(n, 1) for hits, n in found])
+        print(f"  {name:30} within its interval {kept} of {len(chosen)}; mean {shares.mean():.3f}")
+
+
+def followers(chosen: Iterable[dict[str, Any]]) -> None:
+    """Student and teacher by the truth, words alone, where the teacher's AUC is .8 or more."""
+    print("student and teacher (from .5 on), words alone: question, teacher's AUC and student's; recall, precision")
+    kept = []
+    for row in chosen:
+        truth, student, words = (np.array(row["apart"][key]) for key in ("truth", "student", "words"))
+        auc = roc_auc_score(truth, words)
+        if auc < 0.8:
+            continue
+        ours, theirs = apart(row, row["cut"]["threshold"]), Confusion.of(truth == 1, words >= 0.5)
+        enough = ours.recall.figure >= 0.9 * theirs.recall.figure
+        curve = precision_recall_curve(truth, student)
+        there = curve[0][:-1][curve[1][:-1] >= 0.9 * theirs.recall.figure].max()
+        kept.append(
+            (enough, enough and ours.precision.figure >= theirs.precision.figure, there >= theirs.precision.figure)
+        )
+        print(
+            f"  {row['question']:28} {auc:.3f} {roc_auc_score(truth, student):.3f}; {ours.recall.figure:.2f} of "
+            f"{theirs.recall.figure:.2f}, {ours.precision.figure:.2f} of {theirs.precision.figure:.2f}; precision at "
+            f".9 of its recall {there:.2f}"
+        )
+    if kept:
+        recall, both, could = np.array(kept).sum(axis=0)
+        print(f"  of {len(kept)}: recall kept {recall}, at no lower precision {both}, at some threshold {could}")
+
+
+def _f1_loss(row: dict[str, Any], threshold: float) -> float:
+    truth, student = np.array(row["apart"]["truth"]), np.array(row["apart"]["student"])
+    precision, recall, _ = precision_recall_curve(truth, student)
+    best = (2 * precision * recall / np.maximum(precision + recall, 1e-9)).max()
+    return float(best - apart(row, threshold).f1)
+
+
+def _balanced_loss(row: dict[str, Any], threshold: float) -> float:
+    alarms, hits, _ = roc_curve(row["apart"]["truth"], row["apart"]["student"], drop_intermediate=False)
+    return float(((hits + 1 - alarms) / 2).max() - apart(row, threshold).balanced_accuracy.figure)
+
+
+def _cost_loss(row: dict[str, Any], threshold: float) -> float:
+    """In the mean cost of a photo, over that of the worse of the two constant answers."""
+    truth = np.array(row["apart"]["truth"])
+    alarms, hits, _ = roc_curve(truth, row["apart"]["student"], drop_intermediate=False)
+    yes, no = truth.sum(), (1 - truth).sum()
+    best = (no * alarms + 5 * yes * (1 - hits)).min()
+    found = apart(row, threshold)
+    return float((found.false_alarms + 5 * found.misses - best) / min(no, 5 * yes))
+
+
+def _summary(losses: list[float]) -> str:
+    values = np.array(losses)
+    return f"{values.mean():.3f} {values.max():.3f} {int((values > 0.08).sum())}"

@@ -1,0 +1,38 @@
+"""What commands say of a gate: the clauses, the verdict, what has changed since the last run, and the exit code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from factory import artifacts as files
+from factory.terminal import DONE, NOT_PROVEN, REFUSED, err, gate_table, out
+
+if TYPE_CHECKING:  # everything past the base install is imported where a command needs it
+    from factory.artifacts import RunFolder
+    from factory.gate.verdict import State
+
+
+def print_change(folder: RunFolder) -> None:
+    """What has changed since the last run of the same name, where people's labels can tell."""
+    from factory.compare.since import since_last
+
+    if line := since_last(folder):
+        err.print(line, markup=False)
+
+
+def print_verdict(folder: RunFolder) -> None:
+    """The clauses, the verdict, why it is not `passed`, and what to do next."""
+    from factory import pipeline
+
+    verdict = pipeline.verdict(folder)
+    out.print(gate_table(folder.json(files.GATE, "gate")["clauses"]))
+    out.print(f"{verdict.state.upper()}: {verdict.headline}", style="bold", markup=False)
+    for reason in verdict.reasons:
+        out.print(f"  {reason}", markup=False)
+    if verdict.state == "not proven":
+        err.print(f"to prove it, answer random test photos: factory review {folder.path} --prove", markup=False)
+
+
+def exit_code(state: State, *, allow_unproven: bool = False) -> int:
+    """The exit code that stands for a verdict."""
+    return {"passed": DONE, "refused": REFUSED, "not proven": DONE if allow_unproven else NOT_PROVEN}[state]
