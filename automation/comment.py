@@ -204,7 +204,7 @@ def _gate(run: Run) -> str:
             words.figure(clause),
             words.interval(clause["interval"]) if clause["name"] in words.SHARES else words.ABSENT,
             words.ABSENT if clause["name"] == "bytes" else words.number(clause["n"]),
-            MARKS[clause["verdict"]],
+            MARKS[clause["verdict"]] + ("" if clause["decides"] else ", not decisive"),
         )
         for clause in run.clauses
     ]
@@ -244,11 +244,11 @@ def _facts(run: Run) -> str:
 
 
 def _wrong(run: Run) -> str:
-    test = run.labels.test
+    test, golden = run.labels.test, run.labels.has_gold
     wrong = int(((run.labels.student >= run.threshold) != run.labels.reference)[test].sum())
-    return (
-        f"{words.number(wrong) if wrong else 'None'} of {words.plural(int(test.sum()), 'test photo')} answered wrongly."
-    )
+    by = words.BY["people" if golden[test].all() else "either" if golden[test].any() else "teacher"]
+    count = words.number(wrong) if wrong else "None"
+    return f"{count} of {words.plural(int(test.sum()), 'test photo')} answered wrongly, by {by}."
 
 
 def _minutes(run: Run) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import expit
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
+from factory.compare import compare_answers
 from factory.export.calibrate import Truth
 from factory.export.cut import Curves, place
 from factory.scenario import Costs, Need, Target
@@ -33,6 +34,7 @@ def show(path: Path) -> None:
     """Print all tables."""
     found = rows(path)
     print(f"{len(found)} trainings")
+    compared(found)
     for answers in sorted({row["answers"] for row in found}):
         chosen = [row for row in found if row["answers"] == answers]
         print(f"\n== after {answers} answers: {len(chosen)} trainings")
@@ -43,6 +45,41 @@ def show(path: Path) -> None:
         stated(chosen)
         if not answers:
             followers(chosen)
+
+
+def compared(found: list[dict[str, Any]]) -> None:
+    """Whether what `factory compare` says of two runs, by people's answers to all test photos, is so.
+
+    The same question before and after answers; the truth is the same comparison on the photos kept apart.
+    """
+    by_question: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in found:
+        by_question.setdefault((row["question"], row["seed"]), []).append(row)
+    print("\ncompare on test photos: verdict there, verdict on the photos kept apart, number of pairs")
+    pairs: Counter[tuple[str, str]] = Counter()
+    for rows_of in by_question.values():
+        first, *later = sorted(rows_of, key=lambda row: row["answers"])
+        for other in later:
+            if _test_names(first) == _test_names(other):
+                pairs[_verdict_of(first, other, "test"), _verdict_of(first, other, "apart")] += 1
+    for (here, there), count in sorted(pairs.items()):
+        print(f"  {here:10} {there:10} {count}")
+    sure = {pair: n for pair, n in pairs.items() if set(pair) <= {"first", "second"}}
+    agreed = sum(n for (here, there), n in sure.items() if here == there)
+    print(f"  one is better outside chance on both: {sum(sure.values())}, of which the same one {agreed}")
+
+
+def _test_names(row: dict[str, Any]) -> list[int]:
+    """The rows of labels.parquet in the test split; rows are sorted by name, and names do not depend on answers."""
+    return [i for i, split in enumerate(row["labels"]["split"]) if split == "test"]
+
+
+def _verdict_of(first: dict[str, Any], second: dict[str, Any], where: str) -> str:
+    truth = np.array(first["apart"]["truth"] if where == "apart" else first["labels"]["truth"])
+    truth = (truth if where == "apart" else truth[_test_names(first)]) == 1
+    said = [np.array(row[where]["student"]) for row in (first, second)]
+    answers = [p >= row["cut"]["threshold"] for p, row in zip(said, (first, second), strict=True)]
+    return compare_answers(truth, *answers, *said).verdict
 
 
 def verdicts(name: str, chosen: list[dict[str, Any]], judge: Callable[[dict[str, Any]], tuple[str, float]]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from factory import cli_predict
+from factory import cli_predict, completion
 from factory.cli_predict import PublicOption, RegistryOption
 from factory.terminal import DONE, SOME_UNREADABLE, err, out, plain, table
 
@@ -59,7 +59,10 @@ def evaluate(
     model: Annotated[
         Path,
         typer.Argument(
-            help="A model file, a run, `latest`, or a name in a registry.", metavar="MODEL|RUN", show_default=False
+            help="A model file, a run, `latest`, or a name in a registry.",
+            metavar="MODEL|RUN",
+            show_default=False,
+            autocompletion=completion.models,
         ),
     ],
     gold: Annotated[
@@ -105,6 +108,7 @@ def compare(
             help="Two or more: runs, model files, names in a registry. The first is what the others are held against.",
             metavar="A B...",
             show_default=False,
+            autocompletion=completion.models,
         ),
     ],
     gold: Annotated[

@@ -67,7 +67,8 @@ def test_a_run_that_passed_and_one_that_was_refused(made: Path, comment, tmp_pat
 
     assert text.startswith("## clip-factory: 1 passed, 1 refused\n")
     assert passed.startswith("✅ `red-ball` passed")
-    assert "➖ unproven" in passed
+    assert "| ➖ unproven, not decisive |" in passed
+    assert "1 of 81 test photos answered wrongly, by people’s labels." in passed
     assert "Refused." not in passed
     assert refused.startswith("❌ `wet-floor` was refused by the gate")
     gates = [said(path)["verdict"] for path in sorted(made.glob("run-*/datasets/*/2*/gate.json"))]
@@ -130,6 +131,8 @@ def test_what_is_not_proven_is_told_and_how_to_prove_it(short: Path, comment) ->
         "git push",
     ]
     assert "`gold: labels.csv`" in last.splitlines()[-1]
+    assert "None of 81 test photos answered wrongly, by its teacher’s word." in text
+    assert "decisive" not in text
     assert foreign_html(text) == []
 
 

@@ -22,6 +22,7 @@ COMMANDS = (
     "train",
     "export",
     "gate",
+    "threshold",
     "evaluate",
     "compare",
     "predict",

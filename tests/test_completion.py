@@ -77,6 +77,8 @@ def test_models_of_a_folder_and_of_a_registry() -> None:
     assert offered("predict", "--registry", "registry", "b") == [*references, "best.onnx"]
     assert offered("models", "show", "", **REGISTRY) == references
     assert offered("models", "list", "", **REGISTRY) == ["ball"]
+    assert offered("compare", "best.onnx", "ball@2", shell="fish", **REGISTRY) == ["ball@2"]
+    assert offered("evaluate", "ball@2", shell="fish", **REGISTRY) == ["ball@2"]
 
 
 def test_bash_keeps_what_stands_before_an_at_sign() -> None:

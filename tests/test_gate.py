@@ -130,6 +130,7 @@ def test_a_few_answers_cannot_pass_and_can_refuse() -> None:
     wrong.gold[60:66], wrong.gold[80:100] = 1, 0  # all that people call yes, it calls no
 
     assert judged(right)[0].state == "not proven"
+    assert "25 labels from people are too few to check the teacher" in judged(right)[0].headline
     assert "by its teacher's word" in judged(right)[0].headline
     refused = judged(wrong)[0]
     assert refused.state == "refused"

@@ -133,3 +133,13 @@ def test_a_model_of_85_hardly_ever_passes_a_bar_of_90() -> None:
 
 def test_the_docs_have_the_table_as_it_is_computed() -> None:
     assert f"\n\n{power.table()}\n" in VERDICT.read_text(encoding="utf-8")
+
+
+def test_before_anybody_has_answered_the_teacher_says_how_it_will_go() -> None:
+    none, rare = Confusion(0, 0, 0, 0), Confusion(19, 1, 1, 179)
+
+    assert answers_needed(none, Bars(), rare) > 2 * answers_needed(none, Bars()), "one photo in ten is a yes"
+    many = Confusion(40, 2, 2, 56)
+    assert answers_needed(many, Bars(), rare) == answers_needed(many, Bars()), "people's own answers have taken over"
+    hopeless = Confusion(2, 20, 3, 100)
+    assert answers_needed(none, Bars(), hopeless) == answers_needed(none, Bars()), "the teacher refuses nothing"

@@ -30,9 +30,16 @@ question: Was it heads?
 positive: [something red]
 negative: [something blue]
 images: {path: ../walls/photos}
-""" + QUICK.replace("gold.csv", "coin.csv").replace("0.6", "0.9")
+""" + QUICK.replace("gold.csv", "coin.csv").replace("gold_accuracy: 0.6", "gold_accuracy: 1")
 """A question that no photo answers: people's labels are drawn by chance."""
-GUESS = COIN.replace("name: coin", "name: guess").replace("gold: ../walls/coin.csv\n", "")
+GUESS = """name: guess
+positive: [a red wall]
+negative: [a blue wall]
+images: {path: ../walls/photos}
+teacher: {model: offline}
+student: {backbone: resnet-mini, image_size: 32, epochs: 16}
+gate: {recall: 0, precision: 0, balanced_agreement: 0, agreement: 0}
+"""
 """A question that the teacher answers, and nobody else."""
 NOT_RUN = {
     "ci.yml": "builds, installs and tests the whole project: the tests would run themselves",

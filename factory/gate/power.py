@@ -100,11 +100,21 @@ def held(found: Share, bar: float, *, at_most: bool = False) -> Standing:
     return "failed" if (low > bar if at_most else high < bar) else "unproven"
 
 
-def answers_needed(confusion: Confusion, bars: Bars) -> int | None:
+NOTHING = Confusion(0, 0, 0, 0)
+FEW = 10
+"""Answers below which the teacher's word has a say in how they will go on."""
+
+
+def answers_needed(confusion: Confusion, bars: Bars, by_teacher: Confusion = NOTHING) -> int | None:
     """How many more random answers the rule needs if things go on as they began.
 
     The rates seen so far are drawn a little towards the middle, to the median of what they may truly be: 5 right of 5
     go on as .97, not as 1. What has not been seen yet, yes photos or answers yes, counts as faultless.
+
+    Args:
+        confusion: What people's answers have shown so far.
+        bars: What they must show.
+        by_teacher: The student against its teacher: a guess at the rates while there are fewer than `FEW` answers.
 
     Returns:
         A number that is round for people, one of `ROUND`: 0 where it is shown already. None where a clause is broken,
@@ -112,15 +122,17 @@ def answers_needed(confusion: Confusion, bars: Bars) -> int | None:
     """
     if bars.broken(confusion):
         return None
-    return next((more for more in ROUND if bars.shown(_carried_on(confusion, more))), None)
+    both = Confusion(*(ours + more for ours, more in zip(astuple(confusion), astuple(by_teacher), strict=True)))
+    guesses = [both] * (confusion.yes + confusion.no < FEW) + [confusion]
+    return next((more for rates in guesses for more in ROUND if bars.shown(_carried_on(confusion, more, rates))), None)
 
 
-def _carried_on(so_far: Confusion, more: int) -> Confusion:
+def _carried_on(so_far: Confusion, more: int, rates: Confusion) -> Confusion:
     """The counts to be expected after so many more answers: fractions, which the intervals take as well."""
-    yes = more * _median(so_far.yes, so_far.yes + so_far.no)
-    misses = yes * _median(so_far.misses, so_far.yes) if so_far.yes else 0
-    said_yes = so_far.hits + so_far.false_alarms
-    alarms = (more - yes) * _median(so_far.false_alarms, so_far.no) if said_yes else 0
+    yes = more * _median(rates.yes, rates.yes + rates.no)
+    misses = yes * _median(rates.misses, rates.yes) if rates.yes else 0
+    said_yes = rates.hits + rates.false_alarms
+    alarms = (more - yes) * _median(rates.false_alarms, rates.no) if said_yes else 0
     added: tuple[Any, ...] = (yes - misses, misses, alarms, more - yes - alarms)
     return Confusion(*(now + new for now, new in zip(astuple(so_far), added, strict=True)))
 

@@ -117,8 +117,8 @@ def reference(scenario: Scenario, evidence: Evidence) -> Reference:
     least_no = least_sample(1 - scenario.gate.false_alarms) if _asks_false_alarms(scenario) else least_yes
     if found.yes >= least_yes and found.no >= least_no:
         return "people"
-    broken = any(clause.verdict == "fail" for clause in _found_and_false(scenario, found, BY["people"]))
-    return "people" if broken else "teacher"
+    clauses = [*_found_and_false(scenario, found, BY["people"]), _gold_accuracy(scenario.gate.gold_accuracy, evidence)]
+    return "people" if any(clause.verdict == "fail" for clause in clauses) else "teacher"
 
 
 def conclude(scenario: Scenario, evidence: Evidence, clauses: list[Clause]) -> Verdict:
@@ -133,8 +133,10 @@ def conclude(scenario: Scenario, evidence: Evidence, clauses: list[Clause]) -> V
     if against == "people":
         return Verdict("not proven" if short else "passed", f"{_capital(said)}, {BY[against]}.", short)
     opening = "Not shown to follow its teacher" if short else "Follows its teacher"
-    unchecked = _gold_accuracy(scenario.gate.gold_accuracy, evidence).says
-    return Verdict("not proven", f"{opening}, and {UNCHECKED}: {said}, {BY[against]}.", (*short, unchecked))
+    checked = int(evidence.golden.sum())
+    unchecked = f"{checked} labels from people are too few to check the teacher" if checked else UNCHECKED
+    why = _gold_accuracy(scenario.gate.gold_accuracy, evidence).says
+    return Verdict("not proven", f"{opening}, and {unchecked}: {said}, {BY[against]}.", (*short, why))
 
 
 def summarise(clauses: list[Clause], verdict: Verdict) -> dict[str, Any]:

@@ -56,6 +56,8 @@ class Near:
     probability: float
     yes: bool
     """What the model answers."""
+    picked: bool
+    """Whether a person was asked because it looked doubtful, so that the label does not count."""
     shown: bool
     """Whether it is shown before the slider is moved."""
 
@@ -232,7 +234,7 @@ def _photos(evidence: Evidence) -> list[Near]:
     yes = labels.student[order].astype(np.float32) >= np.float32(evidence.threshold)
     shown = pictures(labels, order, Path(evidence.scenario.images.path or "."))
     return [
-        Near(photo, float(labels.student[i]), answer, i in rest)
+        Near(photo, float(labels.student[i]), answer, bool(labels.picked[i]), i in rest)
         for i, photo, answer in zip(order.tolist(), shown, yes.tolist(), strict=True)
     ]
 

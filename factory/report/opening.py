@@ -188,9 +188,9 @@ def steps(evidence: Evidence) -> list[Step]:
 
 def _prove(evidence: Evidence) -> list[Step]:
     """Answers that would show it, or, where these would not, what would better it."""
-    student = (evidence.gate["figures"].get("gold") or {}).get("student")
-    fair = [student[k] for k in ("hits", "misses", "false_alarms", "correct_rejections")] if student else [0] * 4
-    needed = answers_needed(Confusion(*fair), Bars.of(evidence.scenario))
+    fair = _four((evidence.gate["figures"].get("gold") or {}).get("student"))
+    by_teacher = _four(evidence.gate["figures"].get("against_teacher"))
+    needed = answers_needed(Confusion(*fair), Bars.of(evidence.scenario), Confusion(*by_teacher))
     review = command(evidence, "review", "--prove")
     if needed is None:
         says = "At these rates more answers would not show enough. To see what other thresholds do, and to teach it:"
@@ -200,6 +200,10 @@ def _prove(evidence: Evidence) -> list[Step]:
     if needed > left:
         says += f" Only {words.number(left)} are left: more photos are needed."
     return [Step(says, (review, command(evidence, "run")))]
+
+
+def _four(found: dict[str, Any] | None) -> list[int]:
+    return [found[k] if found else 0 for k in ("hits", "misses", "false_alarms", "correct_rejections")]
 
 
 def _mend(evidence: Evidence) -> list[Step]:

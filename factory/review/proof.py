@@ -9,9 +9,10 @@ from typing import Literal, TypedDict
 
 import numpy as np
 
+from factory import probe
 from factory.gate.power import AT_MOST, Bars, answers_needed
 from factory.review.photos import Photos
-from factory.statistics import Confusion
+from factory.statistics import Confusion, break_even
 
 State = Literal["no model", "open", "shown", "broken", "used up"]
 
@@ -64,7 +65,7 @@ def weigh(photos: Photos, said: Mapping[int, bool | None], unsure: int, tests: i
         says = f"There is no model yet to hold answers against: {_run(photos)} makes one."
     else:
         found = Confusion.of(np.array([*truth.values()], bool), student >= photos.threshold)
-        needed = answers_needed(found, photos.bars)
+        needed = answers_needed(found, photos.bars, _by_teacher(photos))
         state, says = _told(found, photos, needed, left, waiting)
     return {
         "state": state,
@@ -75,6 +76,13 @@ def weigh(photos: Photos, said: Mapping[int, bool | None], unsure: int, tests: i
         "waiting": waiting,
         "tests": tests,
     }
+
+
+def _by_teacher(photos: Photos) -> Confusion:
+    """The student against the teacher's words on the test photos: a guess at how the first answers will go."""
+    test = (photos.splits == "test") & ~np.isnan(photos.student)
+    p = probe.sigmoid(photos.logits)
+    return Confusion.of((p >= break_even(p))[test], photos.student[test] >= photos.threshold)
 
 
 def _told(found: Confusion, photos: Photos, needed: int | None, left: int, waiting: int) -> tuple[State, str]:

@@ -18,7 +18,7 @@ from factory.runtime.contract import check_graph, check_metadata, read_test_vect
 from factory.runtime.errors import FactoryError, ImageError, ModelError, RegistryError
 from factory.runtime.fields import plain
 from factory.runtime.images import ImageSource
-from factory.runtime.opening import first_line, open_session, read_model
+from factory.runtime.model_file import first_line, open_session, read_model
 from factory.runtime.predictions import BATCH_SIZE, Images, Prediction, is_single, iter_predict_all
 from factory.runtime.scores import ScoreHistogram
 

@@ -40,8 +40,9 @@ class Recipe:
     """Share of the teacher's word in the target of a gold label, times the square of its skill on such labels."""
     gold_weight: float = 2.0
     """Weight of a gold label against the teacher's 1."""
-    certainty: float = 1.0
-    """Power of the teacher's certainty, |2p - 1|, as a weight; 0: a doubtful label weighs as much as a sure one."""
+    certainty: float = 0.0
+    """Power of the teacher's certainty, |2p - 1|, as a weight of its label. 0: a doubtful label weighs as much as a
+    sure one, for the doubt is in the target already; weighed down as well, the photos near the line teach nothing."""
     balance: float = 1.0
     """0: every image counts alike; 1: yes and no have the same total weight; between: a power of that."""
     vector_weight: float = 0.5

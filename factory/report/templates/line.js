@@ -30,11 +30,13 @@
     const [yes, no] = [Math.abs(now.hits - then.hits), Math.abs(now.alarms - then.alarms)];
     const [rightly, wrongly] = lower ? [yes, no] : [no, yes];
     const rest = turned - yes - no;
-    const unknown = rest ? `; nobody has labelled ${rest === turned ? "them" : `the other ${count(rest)}`}` : "";
+    const which = rest < turned ? `${count(rest)} of them` : turned === 1 ? "it" : "they";
+    const verb = rest === 1 ? "does" : "do";
+    const unknown = rest ? `; ${which} ${verb} not count: not labelled by people, or picked for doubt` : "";
     const how = rest === turned ? "" : `: ${count(rightly)} rightly, ${count(wrongly)} wrongly, by ${data.by}`;
-    const [verb, shown] = [turned === 1 ? "turns" : "turn", photos.filter((one) => !one.hidden).length];
+    const shown = photos.filter((one) => !one.hidden).length;
     const fewer = shown < turned ? ` The ${count(shown)} nearest:` : "";
-    return `${photo(turned)} ${verb} ${lower ? "from no to yes" : "from yes to no"}${how}${unknown}.${fewer}`;
+    return `${photo(turned)} ${turned === 1 ? "turns" : "turn"} ${lower ? "from no to yes" : "from yes to no"}${how}${unknown}.${fewer}`;
   }
 
   function show() {
