@@ -12,6 +12,7 @@ import typer
 import factory
 from factory import cli_evaluate, cli_models, cli_predict, cli_threshold, completion
 from factory.artifacts import means_run
+from factory.cli_threshold import RunArgument
 from factory.cli_verdict import exit_code, print_change, print_verdict
 from factory.terminal import DONE, REFUSED, STOPPED, err, obey, out, table
 
@@ -39,15 +40,6 @@ Target = Annotated[
         metavar="SCENARIO.yaml|RUN",
         show_default=False,
         autocompletion=completion.targets,
-    ),
-]
-RunArgument = Annotated[
-    Path,
-    typer.Argument(
-        help="The folder of a run; a folder of runs, or `latest`, for the newest.",
-        metavar="RUN",
-        show_default=False,
-        autocompletion=completion.runs,
     ),
 ]
 ImagesOption = Annotated[
