@@ -137,7 +137,7 @@ def test_a_model_that_nothing_proves_any_more_is_told_of(github: FakeWork, look,
         "bright: the published model has passed, and is not proven now",
     )
     assert "is **not proven** by the gate on the photos of today" in issue["body"]
-    assert "that a person has labelled. That is too few to show it." in issue["body"]
+    assert "that a person has labelled. Too few photos to show" in issue["body"]
     assert foreign_html(issue["body"]) == []
 
     people_say(photos, bright_is="yes", dark_is="no")

@@ -73,6 +73,7 @@ def test_two_of_twenty_five_is_refused_though_the_teacher_is_sure_of_noes_alone(
     assert clauses["agreement"].verdict == "pass"
     assert found.state == "refused"
     assert found.headline.startswith("Finds 2 of 25")
+    assert "It finds 2 of 25 yes photos, by its teacher's word. Asked is at least 70%." in found.reasons
 
 
 def test_a_rare_class_cannot_be_satisfied_by_saying_no() -> None:
@@ -95,7 +96,7 @@ def test_thirty_two_of_thirty_five_do_not_show_nine_in_ten() -> None:
     assert clauses["gold_accuracy"].figure == pytest.approx(32 / 35)
     assert clauses["gold_accuracy"].verdict == "unproven"
     assert found.state == "not proven"
-    assert any("too few to show it" in reason for reason in found.reasons)
+    assert any("Too few photos to show at least 90%, as is asked." in reason for reason in found.reasons)
 
 
 @pytest.mark.parametrize("misses", range(0, 61, 4))

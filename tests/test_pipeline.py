@@ -307,7 +307,7 @@ def _kill_in(process: subprocess.Popen[bytes], bench: Path, stage: str) -> None:
     order = ["images", "label", "train", "export", "gate", "report"]
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
-        logs = list(bench.glob("runs/disc/*/log.jsonl"))
+        logs = list(bench.glob("runs/disc/[!.]*/log.jsonl"))
         done = [e["stage"] for e in RunFolder(logs[0].parent).events("done")] if logs else None
         if done is not None and len(done) >= order.index(stage):
             break

@@ -481,7 +481,7 @@ def test_a_figure_below_its_bar_is_not_called_too_few(tmp_path: Path) -> None:
     assert squeezed(short.counts[0].finding) == "at least 70 % asked: not reached"
     above = opening(replace(evidence, gate=evidence.gate | {"clauses": [clauses[0] | {"figure": 0.8}]}))
     assert above.gloss != words.SHORT
-    assert squeezed(above.counts[0].finding) == "at least 70 % asked: too few to show it"
+    assert squeezed(above.counts[0].finding) == "at least 70 % asked: too few photos to show it"
 
 
 def test_clauses_that_do_not_decide_say_so(

@@ -227,7 +227,8 @@ def _false_alarms(rule: Gate, found: Confusion, by: str) -> Clause:
     rate, bar = found.false_alarm_rate, rule.false_alarms
     low, high = rate.interval
     verdict: Finding = "pass" if high <= bar else "fail" if low > bar else "unproven"
-    says = f"It says yes to {found.false_alarms} of {found.no} no photos, {by}.{_too_few(verdict)}"
+    asked = f"at most {bar:.0%}"
+    says = f"It says yes to {found.false_alarms} of {found.no} no photos, {by}.{_held(verdict, asked)}"
     return Clause("false_alarms", f"<= {bar:g}", rate.figure if rate.n else None, rate.n, rate.interval, verdict, says)
 
 
@@ -237,12 +238,15 @@ def _share_clause(name: str, bar: float, found: Share, says: str, *, decides: bo
         return Clause(name, f">= {bar:g}", None, 0, None, "not measured", says, decides)
     low, high = found.interval
     verdict: Finding = "pass" if low >= bar else "fail" if high < bar else "unproven"
-    says += _too_few(verdict)
+    says += _held(verdict, f"at least {bar:.0%}")
     return Clause(name, f">= {bar:g}", found.figure, found.n, found.interval, verdict, says, decides)
 
 
-def _too_few(verdict: Finding) -> str:
-    return " That is too few to show it." if verdict == "unproven" else ""
+def _held(verdict: Finding, asked: str) -> str:
+    """What a figure falls short of, or what it is too few photos for."""
+    if verdict == "fail":
+        return f" Asked is {asked}."
+    return f" Too few photos to show {asked}, as is asked." if verdict == "unproven" else ""
 
 
 def _balanced_agreement(bar: float, evidence: Evidence, *, decides: bool) -> Clause:

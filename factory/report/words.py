@@ -17,7 +17,7 @@ STATES = {
 }
 """Each state of a verdict: its word, its tone, what it means."""
 
-SHORT = "It falls short of what was asked, if not by more than chance: do not rely on it."
+SHORT = "A figure lies below what was asked, if not by more than chance: do not rely on it."
 """What `not proven` means where a figure is on the wrong side of its bar."""
 EARLIER = "That rule asked less than today’s: it could be met by saying no."
 """What `passed` means where an earlier version judged."""
