@@ -8,8 +8,8 @@
 
 A question is a folder of class folders and the class that means yes. Three tenths of the photos are for testing; of
 the rest at most `--train-images` go to both recipes, and the factory takes its validation split out of them. Folder
-names are the labels, or with `--labels teacher` the offline teacher's word is and folder names only measure. The costs
-of the two errors are set so that balanced accuracy is what the threshold seeks. The peer recipe trains for 200 epochs;
+names are the labels, or with `--labels teacher` the offline teacher's word is and folder names only measure. The
+threshold seeks balanced accuracy. The peer recipe trains for 200 epochs;
 with `--peer-epochs 2` it only shows its time, scaled to 200, and its accuracy is left empty.
 """
 
@@ -183,7 +183,6 @@ def label(
     """labels.parquet of a task: splits as dealt, gold from folder names or the teacher's word alone."""
     question = task.question
     others = sorted(p.name for p in question.root.iterdir() if p.is_dir() and p.name != question.yes)
-    yes = task.truth(task.train).mean()
     scenario = Scenario.model_validate(
         {
             "name": question.yes.lower(),
@@ -191,7 +190,8 @@ def label(
             "negative": others,
             "images": {"path": str(question.root)},
             "student": {"seed": task.seed, "backbone": options.backbone},
-            "gate": {"false_no_cost": float((1 - yes) / yes), "parity": 0.05},
+            "target": "balanced",
+            "gate": {"parity": 0.05},
         }
     )
     cut = round(len(task.train) * VAL_SHARE)

@@ -88,7 +88,8 @@ def _by_teacher(photos: Photos) -> Confusion:
 def _told(found: Confusion, photos: Photos, needed: int | None, left: int, waiting: int) -> tuple[State, str]:
     broken = photos.bars.broken(found)
     if broken:
-        return "broken", f"Broken: it {found.sentence}; {_asked(photos.bars, broken)}."
+        mend = f"Try another threshold, or leave this mode, answer the doubtful photos and run {_run(photos)}."
+        return "broken", f"Broken: it {found.sentence}; {_asked(photos.bars, broken)}. {mend}"
     if needed == 0:
         first = f"answer the {waiting} that wait, then run" if waiting else "run"
         return "shown", f"Shown: it {found.sentence}. To have the gate say so, {first} {_run(photos)}."
