@@ -244,7 +244,7 @@ def test_what_is_shown_so_far_comes_with_the_changes(tmp_path: Path) -> None:
 
     assert before["threshold"] == 0.43
     assert before["about"]["run"] == str(run.path)
-    assert before["proof"]["says"].startswith("Nothing is shown yet; about 35 more answers are needed. Only ")
+    assert before["proof"]["says"].startswith("Nothing is shown yet; about 140 more answers are needed. Only ")
     assert (proof["answered"], proof["waiting"]) == (2, 1)
     assert proof["says"].startswith("Shown so far: it finds ")
 
