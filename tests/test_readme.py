@@ -73,9 +73,7 @@ def test_the_walk_through_works_as_written(tmp_path: Path) -> None:
             continue
         if command.startswith("factory predict model.onnx"):
             command = command.replace("model.onnx", "latest").replace("photos/", "demo/images/")
-        done = subprocess.run(
-            command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
+        done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == EXPECTED.get(command.split()[1], 0), f"{command}\n{done.stderr}"
 
     model = next(tmp_path.glob("runs/ball/*/model.onnx"))

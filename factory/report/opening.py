@@ -136,7 +136,9 @@ def _finding(evidence: Evidence, name: str) -> tuple[str, str]:
     if clause["verdict"] == "fail":
         return "fail", f"{asked}: not met"
     if clause["verdict"] == "unproven":
-        return ("unproven", f"{asked}: too few photos to show it") if reached(clause) else ("short", f"{asked}: not reached")
+        if not reached(clause):
+            return "short", f"{asked}: not reached"
+        return "unproven", f"{asked}: too few photos to show it"
     return "not-measured", f"{asked}: nothing to measure"
 
 
