@@ -13,6 +13,7 @@ import typer
 
 from factory import cli_predict, completion
 from factory.cli_predict import PublicOption, RegistryOption
+from factory.errors import FactoryError
 from factory.terminal import DONE, SOME_UNREADABLE, err, out, plain, table
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def evaluate(
     from factory.compare.evaluation import as_json
     from factory.compare.evaluation import evaluate as measure
 
+    if folder is not None:
+        _check_folder(folder, gold)
     contender = find(model, _loader(registry, public_key))
     found = measure(contender, gold, images or _home([contender], gold))
     if form is Form.json:
@@ -203,6 +206,17 @@ def _print_evaluation(found: Evaluation) -> None:
 def _cut(row: dict[str, Any]) -> tuple[object, ...]:
     counts = row["counts"]
     return row["threshold"], row["what"], counts.hits, counts.misses, counts.false_alarms, *map(_wide, row["shares"])
+
+
+EVALUATION = ("evaluation.json", "predictions.csv", "evaluation.html")
+
+
+def _check_folder(folder: Path, gold: Path) -> None:
+    """Refuse, before the work, a folder that is none, or in which the labels themselves would be written over."""
+    if folder.exists() and not folder.is_dir():
+        raise FactoryError(f"{folder} is a file, not a folder", hint="--out takes a folder for page, CSV and JSON")
+    if gold.resolve() in {(folder / name).resolve() for name in EVALUATION}:
+        raise FactoryError(f"{gold} would be written over", hint="name another folder with --out")
 
 
 def _write_evaluation(found: Evaluation, folder: Path) -> None:

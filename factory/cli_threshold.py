@@ -60,6 +60,9 @@ def threshold(
     """
     shares = {"false_alarms": false_alarms, "recall": recall, "precision": precision, "threshold": at}
     named: list[Any] = [{key: share} for key, share in shares.items() if share is not None]
+    outside = [share for share in shares.values() if share is not None and not 0 < share < 1]
+    if outside:
+        raise typer.BadParameter(f"{outside[0]:g} must lie between 0 and 1, and be neither")
     named += ["break-even"] * break_even + ["balanced"] * balanced
     if len(named) > 1:
         raise typer.BadParameter("name one need, not several")
@@ -94,21 +97,31 @@ def _show(run: Path) -> None:
 def _row(cut: Cut) -> Sequence[object]:
     low, high = cut.interval
     shares = (f"{share:.1%}" for share in (cut.recall, cut.precision, cut.false_alarms))
-    return (cut.target, f"{cut.threshold:.3f}", f"{low:.3f} to {high:.3f}", *shares)
+    target = cut.target if cut.reached else f"{cut.target}: out of reach, the nearest"
+    return (target, f"{cut.threshold:.3f}", f"{low:.3f} to {high:.3f}", *shares)
 
 
 def _move(run: Path, target: Any, store: Path | None) -> None:
     """Write the target into the run, and take the run through to its report."""
     from factory import pipeline, start
-    from factory.artifacts import SCENARIO, RunFolder, atomic
+    from factory.artifacts import HELD_OUT, LABELS, MODEL, SCENARIO, STUDENT, RunFolder, atomic
+    from factory.errors import RunError
+    from factory.export import cut_for
     from factory.scenario import dump, load
 
     with start.hold(RunFolder.open(run)) as folder:
-        folder.need("model.onnx", "run")
+        for name in (LABELS, STUDENT, HELD_OUT, MODEL):
+            folder.need(name, "run")
         scenario = _with_target(load(folder.file(SCENARIO)), target)
+        best = cut_for(folder, scenario.need)
+        if not best.reached:
+            raise RunError(
+                f"no threshold has {best.target}: the nearest, {best.threshold:g}, has {best.precision:.1%}",
+                hint="ask for less, or better the labels: factory review RUN",
+            )
         with atomic(folder.file(SCENARIO)) as temporary:
             temporary.write_text(dump(scenario), encoding="utf-8")
-        pipeline.run(folder, store or start.default_store())
+        pipeline.run(folder, store or start.default_store(), since="export")
         _show(run)
         print_verdict(folder)
         raise typer.Exit(exit_code(pipeline.verdict(folder).state))

@@ -30,7 +30,19 @@ def print_verdict(folder: RunFolder) -> None:
     for reason in verdict.reasons:
         out.print(f"  {reason}", markup=False)
     if verdict.state == "not proven":
-        err.print(f"to prove it, answer random test photos: factory review {folder.path} --prove", markup=False)
+        err.print(_how_to_prove(folder), markup=False)
+
+
+def _how_to_prove(folder: RunFolder) -> str:
+    """What would show more: answers to test photos while there are such without one, else more photos."""
+    labels = folder.table(files.LABELS, "label")
+    open_ones = sum(
+        split == "test" and gold is None
+        for split, gold in zip(labels["split"].to_pylist(), labels["gold"].to_pylist(), strict=True)
+    )
+    if not open_ones:
+        return "to prove it, add photos: all test photos are labelled, and they are too few"
+    return f"to prove it, answer some of {open_ones:,} random test photos: factory review {folder.path} --prove"
 
 
 def exit_code(state: State, *, allow_unproven: bool = False) -> int:

@@ -140,7 +140,13 @@ STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
 
 def run(
-    folder: RunFolder, store: Path, until: str = STAGE_NAMES[-1], *, again: bool = False, go_on: bool = False
+    folder: RunFolder,
+    store: Path,
+    until: str = STAGE_NAMES[-1],
+    *,
+    since: str = STAGE_NAMES[0],
+    again: bool = False,
+    go_on: bool = False,
 ) -> None:
     """Take a run through the stages, up to and with `until`; stages that are up to date are passed over.
 
@@ -148,6 +154,7 @@ def run(
         folder: The run.
         store: Folder of the embedding store.
         until: Name of the last stage.
+        since: Name of the first stage; what those before it have made is taken as it is.
         again: Do the last stage even if it is up to date.
         go_on: Train even on labels that carry nothing.
 
@@ -157,7 +164,7 @@ def run(
     """
     job = Job(folder, load(folder.file(files.SCENARIO)), store)
     _check_early(job.scenario)
-    for stage in STAGES[: STAGE_NAMES.index(until) + 1]:
+    for stage in STAGES[STAGE_NAMES.index(since) : STAGE_NAMES.index(until) + 1]:
         if _up_to_date(job, stage) and not (again and stage.name == until):
             continue
         if stage.name == "train":

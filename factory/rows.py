@@ -77,6 +77,9 @@ def format_of(form: Format | None, file: Path | None) -> Format:
         return form or Format.table
     if file.is_dir():
         raise FactoryError(f"{file}: a folder, where a file is to be written", hint=f"name it: {file / 'answers.csv'}")
+    if file.exists() and file.suffix.lower() not in SUFFIXES:
+        hint = "a photo or a model would be lost; name another file, or delete this one"
+        raise FactoryError(f"{file} is there already, and is neither .csv nor .json nor .jsonl", hint=hint)
     found = form or SUFFIXES.get(file.suffix.lower())
     if found is None or found is Format.table:
         hint = "name it .csv, .json or .jsonl, or add --format csv or json"

@@ -60,4 +60,6 @@ def _clause(clause: Mapping[str, Any]) -> tuple[object, ...]:
     interval = "-".join(f"{end:.3f}" for end in clause.get("interval") or ())
     figure = clause.get("figure")
     shown = "" if figure is None else f"{figure:.6g}"
-    return clause["name"], clause.get("rule", ""), shown, clause.get("n", ""), interval, clause.get("verdict", "")
+    verdict = clause.get("verdict", "")
+    verdict = verdict if clause.get("decides", True) else f"({verdict}, not decisive)"
+    return clause["name"], clause.get("rule", ""), shown, clause.get("n", ""), interval, verdict

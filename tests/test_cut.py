@@ -147,7 +147,7 @@ def test_no_photos_at_all_still_have_a_threshold() -> None:
     [
         ("balanced", "balanced"),
         (Target(false_alarms=0.01), "false alarms on 1 % of the no photos"),
-        (Target(recall=0.9), "finds 90% of the yes photos"),
+        (Target(recall=0.9), "finds 90 % of the yes photos"),
         (Target(costs=Costs(false_yes=1, false_no=5)), "a wrong yes costs 1, a wrong no 5"),
     ],
 )
@@ -196,3 +196,20 @@ def test_calibration_keeps_the_share_of_yes() -> None:
     found = calibrate(logits, Truth(soft, float(soft.mean()), "teacher"))
 
     assert found.probabilities(logits).mean() == pytest.approx(soft.mean(), abs=0.005)
+
+
+def test_what_no_threshold_reaches_is_said_so() -> None:
+    random = np.random.default_rng(0)
+    yes, noise = random.random(400) < 0.2, random.random(400)
+    right, p = known(yes), 0.2 + 0.1 * noise
+
+    assert not place(p, right, Target(precision=0.97)).reached
+    assert place(p, right, "break-even").reached
+    better, sharp = sample()
+    assert place(sharp, known(better), Target(precision=0.9)).reached
+
+
+def test_a_fixed_threshold_is_its_own_interval() -> None:
+    yes, p = sample(500)
+
+    assert place(p, known(yes), Target(threshold=0.615)).interval == (0.615, 0.615)

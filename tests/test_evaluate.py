@@ -258,3 +258,15 @@ def test_a_release_is_named_by_its_reference(photos: Photos, tmp_path: Path) -> 
 
     assert found["model"]["given_as"] == "red-ball@1"
     assert sum(found["confusion"].values()) == 60
+
+
+def test_the_labels_are_never_written_over(tmp_path: Path) -> None:
+    from factory.cli_evaluate import _check_folder
+    from factory.errors import FactoryError
+
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(FactoryError, match="would be written over"):
+        _check_folder(tmp_path, tmp_path / "predictions.csv")
+    with pytest.raises(FactoryError, match="is a file, not a folder"):
+        _check_folder(tmp_path / "file", tmp_path / "truth.csv")
+    _check_folder(tmp_path / "new", tmp_path / "truth.csv")

@@ -235,3 +235,20 @@ def test_the_cut_rests_on_val_and_on_what_members_left_out(shipped: Shipped) -> 
     assert cut["images"] - splits.count("val") == pytest.approx(0.4 * splits.count("train"), abs=2)
     assert cut["against"] == "teacher"
     assert cut["interval"][0] <= cut["threshold"] <= cut["interval"][1]
+
+
+def test_there_and_back_is_the_same_file(shipped: Shipped, tmp_path: Path) -> None:
+    scenario, run = shipped
+    copy = RunFolder(tmp_path / "run")
+    shutil.copytree(run.path, copy.path)
+    for target in (Target(recall=0.9), "break-even"):
+        export.recut(scenario.model_copy(update={"target": target}), copy)
+    assert copy.file(MODEL).read_bytes() == run.file(MODEL).read_bytes()
+
+
+def test_a_damaged_model_is_named(shipped: Shipped, tmp_path: Path) -> None:
+    copy = RunFolder(tmp_path / "run")
+    shutil.copytree(shipped[1].path, copy.path)
+    copy.file(MODEL).write_bytes(b"\xff\xd8\xff\xe0 a picture")
+    with pytest.raises(ExportError, match="damaged, or no ONNX file"):
+        export.cut_for(copy, "balanced")

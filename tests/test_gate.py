@@ -320,3 +320,14 @@ def test_balanced_accuracy_has_an_interval_even_when_nothing_is_wrong() -> None:
     assert found.interval == pytest.approx((0.839, 1.0), abs=0.001)
     half_right = statistics.balanced_accuracy(truth, np.ones(26, bool))
     assert half_right.figure == 0.5
+
+
+def test_one_wrong_answer_breaks_nothing_and_ten_can() -> None:
+    one, ten = evidence(), evidence()
+    one.gold[60] = 1
+    ten.gold[60:70] = 1
+
+    assert judged(one)[0].state == "not proven"
+    assert "1 label from people is too few to check the teacher" in judged(one)[0].headline
+    assert judged(one)[1]["gold_accuracy"].verdict == "unproven"
+    assert judged(ten)[0].state == "refused"

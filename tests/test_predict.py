@@ -407,3 +407,16 @@ def test_the_repr_is_one_short_line() -> None:
     assert repr(long).startswith(r"Model('red', 'Is\x1b[2J it very very")
     assert repr(long).endswith("...', 16 px, threshold 0.432)")
     assert len(repr(long)) < 140
+
+
+def test_out_never_takes_the_place_of_a_photo_or_a_model(tmp_path: Path) -> None:
+    from factory.errors import FactoryError
+    from factory.rows import Format, format_of
+
+    photo = tmp_path / "a.jpg"
+    photo.write_bytes(b"a photo")
+    with pytest.raises(FactoryError, match=r"a\.jpg is there already"):
+        format_of(Format.csv, photo)
+    assert format_of(Format.csv, tmp_path / "new.txt") is Format.csv
+    (tmp_path / "old.csv").write_text("path\n")
+    assert format_of(None, tmp_path / "old.csv") is Format.csv

@@ -178,3 +178,33 @@ def test_every_key_has_a_description() -> None:
         if "description" not in field and "$ref" not in field
     ]
     assert not missing
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("soon", "target: 'soon': must be 'break-even' or 'balanced'"),
+        ("0.5", "target: 0.5: must be break-even, balanced, or hold one of false_alarms, recall, precision, costs"),
+        ("{recal: 0.9}", "target.recal: unknown key; known here: false_alarms, recall, precision, costs, threshold"),
+        ("{recall: 2}", "target.recall: 2: must be less than 1"),
+        (
+            "{recall: 0.9, precision: 0.9}",
+            "target: name exactly one of false_alarms, recall, precision, costs, threshold",
+        ),
+        ("{recall: 0.5}", "target.recall 0.5 aims lower than gate.recall 0.7: lower the gate's"),
+        ("{false_alarms: 0.06}", "target.false_alarms 0.06 aims higher than gate.false_alarms 0.05: raise the gate's"),
+    ],
+)
+def test_a_wrong_target_is_explained(target: str, words: str) -> None:
+    with pytest.raises(ScenarioError) as error:
+        parse(f"name: x\npositive: [x]\ntarget: {target}\n")
+    assert words in str(error.value)
+
+
+def test_costs_of_the_gate_are_the_older_form_of_a_target() -> None:
+    old = parse("name: x\npositive: [x]\ngate: {false_yes_cost: 1.0, false_no_cost: 5}\n")
+
+    assert old.need.costs.false_no == 5
+    assert parse("name: x\npositive: [x]\ngate: {false_yes_cost: 1.0, false_no_cost: 1.0}\n").need == "break-even"
+    named = parse("name: x\npositive: [x]\ntarget: balanced\ngate: {false_no_cost: 5}\n")
+    assert named.need == "balanced"

@@ -585,3 +585,11 @@ def test_bad_datasets_of_fiftyone_are_refused_whole(ada: Session, tmp_path: Path
     with pytest.raises(ReviewError, match=message):
         exchange.take(ada, told_fiftyone(tmp_path / "set", labels))
     assert not ada.journal.path.exists()
+
+
+def test_an_export_never_takes_the_place_of_a_file(made: Made, ada: Session, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.csv"
+    mine.write_text("path,label\na.jpg,yes\n", encoding="utf-8")
+    with pytest.raises(ReviewError, match="is there already"):
+        exchange.give(ada, mine)
+    assert mine.read_text(encoding="utf-8") == "path,label\na.jpg,yes\n"

@@ -49,6 +49,8 @@ class Cut:
     """Whose labels these are: `gold`, `gold and teacher`, or `teacher`."""
     images: int
     """Held-out photos behind it."""
+    reached: bool = True
+    """Whether any threshold meets the need; where none does, this is the nearest."""
 
     def described(self) -> dict[str, Any]:
         """For the model's metadata."""
@@ -127,9 +129,11 @@ def place(
     places = places if len(places) else curves.grid[[at]]
     hits, alarms = float(curves.hits[at]), float(curves.alarms[at])
     fixed = need.threshold if isinstance(need, Target) else None
+    spread = (fixed, fixed) if fixed else tuple(_probability(np.quantile(places, q)) for q in (0.025, 0.975))
+    precise = need.precision if isinstance(need, Target) else None
     return Cut(
         threshold=fixed or _probability(curves.grid[at]),
-        interval=(_probability(np.quantile(places, 0.025)), _probability(np.quantile(places, 0.975))),
+        interval=(spread[0], spread[1]),
         target=in_words(need),
         recall=round(hits / max(curves.yes, 1e-9), 4),
         precision=round(hits / max(hits + alarms, 1e-9), 4),
@@ -137,6 +141,7 @@ def place(
         base_rate=round(held.base_rate, 4),
         against=held.against,
         images=len(probability),
+        reached=precise is None or hits >= precise * (hits + alarms) > 0,
     )
 
 
@@ -145,8 +150,8 @@ def in_words(need: Need) -> str:
     if not isinstance(need, Target):
         return need
     words: dict[str, Callable[[float], str]] = {
-        "recall": lambda share: f"finds {share:.0%} of the yes photos",
-        "precision": lambda share: f"{share:.0%} of its yeses right",
+        "recall": lambda share: f"finds {100 * share:g} % of the yes photos",
+        "precision": lambda share: f"{100 * share:g} % of its yeses right",
         "false_alarms": lambda share: f"false alarms on {100 * share:g} % of the no photos",
         "threshold": lambda p: f"yes from {p:g} on",
     }

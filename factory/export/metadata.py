@@ -6,21 +6,42 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import DecodeError
 
 from factory.artifacts import atomic
+from factory.errors import ExportError
 
 
 def read(path: Path) -> dict[str, str]:
-    """The metadata of a model file."""
-    return {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
+    """The metadata of a model file.
+
+    Raises:
+        ExportError: It is no ONNX file.
+    """
+    return {entry.key: entry.value for entry in _load(path).metadata_props}
 
 
 def rewrite(path: Path, words: Mapping[str, str], *, drop: Collection[str] = ()) -> None:
-    """Set entries of a model file's metadata, drop others, and keep the rest; written under a temporary name."""
-    proto = onnx.load(path, load_external_data=False)
-    kept = [entry for entry in proto.metadata_props if entry.key not in {*words, *drop}]
-    fresh = [onnx.StringStringEntryProto(key=key, value=value) for key, value in words.items()]
+    """Set entries of a model file's metadata, drop others, and keep the rest; written under a temporary name.
+
+    Entries keep their places, so that the same words always make the same bytes.
+
+    Raises:
+        ExportError: It is no ONNX file.
+    """
+    proto = _load(path)
+    said = {entry.key: entry.value for entry in proto.metadata_props} | dict(words)
     del proto.metadata_props[:]
-    proto.metadata_props.extend([*kept, *fresh])
+    proto.metadata_props.extend(
+        onnx.StringStringEntryProto(key=key, value=value) for key, value in said.items() if key not in drop
+    )
     with atomic(path) as temporary:
         temporary.write_bytes(proto.SerializeToString())
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    try:
+        return onnx.load(path, load_external_data=False)
+    except DecodeError:
+        hint = f"delete it, and export again: factory export {path.parent}"
+        raise ExportError(f"{path}: damaged, or no ONNX file", hint=hint) from None

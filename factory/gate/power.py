@@ -88,7 +88,9 @@ class Bars:
         return enough and set(self.clauses(found).values()) == {"passed"}
 
     def broken(self, found: Confusion) -> list[str]:
-        """The clauses that these answers contradict, at 95 %."""
+        """The clauses that these answers contradict, at 95 %; a handful of them contradicts nothing."""
+        if found.yes + found.no < LEAST_LABELS:
+            return []
         return [name for name, standing in self.clauses(found).items() if standing == "failed"]
 
 
@@ -101,8 +103,9 @@ def held(found: Share, bar: float, *, at_most: bool = False) -> Standing:
 
 
 NOTHING = Confusion(0, 0, 0, 0)
-FEW = 10
-"""Answers below which the teacher's word has a say in how they will go on."""
+LEAST_LABELS = 10
+"""Labels of people below which they break nothing, since one wrong answer in the first one is no evidence, and the
+teacher's word has a say in how they will go on."""
 
 
 def answers_needed(confusion: Confusion, bars: Bars, by_teacher: Confusion = NOTHING) -> int | None:
@@ -114,7 +117,7 @@ def answers_needed(confusion: Confusion, bars: Bars, by_teacher: Confusion = NOT
     Args:
         confusion: What people's answers have shown so far.
         bars: What they must show.
-        by_teacher: The student against its teacher: a guess at the rates while there are fewer than `FEW` answers.
+        by_teacher: The student against its teacher: a guess at the rates below `LEAST_LABELS` answers.
 
     Returns:
         A number that is round for people, one of `ROUND`: 0 where it is shown already. None where a clause is broken,
@@ -123,7 +126,7 @@ def answers_needed(confusion: Confusion, bars: Bars, by_teacher: Confusion = NOT
     if bars.broken(confusion):
         return None
     both = Confusion(*(ours + more for ours, more in zip(astuple(confusion), astuple(by_teacher), strict=True)))
-    guesses = [both] * (confusion.yes + confusion.no < FEW) + [confusion]
+    guesses = [both] * (confusion.yes + confusion.no < LEAST_LABELS) + [confusion]
     return next((more for rates in guesses for more in ROUND if bars.shown(_carried_on(confusion, more, rates))), None)
 
 

@@ -8,13 +8,14 @@ student follows its teacher and no more. docs/verdict.md says what each clause c
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from factory.gate.power import LEAST_LABELS
 from factory.gate.verdict import Verdict
 from factory.scenario import Gate, Scenario, Target
 from factory.statistics import Confusion, Share, calibration_error, least_sample, proportion, share
@@ -117,6 +118,8 @@ def reference(scenario: Scenario, evidence: Evidence) -> Reference:
     least_no = least_sample(1 - scenario.gate.false_alarms) if _asks_false_alarms(scenario) else least_yes
     if found.yes >= least_yes and found.no >= least_no:
         return "people"
+    if found.yes + found.no < LEAST_LABELS:
+        return "teacher"
     clauses = [*_found_and_false(scenario, found, BY["people"]), _gold_accuracy(scenario.gate.gold_accuracy, evidence)]
     return "people" if any(clause.verdict == "fail" for clause in clauses) else "teacher"
 
@@ -134,7 +137,8 @@ def conclude(scenario: Scenario, evidence: Evidence, clauses: list[Clause]) -> V
         return Verdict("not proven" if short else "passed", f"{_capital(said)}, {BY[against]}.", short)
     opening = "Not shown to follow its teacher" if short else "Follows its teacher"
     checked = int(evidence.golden.sum())
-    unchecked = f"{checked} labels from people are too few to check the teacher" if checked else UNCHECKED
+    few = f"{checked} label{'' if checked == 1 else 's'} from people {'is' if checked == 1 else 'are'}"
+    unchecked = f"{few} too few to check the teacher" if checked else UNCHECKED
     why = _gold_accuracy(scenario.gate.gold_accuracy, evidence).says
     return Verdict("not proven", f"{opening}, and {unchecked}: {said}, {BY[against]}.", (*short, why))
 
@@ -280,7 +284,10 @@ def _gold_accuracy(bar: float, evidence: Evidence) -> Clause:
             says = f"All {left_out} labels of test images were picked for their doubt: they measure nothing fairly."
     elif left_out:
         says += f" {left_out} picked for their doubt, which are harder than the rest, are left out."
-    return _share_clause("gold_accuracy", bar, found, says)
+    clause = _share_clause("gold_accuracy", bar, found, says)
+    if clause.verdict == "fail" and found.n < LEAST_LABELS:
+        return replace(clause, verdict="unproven", says=says + _held("unproven", f"at least {bar:.0%}"))
+    return clause
 
 
 def _parity(bar: float, evidence: Evidence) -> Clause:

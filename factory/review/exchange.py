@@ -51,14 +51,14 @@ def give(session: Session, target: Path, *, link: bool = False) -> int:
 
     Args:
         session: Whose run it is; the answers are everyone's.
-        target: What to write. A file is replaced; a folder must be new or empty.
+        target: What to write. A file must be new; a folder new or empty.
         link: Hard links in place of copies, where the disk allows them. Photos are never moved.
 
     Returns:
         How many answers were written.
 
     Raises:
-        ReviewError: The folder holds something, the file has another ending, or a photo is gone.
+        ReviewError: The file is there or the folder holds something, the file has another ending, or a photo is gone.
     """
     writers, ending = {".csv": _give_csv, ".json": label_studio.give}, target.suffix.lower()
     if ending == fiftyone.ENDING:
@@ -67,6 +67,8 @@ def give(session: Session, target: Path, *, link: bool = False) -> int:
         hint = f"name FILE.csv, FILE.json, FOLDER{fiftyone.ENDING}, or a folder without an ending"
         raise ReviewError(f"{target}: answers are not written in this form", hint=hint)
     if ending in writers:
+        if target.exists():
+            raise ReviewError(f"{target} is there already", hint="name another file, or delete it")
         text, count = writers[ending](session)
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic(target) as temporary:

@@ -78,7 +78,8 @@ student:
   seed: {student.seed}
 
 # Where the threshold is put: break-even (as many false alarms as misses), balanced, or what you need, one of
-# {{false_alarms: 0.01}}, {{recall: 0.9}}, {{precision: 0.9}}, {{costs: {{false_yes: 1, false_no: 5}}}}
+# {{false_alarms: 0.01}}, {{recall: 0.9}}, {{precision: 0.9}}, {{costs: {{false_yes: 1, false_no: 5}}}},
+# {{threshold: 0.4}}
 target: break-even
 
 # What must be shown, at 95 %, before the model counts as passed.

@@ -61,6 +61,8 @@ def _explain(problem: Any, tree: Any, source: str) -> str:
     )
     if kind == "model_type":
         message = f"must hold keys of its own: {', '.join(_known_keys(location))}"
+        if location == ("target",):
+            message = f"must be break-even, balanced, or hold one of {', '.join(_known_keys(location))}"
     if kind == "string_pattern_mismatch" and location == ("name",):
         message = "use small letters, digits and single dashes, such as `red-forklift`"
     shown = "" if isinstance(value, dict) else f"{_short(value)}: "
