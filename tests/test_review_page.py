@@ -394,7 +394,10 @@ def test_proving_asks_test_photos_without_their_labels_and_counts_down(tmp_path:
         page.get_by_role("switch", name="Prove it").click()
         switched(page, "Prove it", on=True)
         switched(page, "Move on", on=True)
-        expect(page.locator("#proof-says")).to_have_text("Nothing is shown yet; about 35 more answers are needed.")
+        expect(page.locator("#proof-says")).to_have_text(
+            "Nothing is shown yet; about 300 more answers are needed. "
+            "Only 81 test photos are left: more photos are needed."
+        )
         expect(page.locator(".cell")).to_have_count(12)
         names = [name(page, at) for at in range(12)]
         assert {rows[path]["split"] for path in names} == {"test"}
