@@ -30,7 +30,10 @@ question: Was it heads?
 positive: [something red]
 negative: [something blue]
 images: {path: ../walls/photos}
-""" + QUICK.replace("gold.csv", "coin.csv").replace("gold_accuracy: 0.6", "gold_accuracy: 1")
+""" + QUICK.replace("gold.csv", "coin.csv").replace(
+    "recall: 0.3, precision: 0.3, balanced_agreement: 0, agreement: 0, gold_accuracy: 0.6",
+    "recall: 1, precision: 1, balanced_agreement: 1, agreement: 1, gold_accuracy: 1",
+)
 """A question that no photo answers: people's labels are drawn by chance."""
 GUESS = """name: guess
 positive: [a red wall]
@@ -199,7 +202,7 @@ def test_what_the_gate_refuses_is_told_and_not_published(story: Story) -> None:
     assert (told["run"], told["report"], told["comment"]) == (["failure", "success"], ["success"], ["success"])
     (comment,) = story.site.comments_on(story.pulls[2])
     assert "`coin` was refused by the gate" in comment
-    assert re.search(r"\*\*Refused\.\*\* Finds .*, by people's labels\.$", comment, re.MULTILINE)
+    assert re.search(r"\*\*Refused\.\*\* Finds .*, by (people's labels|its teacher's word)\.$", comment, re.MULTILINE)
 
     assert [job.matrix["scenario"]["name"] for job in jobs(story.merged_both, "publish")] == ["red-wall"]
     assert not (story.registry / "models/coin").exists()
