@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,12 @@ class Calibration:
     shift: float
     against: str
     images: int
+
+    @classmethod
+    def read(cls, text: str) -> Calibration:
+        """The calibration that a model's metadata holds as JSON."""
+        said = json.loads(text)
+        return cls(said["scale"], said["shift"], said["against"], said["images"])
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Logits `(N,)` -> calibrated probabilities float32 `(N,)`."""

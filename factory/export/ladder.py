@@ -103,8 +103,7 @@ def network_probabilities(run: RunFolder, pixels: np.ndarray) -> np.ndarray:
     Returns:
         float32 `(N,)` in [0, 1].
     """
-    said = json.loads(read(run.need(MODEL, "export"))["calibration"])
-    calibration = Calibration(said["scale"], said["shift"], said["against"], said["images"])
+    calibration = Calibration.read(read(run.need(MODEL, "export"))["calibration"])
     return calibration.probabilities(student.logits(student.load(run), pixels))
 
 

@@ -21,11 +21,11 @@ def cut_for(run: RunFolder, need: Need) -> Cut:
         ExportError: The model was made by a version that kept no held-out photos.
     """
     path = run.need(MODEL, "export")
-    said = json.loads(read(path).get("calibration", "null"))
+    said = read(path).get("calibration")
     if said is None:
         raise ExportError(f"{path} does not say how it was calibrated", hint=f"export again: factory export {run.path}")
     photos = unseen(run)
-    calibration = Calibration(said["scale"], said["shift"], said["against"], said["images"])
+    calibration = Calibration.read(said)
     return place(calibration.probabilities(photos.logits), photos.truth, need, photos.groups)
 
 

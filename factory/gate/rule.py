@@ -15,10 +15,10 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from factory.gate.power import LEAST_LABELS
+from factory.gate.power import LEAST_LABELS, Bars
 from factory.gate.verdict import Verdict
-from factory.scenario import Gate, Scenario, Target
-from factory.statistics import Confusion, Share, calibration_error, least_sample, proportion, share
+from factory.scenario import Gate, Scenario
+from factory.statistics import Confusion, Share, calibration_error, proportion, share
 
 Finding = Literal["pass", "fail", "unproven", "not measured"]
 Reference = Literal["people", "teacher"]
@@ -114,8 +114,7 @@ def weigh(scenario: Scenario, evidence: Evidence, size: int) -> list[Clause]:
 def reference(scenario: Scenario, evidence: Evidence) -> Reference:
     """Whose word the student is held against: people's, where theirs is enough to show anything either way."""
     found = evidence.by_people
-    least_yes = least_sample(scenario.gate.recall)
-    least_no = least_sample(1 - scenario.gate.false_alarms) if _asks_false_alarms(scenario) else least_yes
+    least_yes, least_no = Bars.of(scenario).least
     if found.yes >= least_yes and found.no >= least_no:
         return "people"
     if found.yes + found.no < LEAST_LABELS:
@@ -211,16 +210,12 @@ def _against(truth: np.ndarray, probability: np.ndarray, threshold: float) -> di
     }
 
 
-def _asks_false_alarms(scenario: Scenario) -> bool:
-    return isinstance(scenario.target, Target) and scenario.target.false_alarms is not None
-
-
 def _found_and_false(scenario: Scenario, found: Confusion, by: str) -> list[Clause]:
     """What a user loses: yes photos that are missed, and yeses that are wrong."""
     rule = scenario.gate
     says = f"It finds {found.hits} of {found.yes} yes photos, {by}."
     recall = _share_clause("recall", rule.recall, found.recall, says if found.yes else f"No photo is a yes, {by}.")
-    if _asks_false_alarms(scenario):
+    if Bars.of(scenario).false_alarms is not None:
         return [recall, _false_alarms(rule, found, by)]
     answered = found.hits + found.false_alarms
     says = f"Of its {answered} yeses {found.hits} are right, {by}." if answered else "It says yes to no photo."
