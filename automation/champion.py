@@ -9,13 +9,13 @@ from typing import Any
 
 from automation.markdown import NOTHING, code, codes
 from automation.runs import Run
-from factory.compare.recorded import Recorded, is_against_teacher
-from factory.errors import FactoryError
-from factory.registry import Registry, open_existing
-from factory.registry.contents import read_gate
-from factory.registry.diff import Change, changes, of_files, verdict, without_teacher, written
-from factory.report import words
-from factory.runtime.index import Reference
+from clip_factory.errors import FactoryError
+from clip_factory.evaluation.recorded import Recorded, is_against_teacher
+from clip_factory.registry import Registry, open_existing
+from clip_factory.registry.diff import Change, changes, of_files, verdict, without_teacher, written
+from clip_factory.registry.release_contents import read_gate
+from clip_factory.report import formatting as words
+from clip_factory.runtime.releases.release_index import Reference
 
 ALWAYS = (
     ("gate.agreement.figure", "agrees with its teacher"),

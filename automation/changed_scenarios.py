@@ -15,8 +15,8 @@ import typer
 from automation import policy
 from automation.command import outputs, program, say
 from automation.git import REGULAR, Entry, Git
-from factory.errors import FactoryError, ScenarioError
-from factory.scenario import Scenario
+from clip_factory.errors import FactoryError, ScenarioError
+from clip_factory.scenario import Scenario
 
 MOST = 256
 """Jobs of a matrix; GitHub takes no more."""

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from factory.errors import FactoryError
-from factory.terminal import err, obey, plain
+from clip_factory.errors import FactoryError
+from clip_factory.terminal import err, obey, plain
 
 OUTPUT = re.compile(r"[\x20-\x7e]*")
 SHA = re.compile(r"[0-9a-f]{40}")

@@ -13,8 +13,8 @@ from automation import champion, policy
 from automation.champion import Standing
 from automation.markdown import MAX_COMMENT, block, code, codes, details, prose, table
 from automation.runs import Run
-from factory.report import words
-from factory.runtime.index import SLUG
+from clip_factory.report import formatting as words
+from clip_factory.runtime.releases.release_index import SLUG
 
 MARKS = {"pass": "✅ pass", "fail": "❌ fail", "unproven": "➖ unproven", "not measured": "➖ not measured"}
 Outcome = Literal["passed", "not proven", "refused", "does not add up", "no result"]

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from automation import policy
 from automation.text import faults as misleading
-from factory.scenario import Scenario
-from factory.scenario.explain import explain
+from clip_factory.scenario import Scenario
+from clip_factory.scenario.explain import explain
 
 NAME, QUESTION, YES, NO = "Name", "Question", "What a yes looks like", "Look-alikes"
 IMAGES, SHA256, EXISTS = "Where the images are", "sha256 of the images", "Is there a scenario of this name already?"

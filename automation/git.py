@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from factory.errors import FactoryError
+from clip_factory.errors import FactoryError
 
 SECONDS = 120
 """How long one call of git may take."""

@@ -17,9 +17,9 @@ from urllib.parse import quote
 
 from automation.command import environment
 from automation.markdown import MAX_COMMENT
-from factory.errors import FactoryError, RegistryError
-from factory.registry.github_api import Repository
-from factory.registry.rest import Answer
+from clip_factory.errors import FactoryError, RegistryError
+from clip_factory.registry.backends.github_api import Repository
+from clip_factory.registry.backends.rest import Answer
 
 BOT = "github-actions[bot]"
 """Who speaks with the token of a workflow; $FACTORY_BOT names another."""

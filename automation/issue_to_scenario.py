@@ -21,8 +21,8 @@ from automation.command import outputs, program, read_json, say
 from automation.github import GitHub
 from automation.markdown import block, code, codes
 from automation.text import code_point, foreign
-from factory.errors import FactoryError, ScenarioError
-from factory.scenario import parse
+from clip_factory.errors import FactoryError, ScenarioError
+from clip_factory.scenario import parse
 
 MAX_EVENT = 26_000_000
 """Bytes of an event; GitHub cuts them at 25 MB."""

@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from automation.runs import Run
 from automation.worst_images import COLUMNS, GROUND, worst
-from factory.report.evidence import Floats, Labels
-from factory.report.pictures import QUALITY, SIDE
-from factory.report.words import score
+from clip_factory.report.embedded_images import QUALITY, SIDE
+from clip_factory.report.formatting import score
+from clip_factory.report.run_data import Floats, Labels
 
 MAX_BYTES = 8_000_000
 """Of a sheet of photos."""

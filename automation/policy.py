@@ -16,8 +16,8 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionStartEvent, ScalarEvent
 
 from automation.text import faults as misleading
-from factory.errors import ScenarioError
-from factory.scenario import Scenario, parse
+from clip_factory.errors import ScenarioError
+from clip_factory.scenario import Scenario, parse
 
 DATASETS = "datasets"
 FILE = "scenario.yaml"

@@ -16,9 +16,9 @@ from automation.command import SHA, AllowUnproven, outputs, program, say
 from automation.comment import CURVES, WORST, Result, Setting, render
 from automation.github import GitHub
 from automation.worst_images import SUFFIX
-from factory.errors import FactoryError
-from factory.registry import Registry
-from factory.runtime.index import SLUG
+from clip_factory.errors import FactoryError
+from clip_factory.registry import Registry
+from clip_factory.runtime.releases.release_index import SLUG
 
 BRANCH = "factory-evidence"
 """Where the pictures of comments are kept: PULL/SHA256.png; it has no history in common with any other branch."""

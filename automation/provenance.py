@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import factory
+from clip_factory import __version__
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
@@ -56,7 +56,7 @@ def _details() -> dict[str, Any]:
     return {
         "builder": {
             "id": f"{server}/{workflow}" if workflow else server,
-            "version": {"clip-factory": factory.__version__},
+            "version": {"clip-factory": __version__},
         },
         "metadata": {"invocationId": invocation},
     }

@@ -15,16 +15,16 @@ from automation import policy, runs
 from automation.command import SHA, AllowUnproven, outputs, program, say
 from automation.git import Git
 from automation.provenance import statement
-from factory import artifacts as files
-from factory.artifacts import RunFolder
-from factory.errors import FactoryError, RunError
-from factory.registry import GateRefusedError, NotProvenError, Signer, Terms, open_registry, publish, whoever
-from factory.registry import verify as replay
-from factory.registry.aliases import check_alias, point
-from factory.registry.publish import Published
-from factory.registry.run import RELEASED
-from factory.scenario import Scenario
-from factory.terminal import NOT_PROVEN, REFUSED, err, plain
+from clip_factory import run_folder as files
+from clip_factory.errors import FactoryError, RunError
+from clip_factory.registry import GateRefusedError, NotProvenError, Signer, Terms, open_registry, publish, whoever
+from clip_factory.registry import verify as replay
+from clip_factory.registry.aliases import check_alias, point
+from clip_factory.registry.draft import RELEASED
+from clip_factory.registry.publish import Published
+from clip_factory.run_folder import RunFolder
+from clip_factory.scenario import Scenario
+from clip_factory.terminal import NOT_PROVEN, REFUSED, err, plain
 
 SAME = ("name", "question", "positive", "negative", "templates", "student", "gate")
 """Keys in which the run must say what the scenario file says; images and teacher are compared in ways of their own.

@@ -19,19 +19,19 @@ from automation import policy
 from automation.command import outputs, program, say
 from automation.github import GitHub
 from automation.markdown import block, code, prose, table
-from factory.artifacts import LABELS, SCENARIO, RunFolder
-from factory.errors import FactoryError
-from factory.gate.rule import Clause, Evidence, conclude, weigh
-from factory.gate.verdict import Verdict
-from factory.registry import Reference, Registry, open_existing
-from factory.registry.contents import clauses as gate_clauses
-from factory.registry.contents import read_checked, read_gate, read_model
-from factory.report import words
-from factory.runtime import Model
-from factory.runtime.index import Release
-from factory.scenario import Scenario, load, parse
-from factory.statistics import break_even
-from factory.terminal import NOT_PROVEN, REFUSED
+from clip_factory.errors import FactoryError
+from clip_factory.gate.rule import Clause, Evidence, conclude, weigh
+from clip_factory.gate.verdict import Verdict
+from clip_factory.registry import Reference, Registry, open_existing
+from clip_factory.registry.release_contents import clauses as gate_clauses
+from clip_factory.registry.release_contents import read_checked, read_gate, read_model
+from clip_factory.report import formatting as words
+from clip_factory.run_folder import LABELS, SCENARIO, RunFolder
+from clip_factory.runtime import Model
+from clip_factory.runtime.releases.release_index import Release
+from clip_factory.scenario import Scenario, load, parse
+from clip_factory.statistics import break_even
+from clip_factory.terminal import NOT_PROVEN, REFUSED
 
 UNSEEN = "parity"
 """The clause that needs the trained network, which is not published."""
@@ -73,7 +73,8 @@ def check(registry: Registry, release: Release, file: Path, out: Path, store: Pa
     Raises:
         FactoryError: The photos cannot be had or labelled, or the release was altered.
     """
-    from factory import pipeline, start
+    from clip_factory import pipeline
+    from clip_factory import run_request as start
 
     text = read_checked(registry, release, SCENARIO).decode("utf-8")
     published, now = parse(text, f"{release}: {SCENARIO}"), load(file)
@@ -92,7 +93,7 @@ def measure(run: RunFolder, model: Model) -> Evidence:
     import numpy as np
     import pyarrow.compute as pc
 
-    from factory.student.data import decode
+    from clip_factory.students.training_data import decode
 
     labels = run.table(LABELS, "label")
     rows = labels.filter(pc.equal(labels["split"], "test"))
@@ -179,7 +180,7 @@ def main(
 
     Example:  python -m automation.recheck --registry registry/ --out recheck
     """
-    from factory import start
+    from clip_factory import run_request as start
 
     opened, github = open_existing(registry), GitHub.open() if send else None
     done: list[Check] = []

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from factory.gate import rule
-from factory.gate.verdict import Verdict
-from factory.gate.verdict import read as read_verdict
-from factory.report import words
-from factory.report.evidence import Labels
-from factory.scenario import Scenario
+from clip_factory.gate import rule
+from clip_factory.gate.verdict import Verdict
+from clip_factory.gate.verdict import read as read_verdict
+from clip_factory.report import formatting as words
+from clip_factory.report.run_data import Labels
+from clip_factory.scenario import Scenario
 
 CLOSE = 1e-6
 """How far a figure may lie from what is counted again: rounding."""

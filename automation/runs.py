@@ -17,15 +17,15 @@ import pyarrow.parquet as pq
 from automation import policy
 from automation.command import read_json
 from automation.recount import contradictions, recount
-from factory import artifacts as files
-from factory.artifacts import sha256_file
-from factory.errors import FactoryError, RunError
-from factory.gate.rule import Reference
-from factory.gate.verdict import Verdict
-from factory.report import words
-from factory.report.evidence import Floats, Labels, read_labels, read_training
-from factory.scenario import Scenario, parse
-from factory.statistics import break_even
+from clip_factory import run_folder as files
+from clip_factory.errors import FactoryError, RunError
+from clip_factory.gate.rule import Reference
+from clip_factory.gate.verdict import Verdict
+from clip_factory.report import formatting as words
+from clip_factory.report.run_data import Floats, Labels, read_labels, read_training
+from clip_factory.run_folder import sha256_file
+from clip_factory.scenario import Scenario, parse
+from clip_factory.statistics import break_even
 
 MAX_DEPTH = 4
 MAX_FOLDERS = 20_000

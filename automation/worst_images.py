@@ -11,10 +11,10 @@ from PIL import Image
 
 from automation import runs
 from automation.command import outputs, program, say
-from factory.errors import FactoryError
-from factory.report.evidence import Labels
-from factory.report.figures import Indices, confident_mistakes
-from factory.report.pictures import GREY, QUALITY, SIDE, tile
+from clip_factory.errors import FactoryError
+from clip_factory.report.embedded_images import GREY, QUALITY, SIDE, tile
+from clip_factory.report.plot_data import Indices, confident_mistakes
+from clip_factory.report.run_data import Labels
 
 MOST, COLUMNS = 16, 4
 GROUND = (246, 248, 250)

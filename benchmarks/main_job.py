@@ -22,7 +22,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from factory.runtime import find_images
+from clip_factory.runtime import find_images
 
 
 def main() -> None:
@@ -96,7 +96,17 @@ def write_gold(labels: Path, truth: dict[str, bool], path: Path) -> None:
 
 def call(verb: str, scenario: Path, work: Path, store: Path, *more: str) -> Path:
     """Call the command as a user would; the run folder that it prints."""
-    command = [sys.executable, "-m", "factory", verb, str(scenario), "--out", str(work / "runs"), "--store", str(store)]
+    command = [
+        sys.executable,
+        "-m",
+        "clip_factory",
+        verb,
+        str(scenario),
+        "--out",
+        str(work / "runs"),
+        "--store",
+        str(store),
+    ]
     finished = subprocess.run([*command, *more], stdout=subprocess.PIPE, text=True, check=False)
     if finished.returncode > 1:
         sys.exit(finished.returncode)

@@ -31,11 +31,13 @@ from sklearn.mixture import GaussianMixture
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from factory import images, labelling, probe
-from factory.prompts import BACKGROUND
-from factory.readiness import BARS, Readiness, assess
-from factory.readiness.weigh import Bars, weigh
-from factory.scenario import Teacher as TeacherSpec
+from clip_factory.images import scan as images
+from clip_factory.label_sources import probe
+from clip_factory.label_sources import zero_shot as labelling
+from clip_factory.readiness import BARS, Readiness, assess
+from clip_factory.readiness.assess import Bars, weigh
+from clip_factory.scenario import Teacher as TeacherSpec
+from clip_factory.scenario.prompts import BACKGROUND
 
 SETS = (
     "scenes",
@@ -141,7 +143,7 @@ def main() -> None:
     parser.add_argument("--wrong", action="store_true", help="list the questions whose verdict is wrong")
     parser.add_argument("--choose", action="store_true", help="try other bars on those that they are chosen on")
     options = parser.parse_args()
-    from factory import teacher  # pulls torch
+    from clip_factory import encoders as teacher  # pulls torch
 
     model = teacher.load(TeacherSpec(model=options.teacher))
     sets = {name: gather(options.photos / name, options.store, model) for name in options.sets}
@@ -160,7 +162,7 @@ def main() -> None:
 
 def gather(folder: Path, store: Path, model: object) -> Set:
     """The photos of the class folders in `folder`, one a content."""
-    from factory import teacher
+    from clip_factory import encoders as teacher
 
     found = images.scan(folder, store / "scan.sqlite", lambda done, total: None).to_pylist()
     files = {row["sha256"]: row["path"] for row in found if row["reason"] is None}

@@ -30,15 +30,18 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from factory import images, labelling, probe
-from factory.artifacts import LABELS, RunFolder, sha256_file
-from factory.review import accuracy, order
-from factory.review.photos import Photos
-from factory.review.teacher import Labels, label
-from factory.runtime import find_images
-from factory.scenario import Scenario
-from factory.scenario import Teacher as TeacherSpec
-from factory.splits import assign
+from clip_factory.images import scan as images
+from clip_factory.label_sources import probe
+from clip_factory.label_sources import zero_shot as labelling
+from clip_factory.review import sampling as order
+from clip_factory.review import teacher_accuracy as accuracy
+from clip_factory.review.pool import Photos
+from clip_factory.review.relabel import Labels, label
+from clip_factory.run_folder import LABELS, RunFolder, sha256_file
+from clip_factory.runtime import find_images
+from clip_factory.scenario import Scenario
+from clip_factory.scenario import Teacher as TeacherSpec
+from clip_factory.splits import assign
 
 MARKS = (0, 25, 50, 100, 200)
 """Numbers of answers after which figures are taken."""
@@ -83,7 +86,7 @@ def gather(options: argparse.Namespace) -> tuple[Photos, np.ndarray]:
     if options.cache and options.cache.is_file():
         kept = np.load(options.cache)
         return made(kept["sha256"].tolist(), kept["groups"], kept["vectors"], kept["logits"]), kept["truth"]
-    from factory import teacher  # pulls torch
+    from clip_factory import encoders as teacher  # pulls torch
 
     store = options.store or Path(tempfile.mkdtemp(prefix="review-store-"))
     found = [near_duplicates(options.photos / side, store) for side in (options.yes, options.no)]
@@ -149,8 +152,8 @@ class Vectors:
 def trainer(options: argparse.Namespace) -> Trainer:
     """What labels the photos, trains and exports as a run does, and asks the shipped file about the test split."""
     from benchmarks import student  # pulls torch, as the teacher does
-    from factory import teacher
-    from factory.student.recipe import Recipe
+    from clip_factory import encoders as teacher
+    from clip_factory.students.recipe import Recipe
 
     model = teacher.load(TeacherSpec(model=options.teacher))
 

@@ -26,10 +26,9 @@ from playwright.sync_api import Page, sync_playwright
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
 import fake_run
-
-from factory import artifacts as files
-from factory.runtime import find_images
-from factory.store import EmbeddingStore
+from clip_factory import run_folder as files
+from clip_factory.runtime import find_images
+from clip_factory.store import EmbeddingStore
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
@@ -104,7 +103,7 @@ def make_up(photos: Path, count: int, folder: Path) -> tuple[Path, Path]:
 
 def serve(run: Path, store: Path) -> subprocess.Popen[str]:
     """The server, as a user starts it."""
-    command = [sys.executable, "-m", "factory", "review", str(run), "--no-browser", "--store", str(store)]
+    command = [sys.executable, "-m", "clip_factory", "review", str(run), "--no-browser", "--store", str(store)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 

@@ -30,11 +30,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from factory.runtime import Model, find_images, read_rgb, to_square
-from factory.runtime.ahead import usable_cpus
+from clip_factory.runtime import Model, find_images, read_rgb, to_square
+from clip_factory.runtime.prefetch import usable_cpus
 
 BARE = "import onnxruntime, numpy, PIL.Image"
-OURS = "from factory.runtime import Model"
+OURS = "from clip_factory.runtime import Model"
 CLOCK = "import time\nwall, cpu = time.perf_counter(), time.process_time()\n"
 SAY = "\nprint(time.perf_counter() - wall, time.process_time() - cpu)"
 MEMORY = "\nprint(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmRSS')))"

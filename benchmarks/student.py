@@ -34,14 +34,17 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import peer
-from factory import export, labelling, student, teacher
-from factory.artifacts import LABELS, MODEL, RunFolder, sha256_file
-from factory.memory import keep_memory
-from factory.runtime import Model, find_images
-from factory.scenario import Scenario
-from factory.scenario.model import Teacher
-from factory.student.data import Store, decode
-from factory.student.recipe import Recipe
+from clip_factory import encoders as teacher
+from clip_factory import export
+from clip_factory import students as student
+from clip_factory.label_sources import zero_shot as labelling
+from clip_factory.memory import keep_memory
+from clip_factory.run_folder import LABELS, MODEL, RunFolder, sha256_file
+from clip_factory.runtime import Model, find_images
+from clip_factory.scenario import Scenario
+from clip_factory.scenario.schema import Teacher
+from clip_factory.students.recipe import Recipe
+from clip_factory.students.training_data import Store, decode
 
 TEST_SHARE, VAL_SHARE = 0.3, 0.15
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from factory.labelling import text_vectors, zero_shot
-from factory.runtime.images import find_images, read_rgb
-from factory.scenario import Teacher as TeacherSpec
-from factory.teacher import Teacher, load
+from clip_factory.encoders import Teacher, load
+from clip_factory.label_sources.zero_shot import text_vectors, zero_shot
+from clip_factory.runtime.preprocessing import find_images, read_rgb
+from clip_factory.scenario import Teacher as TeacherSpec
 
 BINS = 15
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import torch
 
-from factory import scenario, teacher
-from factory.runtime import find_images
+from clip_factory import encoders as teacher
+from clip_factory import scenario
+from clip_factory.runtime import find_images
 
 
 def main() -> None:

@@ -30,21 +30,24 @@ import pyarrow.parquet as pq
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import verdict_tables
-from factory import images, labelling, probe, teacher
-from factory.artifacts import GATE, LABELS, MODEL, PREDICTIONS, RunFolder, write_json
-from factory.export import export
-from factory.export.unseen import unseen
-from factory.gate.judge import judge
-from factory.review import order
-from factory.review.photos import Photos
-from factory.review.teacher import label
-from factory.runtime import Model
-from factory.scenario import Scenario
-from factory.scenario import Teacher as TeacherSpec
-from factory.splits import assign
-from factory.student import train
-from factory.student.data import decode
-from factory.student.recipe import Recipe
+from clip_factory import encoders as teacher
+from clip_factory.export import export
+from clip_factory.export.calibration_set import unseen
+from clip_factory.gate.evidence import judge
+from clip_factory.images import scan as images
+from clip_factory.label_sources import probe
+from clip_factory.label_sources import zero_shot as labelling
+from clip_factory.review import sampling as order
+from clip_factory.review.pool import Photos
+from clip_factory.review.relabel import label
+from clip_factory.run_folder import GATE, LABELS, MODEL, PREDICTIONS, RunFolder, write_json
+from clip_factory.runtime import Model
+from clip_factory.scenario import Scenario
+from clip_factory.scenario import Teacher as TeacherSpec
+from clip_factory.splits import assign
+from clip_factory.students import training as train
+from clip_factory.students.recipe import Recipe
+from clip_factory.students.training_data import decode
 
 APART = 1 / 3
 BATCH = 25

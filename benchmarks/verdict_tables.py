@@ -12,11 +12,11 @@ import numpy as np
 from scipy.special import expit
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
-from factory.compare import compare_answers
-from factory.export.calibrate import Truth
-from factory.export.cut import Curves, place
-from factory.scenario import Costs, Need, Target
-from factory.statistics import Confusion, wilson
+from clip_factory.evaluation import compare_answers
+from clip_factory.export.calibration import Truth
+from clip_factory.export.threshold import Curves, place
+from clip_factory.scenario import Costs, Need, Target
+from clip_factory.statistics import Confusion, wilson
 
 SURE, AGREEMENT = 0.9, 0.95
 """Of the rule before: the teacher is sure from here on, and there the student had to agree with it so often."""

@@ -30,12 +30,12 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from factory.memory import keep_memory
-from factory.runtime.images import find_images, read_rgb, to_square
-from factory.student import backbones
-from factory.student.augment import Augmentation, augment, resize
-from factory.student.module import fused
-from factory.student.network import normalise
+from clip_factory.memory import keep_memory
+from clip_factory.runtime.preprocessing import find_images, read_rgb, to_square
+from clip_factory.students import backbones
+from clip_factory.students.augmentation import Augmentation, augment, resize
+from clip_factory.students.lightning_module import fused
+from clip_factory.students.network import normalise
 
 CACHE_SIDE = 128  # pixels of the decoded photos; training crops are at most as large
 HELD_OUT = 1000  # photos, every HELD_OUT-th of N, that measure and never train

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from factory.runtime.images import find_images, read_rgb
-from factory.teacher.heads import CLASSES
-from factory.teacher.offline import build_tokenizer, preprocessing
+from clip_factory.encoders.offline import build_tokenizer, preprocessing
+from clip_factory.encoders.offline_heads import CLASSES
+from clip_factory.runtime.preprocessing import find_images, read_rgb
 
 TEMPLATES = ("{}", "a photo of a {}", "a close-up photo of a {}", "a good photo of a {}", "a picture of a {}")
 FOLDERS = ("imagenet_one_each", "flickr8k_1000", "image_text")

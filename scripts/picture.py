@@ -13,10 +13,10 @@ from pathlib import Path
 
 from PIL import ImageOps
 
-from factory.artifacts import RunFolder, read_json
-from factory.runtime import Model, read_rgb
-from factory.scenario import load
-from factory.start import latest
+from clip_factory.run_folder import RunFolder, read_json
+from clip_factory.run_request import latest
+from clip_factory.runtime import Model, read_rgb
+from clip_factory.scenario import load
 
 TILE, COLUMNS, ROWS = 72, 4, 4
 INK, SOFT, GROUND, YES, NO = "#1f2933", "#627180", "#f6f4ef", "#2f7d4f", "#9aa5b1"

@@ -23,8 +23,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize
 
-from factory.teacher.heads import HIDDEN, ImageHead, TextHead
-from factory.teacher.offline import HEADS, build_towers
+from clip_factory.encoders.offline import HEADS, build_towers
+from clip_factory.encoders.offline_heads import HIDDEN, ImageHead, TextHead
 
 CAPTION_WEIGHT, NAME_WEIGHT, CLASS_WEIGHT = 1.5, 0.3, 1.5
 BATCH, LEARNING_RATE, TEXT_LEARNING_RATE, WEIGHT_DECAY = 256, 1e-3, 3e-4, 0.05

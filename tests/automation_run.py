@@ -6,13 +6,12 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+from automation import policy
+from clip_factory import run_folder as files
+from clip_factory.run_folder import RunFolder, write_json
+from clip_factory.scenario import parse
 from fake_run import NOT_PROVEN, PASSES, REFUSED, Recipe
 from finished_run import finished, said
-
-from automation import policy
-from factory import artifacts as files
-from factory.artifacts import RunFolder, write_json
-from factory.scenario import parse
 
 __all__ = ["NOT_PROVEN", "PASSES", "REFUSED", "SHA", "git", "merged", "seal", "whole"]
 

@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 from onnx import TensorProto, helper
 from PIL import Image, ImageDraw, ImageFilter
 
-from factory import artifacts as files
-from factory.artifacts import RunFolder, read_json, sha256_file, write_json
-from factory.gate import rule
-from factory.gate.verdict import read
-from factory.runtime import Model
-from factory.scenario import Scenario, dump
-from factory.statistics import break_even
+from clip_factory import run_folder as files
+from clip_factory.gate import rule
+from clip_factory.gate.verdict import read
+from clip_factory.run_folder import RunFolder, read_json, sha256_file, write_json
+from clip_factory.runtime import Model
+from clip_factory.scenario import Scenario, dump
+from clip_factory.statistics import break_even
 
 SIZE = 64
 TEACHER = "offline-" + "ab" * 8
@@ -39,7 +39,7 @@ CUT = {
     "images": 77,
     "reached": True,
 }
-"""What a model says of its threshold: a `factory.export.cut.Cut`, which would bring torch into every test."""
+"""What a model says of its threshold: a `threshold.Cut`, which would bring torch into every test."""
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 
 import onnx
-from fake_run import NOT_PROVEN, PASSES, REFUSED, Recipe, make_run
 
-from factory import artifacts as files
-from factory.artifacts import RunFolder, read_json, write_json
-from factory.report import write_card
+from clip_factory import run_folder as files
+from clip_factory.report import write_card
+from clip_factory.run_folder import RunFolder, read_json, write_json
+from fake_run import NOT_PROVEN, PASSES, REFUSED, Recipe, make_run
 
 __all__ = ["NOT_PROVEN", "PASSES", "REFUSED", "another", "finished", "said", "write_manifest"]
 

@@ -12,11 +12,11 @@ import numpy as np
 import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
-import red_model
 from PIL import Image
 
-from factory.artifacts import sha256_file
-from factory.scenario import Scenario, dump
+import red_model
+from clip_factory.run_folder import sha256_file
+from clip_factory.scenario import Scenario, dump
 
 TEACHER = {"name": "offline", "key": "offline-1"}
 

@@ -8,20 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import finished_run
 import pytest
 from typer.testing import CliRunner
 
-from factory.cli import app
-from factory.errors import RegistryError
-from factory.registry.aliases import promote, rollback
-from factory.registry.backend import PROVENANCE, Decide, Draft, Move, Registry
-from factory.registry.keys import Signer, make_pair
-from factory.registry.publish import publish
-from factory.registry.run import GateRefusedError, NotProvenError, Terms, draft_of
-from factory.registry.take import pull, verify_release
-from factory.registry.trust import Trust
-from factory.runtime.index import Reference, Release
+import finished_run
+from clip_factory.cli.main import app
+from clip_factory.errors import RegistryError
+from clip_factory.registry.aliases import promote, rollback
+from clip_factory.registry.backend import PROVENANCE, Decide, Draft, Move, Registry
+from clip_factory.registry.download import pull, verify_release
+from clip_factory.registry.draft import GateRefusedError, NotProvenError, Terms, draft_of
+from clip_factory.registry.keys import Signer, make_pair
+from clip_factory.registry.publish import publish
+from clip_factory.registry.trust import Trust
+from clip_factory.runtime.releases.release_index import Reference, Release
 
 NAME = "red-ball"
 

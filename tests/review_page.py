@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from factory.review import launch
-from factory.review.server import server
+from clip_factory.review import launch
+from clip_factory.review.server import server
 
 
 @contextmanager

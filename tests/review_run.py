@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from fake_run import TEACHER, Recipe, make_run
 
-from factory import artifacts as files
-from factory.artifacts import RunFolder
-from factory.store import EmbeddingStore
+from clip_factory import run_folder as files
+from clip_factory.run_folder import RunFolder
+from clip_factory.store import EmbeddingStore
+from fake_run import TEACHER, Recipe, make_run
 
 DIM = 16
 UNLABELLED = Recipe(images=120, gold=0)

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factory.artifacts import LABELS, RunFolder, sha256_file
-from factory.labelling import SCHEMA
-from factory.scenario import Scenario
+from clip_factory.label_sources.zero_shot import SCHEMA
+from clip_factory.run_folder import LABELS, RunFolder, sha256_file
+from clip_factory.scenario import Scenario
 
 DIM = 8
 

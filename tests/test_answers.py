@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from factory.errors import ReviewError
-from factory.review.answers import Journal
-from factory.review.ledger import Act, Ledger
+from clip_factory.errors import ReviewError
+from clip_factory.gold.journal import Journal
+from clip_factory.gold.ledger import Act, Ledger
 
 A, B, C = ({name: f"{name}.jpg"} for name in "abc")
 
@@ -186,7 +186,7 @@ def test_a_table_that_cannot_be_written_costs_no_answer(journal: Journal) -> Non
 WRITER = """
 import sys
 from pathlib import Path
-from factory.review.answers import Journal
+from clip_factory.gold.journal import Journal
 path, who, count = sys.argv[1:]
 journal = Journal(Path(path))
 for i in range(int(count)):

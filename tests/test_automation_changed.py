@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
-from automation_run import git
 
 from automation.changed_scenarios import find, main
 from automation.git import Git
-from factory.errors import FactoryError, ScenarioError
+from automation_run import git
+from clip_factory.errors import FactoryError, ScenarioError
 
 ZEROS = "0" * 40
 

@@ -13,21 +13,21 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from automation_run import NOT_PROVEN, PASSES, REFUSED, SHA, whole
-from fake_github import REPO, Downloads
-from fake_github_work import FakeWork
-from finished_run import said
-from markdown_read import foreign_html, kinds
 from PIL import Image
 
 from automation import pr_comment, runs, worst_images
 from automation.comment import Result, Setting, render
 from automation.markdown import MAX_COMMENT
 from automation.pictures import captioned
-from factory import artifacts as files
-from factory.artifacts import write_json
-from factory.errors import FactoryError
-from factory.registry import Terms, open_registry, publish
+from automation_run import NOT_PROVEN, PASSES, REFUSED, SHA, whole
+from clip_factory import run_folder as files
+from clip_factory.errors import FactoryError
+from clip_factory.registry import Terms, open_registry, publish
+from clip_factory.run_folder import write_json
+from fake_github import REPO, Downloads
+from fake_github_work import FakeWork
+from finished_run import said
+from markdown_read import foreign_html, kinds
 
 EXPECTED = [{"name": name, "path": f"datasets/{name}/scenario.yaml"} for name in ("red-ball", "wet-floor")]
 

@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from automation_issue import body, event
-from markdown_read import foreign_html, kinds, obeyed
 
 from automation import form
 from automation.command import say
@@ -23,8 +21,10 @@ from automation.comment import Result, Setting, render
 from automation.issue_to_scenario import complaint, describe, written
 from automation.markdown import code, table
 from automation.runs import read
-from factory.errors import ScenarioError
-from factory.scenario import parse
+from automation_issue import body, event
+from clip_factory.errors import ScenarioError
+from clip_factory.scenario import parse
+from markdown_read import foreign_html, kinds, obeyed
 
 DOC = Path(__file__).parent.parent / "docs" / "automation_hostile.md"
 A_MILLION = "a" * 1_000_000

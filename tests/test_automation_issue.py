@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from automation_issue import SHA256, URL, body, event
-from fake_github import REPO, Downloads
-from fake_github_work import ALL, STRANGER, FakeWork
 from ruamel.yaml import YAML
 
 from automation import form
 from automation.issue_to_scenario import Issue, main
-from factory.errors import FactoryError, RegistryError, ScenarioError
+from automation_issue import SHA256, URL, body, event
+from clip_factory.errors import FactoryError, RegistryError, ScenarioError
+from fake_github import REPO, Downloads
+from fake_github_work import ALL, STRANGER, FakeWork
 
 PATH = "datasets/forklift/scenario.yaml"
 BRANCH = "heads/prompt/forklift"

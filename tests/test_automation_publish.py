@@ -12,19 +12,19 @@ from pathlib import Path
 import onnx
 import pytest
 import typer
-from automation_run import NOT_PROVEN, PASSES, REFUSED, git, merged, seal, whole
-from finished_run import said
 from typer.testing import CliRunner
 
 from automation import publish_release
 from automation.command import application
-from factory import artifacts as files
-from factory.artifacts import sha256_file, write_json
-from factory.errors import FactoryError
-from factory.registry import make_pair, open_registry
-from factory.registry.contents import read_checked
-from factory.registry.trust import Trust
-from factory.runtime import Model
+from automation_run import NOT_PROVEN, PASSES, REFUSED, git, merged, seal, whole
+from clip_factory import run_folder as files
+from clip_factory.errors import FactoryError
+from clip_factory.registry import make_pair, open_registry
+from clip_factory.registry.release_contents import read_checked
+from clip_factory.registry.trust import Trust
+from clip_factory.run_folder import sha256_file, write_json
+from clip_factory.runtime import Model
+from finished_run import said
 
 JOB = {
     "GITHUB_SERVER_URL": "https://github.com",

@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from automation_run import PASSES, seal, whole
-from fake_github import REPO, Downloads
-from fake_github_work import STRANGER, FakeWork
-from markdown_read import foreign_html, kinds
 from PIL import Image
 
 from automation import recheck
-from factory import artifacts as files
-from factory.errors import FactoryError
-from factory.gate.verdict import Verdict
-from factory.registry import open_registry, publish
+from automation_run import PASSES, seal, whole
+from clip_factory import run_folder as files
+from clip_factory.errors import FactoryError
+from clip_factory.gate.verdict import Verdict
+from clip_factory.registry import open_registry, publish
+from fake_github import REPO, Downloads
+from fake_github_work import STRANGER, FakeWork
+from markdown_read import foreign_html, kinds
 
 COUNT = 320
 """Photos; about 48 of them test, which is enough to prove an accuracy of 90 %."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from markdown_read import kinds, obeyed, tokens
 
 from automation.command import outputs
 from automation.markdown import MAX_TEXT, NOTHING, block, code, codes, table
 from automation.text import faults, foreign, is_hidden, visible
-from factory.errors import FactoryError
+from clip_factory.errors import FactoryError
+from markdown_read import kinds, obeyed, tokens
 
 NASTY = st.text(st.sampled_from("ab `|\\<>[]()!@#$*_~&;:/.\n\r\t-\u202e\u200b\u0301\x00\xa0"), max_size=40)
 

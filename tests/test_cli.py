@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-import factory
-from factory.cli import app
+from clip_factory import __version__
+from clip_factory.cli.main import app
 
 runner = CliRunner()
 
@@ -35,7 +35,7 @@ COMMANDS = (
 
 
 def call(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "factory", *map(str, arguments)]
+    command = [sys.executable, "-m", "clip_factory", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
@@ -52,7 +52,7 @@ def test_no_command_is_left_out_of_these_tests() -> None:
 
 
 def test_version() -> None:
-    assert runner.invoke(app, ["--version"]).output == f"clip-factory {factory.__version__}\n"
+    assert runner.invoke(app, ["--version"]).output == f"clip-factory {__version__}\n"
 
 
 def test_new_writes_a_file_and_prints_its_path(tmp_path: Path) -> None:
@@ -110,9 +110,8 @@ def test_json_output_is_one_object_a_line(tmp_path: Path, tiny_model: Path, shap
 
 def test_a_release_answers_and_is_compared_where_a_file_would(tmp_path: Path, tiny_model: Path, shapes: Path) -> None:
     """With --registry, or with what the environment says where the name is no file."""
+    from clip_factory.registry import make_pair, open_registry, publish
     from finished_run import another, finished
-
-    from factory.registry import make_pair, open_registry, publish
 
     _, public = make_pair(tmp_path / "keys")
     run = another(finished(tmp_path), tmp_path / "run", score_histogram=json.dumps([15] * 20))
@@ -142,7 +141,7 @@ def test_a_release_answers_and_is_compared_where_a_file_would(tmp_path: Path, ti
 
 def test_predict_reads_a_list_from_stdin(tmp_path: Path, tiny_model: Path, shapes: Path) -> None:
     names = [str(shapes / "photos" / "p000.png"), str(tmp_path / "missing.jpg"), str(shapes / "photos" / "p001.png")]
-    command = [sys.executable, "-m", "factory", "predict", str(tiny_model), "-", "--format", "csv"]
+    command = [sys.executable, "-m", "clip_factory", "predict", str(tiny_model), "-", "--format", "csv"]
     done = subprocess.run(command, input="\r\n".join(names), cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert done.returncode == 3

@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import Result
-from labelled_photos import Photos, Said, make_model, make_photos, make_run, write_labels
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from automation import champion
-from factory.cli import app
-from factory.compare import Comparison, compare_answers, compare_counts
-from factory.compare.intervals import area, area_difference, mcnemar, newcombe_paired, paired
-from factory.compare.recorded import compare_gates
-from factory.statistics import Confusion
+from clip_factory.cli.main import app
+from clip_factory.evaluation import Comparison, compare_answers, compare_counts
+from clip_factory.evaluation.difference_intervals import area, area_difference, mcnemar, newcombe_paired, paired
+from clip_factory.evaluation.recorded import compare_gates
+from clip_factory.statistics import Confusion
+from labelled_photos import Photos, Said, make_model, make_photos, make_run, write_labels
 
 runner = CliRunner()
 YES, NO = 43, 300
@@ -425,11 +425,10 @@ def test_unpaired_counts_are_decided_by_their_interval() -> None:
 @pytest.fixture
 def releases(tmp_path: Path) -> str:
     """Two versions, the second with another threshold, counts by people in both."""
+    from clip_factory.registry import open_registry, publish
+    from clip_factory.registry.draft import Terms
+    from clip_factory.run_folder import GATE, RunFolder, read_json, write_json
     from finished_run import PASSES, another, finished, write_manifest
-
-    from factory.artifacts import GATE, RunFolder, read_json, write_json
-    from factory.registry import open_registry, publish
-    from factory.registry.run import Terms
 
     first = finished(tmp_path / "first", replace(PASSES, gold=0.5))
     runs = [first, another(first, tmp_path / "second", threshold="0.22")]
@@ -483,7 +482,7 @@ def test_the_comment_says_the_line_of_models_diff() -> None:
 def test_whoever_has_no_scipy_can_still_read_a_registry() -> None:
     """`pip install 'clip-factory[registry]'` has numpy alone; the comment's programs have no torch."""
     heavy = "[m for m in ('scipy', 'sklearn', 'pyarrow', 'jinja2') if m in sys.modules]"
-    code = f"import sys, factory.registry; print({heavy})"
+    code = f"import sys, clip_factory.registry; print({heavy})"
     comment = "import sys, automation.comment; print('torch' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

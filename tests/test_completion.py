@@ -10,10 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+from clip_factory.cli import completion
 from test_first_words import run_at
 from test_runtime_fetch import release_of, write
-
-from factory import completion
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def offered(*words: str, shell: str = "bash", **env: str) -> list[str]:
     if shell == "fish":
         asked |= {"_TYPER_COMPLETE_ARGS": " ".join(parts), "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
     done = subprocess.run(
-        [sys.executable, "-c", "import sys; sys.argv[0] = 'factory'; from factory.cli import main; main()"],
+        [sys.executable, "-c", "import sys; sys.argv[0] = 'factory'; from clip_factory.cli.main import main; main()"],
         capture_output=True,
         text=True,
         check=False,

@@ -7,9 +7,9 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import confusion_matrix, f1_score, roc_curve
 
-from factory.export.calibrate import Truth, calibrate, truth
-from factory.export.cut import Curves, place
-from factory.scenario import Costs, Need, Target
+from clip_factory.export.calibration import Truth, calibrate, truth
+from clip_factory.export.threshold import Curves, place
+from clip_factory.scenario import Costs, Need, Target
 
 
 def sample(n: int = 4000, share: float = 0.2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

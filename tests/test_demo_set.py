@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.demo.hard_cases import WRITERS
-from datasets.demo.render import MARK, YES, _clear, photographs, render_set
-from datasets.demo.staging import KINDS, photograph
+from clip_factory_demo.hard_cases import WRITERS
+from clip_factory_demo.render import MARK, YES, _clear, photographs, render_set
+from clip_factory_demo.staging import KINDS, photograph
 
 COUNT = 2
 

@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
-from labelled_photos import Photos, Said, draw, make_model, make_photos, make_run, write_labels
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, precision_score, recall_score, roc_auc_score
 from typer.testing import CliRunner
 
-from factory.cli import app
-from factory.compare.evaluation import BREAK_EVEN, FEW_ALARMS, MOST_FOUND, named_thresholds
-from factory.compare.intervals import area
-from factory.runtime import Model
+from clip_factory.cli.main import app
+from clip_factory.evaluation.difference_intervals import area
+from clip_factory.evaluation.measure import BREAK_EVEN, FEW_ALARMS, MOST_FOUND, named_thresholds
+from clip_factory.runtime import Model
+from labelled_photos import Photos, Said, draw, make_model, make_photos, make_run, write_labels
 
 runner = CliRunner()
 
@@ -243,10 +243,9 @@ def test_the_interval_of_the_area_covers(model: Path) -> None:
 
 
 def test_a_release_is_named_by_its_reference(photos: Photos, tmp_path: Path) -> None:
+    from clip_factory.registry import open_registry, publish
+    from clip_factory.registry.draft import Terms
     from finished_run import finished
-
-    from factory.registry import open_registry, publish
-    from factory.registry.run import Terms
 
     publish(
         finished(tmp_path / "run"),
@@ -261,8 +260,8 @@ def test_a_release_is_named_by_its_reference(photos: Photos, tmp_path: Path) -> 
 
 
 def test_the_labels_are_never_written_over(tmp_path: Path) -> None:
-    from factory.cli_evaluate import _check_folder
-    from factory.errors import FactoryError
+    from clip_factory.cli.evaluate_commands import _check_folder
+    from clip_factory.errors import FactoryError
 
     (tmp_path / "file").write_text("x")
     with pytest.raises(FactoryError, match="would be written over"):

@@ -12,22 +12,23 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from onnx import TensorProto, numpy_helper
-from shapes_run import make_shapes_run
 
-from factory import export, student
-from factory.artifacts import LABELS, MODEL, RunFolder, sha256_file
-from factory.errors import ExportError
-from factory.export.calibrate import Truth, calibrate
-from factory.export.graph import float_graph, int8_graph
-from factory.export.ladder import Rung, choose
-from factory.export.plan import plan, walk
-from factory.export.quantise import Range, choose_range, fake_weight, quantise, simulate
-from factory.runtime import Model
-from factory.runtime.contract import read_test_vectors
-from factory.scenario import Scenario, Target
-from factory.student import backbones
-from factory.student.data import decode
-from factory.student.network import Student, normalise
+from clip_factory import export
+from clip_factory import students as student
+from clip_factory.errors import ExportError
+from clip_factory.export.calibration import Truth, calibrate
+from clip_factory.export.onnx_graph import float_graph, int8_graph
+from clip_factory.export.plan import plan, walk
+from clip_factory.export.precision_ladder import Rung, choose
+from clip_factory.export.quantization import Range, choose_range, fake_weight, quantise, simulate
+from clip_factory.run_folder import LABELS, MODEL, RunFolder, sha256_file
+from clip_factory.runtime import Model
+from clip_factory.runtime.model_checks import read_test_vectors
+from clip_factory.scenario import Scenario, Target
+from clip_factory.students import backbones
+from clip_factory.students.network import Student, normalise
+from clip_factory.students.training_data import decode
+from shapes_run import make_shapes_run
 
 Shipped = tuple[Scenario, RunFolder]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_first_words import run_at
 
-from factory.artifacts import RunFolder, find_run, means_run
-from factory.errors import RunError
+from clip_factory.errors import RunError
+from clip_factory.run_folder import RunFolder, find_run, means_run
+from test_first_words import run_at
 
 FINISHED, LABELED = "manifest.json", "labels.parquet"
 

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_runtime_fetch import release_of, write
 from typer.testing import CliRunner
 
-from factory.cli import app
-from factory.errors import FactoryError
-from factory.runtime.nearest import did_you_mean, nearest, nearest_file
-from factory.student import backbones
+from clip_factory.cli.main import app
+from clip_factory.errors import FactoryError
+from clip_factory.runtime.suggestions import did_you_mean, nearest, nearest_file
+from clip_factory.students import backbones
+from test_runtime_fetch import release_of, write
 
 HEAVY = ("torch", "sklearn", "scipy", "pyarrow", "onnxruntime", "lightning", "timm", "open_clip", "jinja2")
 STOP = """
@@ -29,7 +29,7 @@ class Stop:
             os._exit(77)
 
 sys.meta_path.insert(0, Stop())
-from factory.cli import main
+from clip_factory.cli.main import main
 main()
 """
 """The command line, which ends at once where it would import something that takes its time."""

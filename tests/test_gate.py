@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, precision_score, recall_score
 
-from factory import statistics
-from factory.gate import rule, verdict
-from factory.gate.rule import Clause, Evidence
-from factory.gate.verdict import Verdict
-from factory.scenario import Scenario, Target
-from factory.statistics import Confusion, break_even
+from clip_factory import statistics
+from clip_factory.gate import rule, verdict
+from clip_factory.gate.rule import Clause, Evidence
+from clip_factory.gate.verdict import Verdict
+from clip_factory.scenario import Scenario, Target
+from clip_factory.statistics import Confusion, break_even
 
 SCENARIO = Scenario(name="x", positive=("x",))
 FEW_ALARMS = Scenario(name="x", positive=("x",), target=Target(false_alarms=0.01))

@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from factory import gold, labelling, probe, prompts
-from factory.errors import GoldError
-from factory.scenario import Scenario
+from clip_factory.errors import GoldError
+from clip_factory.gold import gold_csv as gold
+from clip_factory.label_sources import probe
+from clip_factory.label_sources import zero_shot as labelling
+from clip_factory.scenario import Scenario, prompts
 
 
 class Words:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from factory.errors import TeacherError
-from factory.teacher import offline
-from factory.teacher.heads import WORDS, ImageHead, TextHead
+from clip_factory.encoders import offline
+from clip_factory.encoders.offline_heads import WORDS, ImageHead, TextHead
+from clip_factory.errors import TeacherError
 
 Built = tuple[torch.nn.Module, offline.Preprocess, offline.Tokenize]
 

@@ -15,11 +15,11 @@ import onnx
 import pyarrow.parquet as pq
 import pytest
 
-from factory import artifacts as files
-from factory.artifacts import RunFolder, read_json, sha256_file
-from factory.review.answers import Journal
-from factory.runtime import Model
-from factory.scenario import load
+from clip_factory import run_folder as files
+from clip_factory.gold.journal import Journal
+from clip_factory.run_folder import RunFolder, read_json, sha256_file
+from clip_factory.runtime import Model
+from clip_factory.scenario import load
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ gate: {{recall: 0, precision: 0, balanced_agreement: 0, agreement: 0, gold_accur
 
 
 def factory(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "factory", *map(str, arguments)]
+    command = [sys.executable, "-m", "clip_factory", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
@@ -265,7 +265,7 @@ def test_ctrl_c_says_how_to_go_on(finished: RunFolder, tmp_path: Path) -> None:
     bench = finished.path.parent.parent.parent
     text = (bench / "disc.yaml").read_text(encoding="utf-8").replace("epochs: 8", "epochs: 500")
     (bench / "long.yaml").write_text(text.replace("name: disc", "name: long"), encoding="utf-8")
-    command = [sys.executable, "-m", "factory", "run", "long.yaml", "--gold", "gold.csv", "--store", "store"]
+    command = [sys.executable, "-m", "clip_factory", "run", "long.yaml", "--gold", "gold.csv", "--store", "store"]
     process = subprocess.Popen(command, cwd=bench, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not list(bench.glob("runs/long/*/tmp/*/*.ckpt")):
@@ -285,7 +285,7 @@ def test_kill_9_in_any_stage_then_the_same_command(
     shutil.copy(finished.path.parent.parent.parent / "gold.csv", bench / "gold.csv")
     arguments = ["run", "disc.yaml", "--gold", "gold.csv", "--store", "store"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "factory", *arguments],
+        [sys.executable, "-m", "clip_factory", *arguments],
         cwd=bench,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

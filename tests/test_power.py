@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from factory.gate import power, rule
-from factory.gate.power import Bars, answers_needed
-from factory.scenario import Scenario
-from factory.statistics import Confusion
+from clip_factory.gate import power, rule
+from clip_factory.gate.power import Bars, answers_needed
+from clip_factory.scenario import Scenario
+from clip_factory.statistics import Confusion
 
 VERDICT = Path(__file__).parent.parent / "docs" / "verdict.md"
 NEEDS = ["break-even", {"false_alarms": 0.01}]

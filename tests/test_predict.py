@@ -11,15 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from red_model import METADATA, SIZE, graph, save
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from factory import cli_predict
-from factory.cli import app
-from factory.runtime import FactoryError, ImageError, Model, ModelError, Prediction, ahead, iter_predict_all
-from factory.runtime.inputs import inputs, takes_in
-from factory.runtime.predictions import is_unsure
+from clip_factory.cli import predict_commands as cli_predict
+from clip_factory.cli.main import app
+from clip_factory.runtime import FactoryError, ImageError, Model, ModelError, Prediction, iter_predict_all
+from clip_factory.runtime import prefetch as ahead
+from clip_factory.runtime.inputs import inputs, takes_in
+from clip_factory.runtime.predictions import is_unsure
+from red_model import METADATA, SIZE, graph, save
 
 COLORS = {"red": "yes", "tomato": "yes", "white": "yes", "gray": "yes", "blue": "no", "lime": "no"}
 """What the model of these tests says; of gray it is unsure (0.501)."""
@@ -282,7 +283,7 @@ def test_a_photo_is_decoded_once_for_each_size_and_answered_as_by_each_model_alo
 def test_no_model_and_a_histogram_of_another_model_are_refused() -> None:
     with pytest.raises(FactoryError, match="no model to ask"):
         iter_predict_all([], "photos")
-    from factory.runtime import ScoreHistogram
+    from clip_factory.runtime import ScoreHistogram
 
     models = [Model.load("red.onnx"), Model.load("strict.onnx")]
     histograms = [ScoreHistogram(model.sha256) for model in models]
@@ -410,8 +411,8 @@ def test_the_repr_is_one_short_line() -> None:
 
 
 def test_out_never_takes_the_place_of_a_photo_or_a_model(tmp_path: Path) -> None:
-    from factory.errors import FactoryError
-    from factory.rows import Format, format_of
+    from clip_factory.cli.prediction_rows import Format, format_of
+    from clip_factory.errors import FactoryError
 
     photo = tmp_path / "a.jpg"
     photo.write_bytes(b"a photo")

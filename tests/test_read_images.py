@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from factory.runtime import ImageError, find_images, read_rgb, to_square
+from clip_factory.runtime import ImageError, find_images, read_rgb, to_square
 
 # Channels that lie far apart, and no symmetry: any swap of channels, flip or turn shows.
 Y, X = np.mgrid[0:24, 0:36]

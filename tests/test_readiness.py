@@ -16,13 +16,14 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
-from factory import artifacts as files
-from factory import cli, pipeline, report
-from factory.artifacts import RunFolder
-from factory.errors import LabelsError
-from factory.readiness import Readiness, assess, refusal
-from factory.readiness.facts import auc_interval, separation
-from factory.scenario import Scenario, dump
+from clip_factory import pipeline, report
+from clip_factory import run_folder as files
+from clip_factory.cli import main as cli
+from clip_factory.errors import LabelsError
+from clip_factory.readiness import Readiness, assess, refusal
+from clip_factory.readiness.facts import auc_interval, separation
+from clip_factory.run_folder import RunFolder
+from clip_factory.scenario import Scenario, dump
 
 SURE_YES, SURE_NO, HUDDLED = (4.0, 0.7), (-4.0, 0.7), (-0.2, 0.25)
 """Mean and spread of log-odds."""

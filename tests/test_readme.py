@@ -60,7 +60,7 @@ def serve_until_ctrl_c(command: str, folder: Path, environment: dict[str, str]) 
 
 @pytest.mark.slow
 def test_the_walk_through_works_as_written(tmp_path: Path) -> None:
-    from factory import demo
+    from clip_factory import demo
 
     demo.make(tmp_path / "demo", 240)
     (tmp_path / "ball.yaml").write_text(blocks("yaml")[0], encoding="utf-8")
@@ -86,10 +86,10 @@ def test_the_walk_through_works_as_written(tmp_path: Path) -> None:
 
 def test_the_registry_works_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Typed in after two runs, the second of them published before; only the name of the model is another."""
-    from finished_run import another, finished
     from typer.testing import CliRunner
 
-    from factory.cli import app
+    from clip_factory.cli.main import app
+    from finished_run import another, finished
 
     monkeypatch.chdir(tmp_path)
     first = finished(tmp_path / "runs")
@@ -111,7 +111,7 @@ def test_the_registry_works_as_written(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_every_command_on_models_is_shown() -> None:
-    from factory.cli_models import app
+    from clip_factory.cli.model_commands import app
 
     verbs = {command.name or command.callback.__name__ for command in app.registered_commands}
     assert {verb for verb in verbs if f"factory models {verb}" not in REGISTRY} == set()

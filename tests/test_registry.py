@@ -15,11 +15,9 @@ from pathlib import Path
 
 import onnx
 import pytest
-from finished_run import REFUSED, another, finished, said
 
-from factory.artifacts import FILES, RunFolder
-from factory.errors import ModelError, RegistryError, RunError
-from factory.registry import (
+from clip_factory.errors import ModelError, RegistryError, RunError
+from clip_factory.registry import (
     GateRefusedError,
     Signer,
     Terms,
@@ -35,10 +33,12 @@ from factory.registry import (
     verify,
     verify_release,
 )
-from factory.registry.files import FilesRegistry
-from factory.registry.run import FORCED, RELEASED, draft_of
-from factory.runtime import Model
-from factory.runtime.errors import FactoryError
+from clip_factory.registry.backends.file_registry import FilesRegistry
+from clip_factory.registry.draft import FORCED, RELEASED, draft_of
+from clip_factory.run_folder import FILES, RunFolder
+from clip_factory.runtime import Model
+from clip_factory.runtime.runtime_errors import FactoryError
+from finished_run import REFUSED, another, finished, said
 
 ADA = Terms(by="Ada")
 

@@ -10,12 +10,13 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from finished_run import REFUSED, another, finished
 from typer.testing import CliRunner, Result
 
-from factory.cli import app
-from factory.cli_models import app as models_app
-from factory.registry import address, open_registry
+from clip_factory.cli.main import app
+from clip_factory.cli.model_commands import app as models_app
+from clip_factory.registry import open_registry
+from clip_factory.registry import open_registry as address
+from finished_run import REFUSED, another, finished
 
 runner = CliRunner()
 VERBS = ("list", "show", "promote", "rollback", "pull", "verify", "diff", "keys")
@@ -87,7 +88,7 @@ def test_a_refused_run_exits_with_1(registry: str, runs: tuple[Path, Path, Path]
 
 def test_wrong_input_exits_with_2(tmp_path: Path) -> None:
     (tmp_path / "registry").mkdir()
-    command = [sys.executable, "-m", "factory", "models", "pull", "../x", "--registry", "registry"]
+    command = [sys.executable, "-m", "clip_factory", "models", "pull", "../x", "--registry", "registry"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout) == (2, "")
@@ -266,9 +267,8 @@ def test_diff(registry: str) -> None:
 
 def test_nothing_in_a_release_moves_the_terminal(registry: str, runs: tuple[Path, Path, Path], tmp_path: Path) -> None:
     """A registry may hold what a stranger wrote."""
+    from clip_factory.run_folder import RunFolder
     from finished_run import said, write_manifest
-
-    from factory.artifacts import RunFolder
 
     hostile = another(runs[0], tmp_path / "hostile")
     gate = said(hostile / "gate.json")
@@ -297,7 +297,7 @@ def test_a_folder_needs_no_more_than_the_base_install(runs: tuple[Path, Path, Pa
     code = (
         "import sys\n"
         f"sys.modules.update(dict.fromkeys({absent!r}))\n"
-        "from factory.cli import app\n"
+        "from clip_factory.cli.main import app\n"
         "def call(words):\n"
         "    app(words.split() + ['--registry', 'r'], standalone_mode=False)\n"
         f"app(['publish', {str(runs[0])!r}, '--to', 'r', '--alias', 'champion'], standalone_mode=False)\n"
@@ -313,8 +313,8 @@ def test_a_folder_needs_no_more_than_the_base_install(runs: tuple[Path, Path, Pa
 def test_others_add_back_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """By an entry point named like the scheme; the factory's own schemes stay its own."""
     (tmp_path / "tape_registry.py").write_text(
-        "from factory.registry.folder import FolderStore\n"
-        "from factory.registry.files import FilesRegistry\n"
+        "from clip_factory.registry.backends.folder import FolderStore\n"
+        "from clip_factory.registry.backends.file_registry import FilesRegistry\n"
         f"def wind(url):\n    return FilesRegistry(url, FolderStore.open({str(tmp_path / 'tape')!r}))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)

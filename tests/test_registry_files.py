@@ -13,14 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from clip_factory.errors import RegistryError
+from clip_factory.registry import open_registry
+from clip_factory.registry.backend import Draft, standing
+from clip_factory.registry.backends import folder
+from clip_factory.registry.backends import fsspec_files as remote
+from clip_factory.registry.backends.file_registry import FilesRegistry
+from clip_factory.runtime.releases.release_index import Release
 from registry_contract import Contract, a_draft, another, some_runs, to
 from s3_server import bucket, s3_address
-
-from factory.errors import RegistryError
-from factory.registry import folder, open_registry, remote
-from factory.registry.backend import Draft, standing
-from factory.registry.files import FilesRegistry
-from factory.runtime.index import Release
 
 __all__ = ["a_draft", "bucket", "s3_address", "some_runs"]
 

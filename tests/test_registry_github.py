@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
+from clip_factory.errors import RegistryError
+from clip_factory.registry.backend import Draft, Move
+from clip_factory.registry.backends.github import GitHubRegistry
+from clip_factory.runtime import Model
+from clip_factory.runtime.releases.release_index import Index, Release
 from fake_github import READER, REPO, ROUTES, WRITER, Downloads, FakeGitHub
 from loopback import Response
 from registry_contract import Contract, a_draft, another, some_runs, to
-
-from factory.errors import RegistryError
-from factory.registry.backend import Draft, Move
-from factory.registry.github import GitHubRegistry
-from factory.runtime import Model
-from factory.runtime.index import Index, Release
 
 NAME = "red-ball"
 assert a_draft and some_runs  # fixtures
@@ -182,7 +182,7 @@ def test_a_publisher_that_dies_before_the_commit_changes_nothing(
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("factory.registry.github._Branch.save", lambda *_: die())
+        patch.setattr("clip_factory.registry.backends.github._Branch.save", lambda *_: die())
         with pytest.raises(KeyboardInterrupt):
             registry.publish(another(a_draft, 2))
     assert registry.index() == before

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+
+from clip_factory.errors import RegistryError
+from clip_factory.registry.backend import Draft, Move
+from clip_factory.registry.backends.hub import HubRegistry
+from clip_factory.runtime import Model
+from clip_factory.runtime.releases.release_index import Release
 from fake_hub import NARROW, READER, WRITER, FakeHub, Store
 from loopback import Response
 from registry_contract import Contract, a_draft, another, some_runs, to
-
-from factory.errors import RegistryError
-from factory.registry.backend import Draft, Move
-from factory.registry.hub import HubRegistry
-from factory.runtime import Model
-from factory.runtime.index import Release
 
 NAME, REPO = "red-ball", "acme/red-ball"
 assert a_draft and some_runs  # fixtures

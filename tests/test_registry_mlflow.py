@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from clip_factory.errors import RegistryError
+from clip_factory.registry.backend import Draft
+from clip_factory.registry.backends.mlflow import MlflowRegistry
+from clip_factory.registry.backends.mlflow_api import SETTINGS
+from clip_factory.runtime import Model
+from clip_factory.runtime.releases.release_index import Release
 from loopback import Loopback, Response
 from mlflow_server import serve
 from registry_contract import Contract, a_draft, another, some_runs, to
-
-from factory.errors import RegistryError
-from factory.registry.backend import Draft
-from factory.registry.mlflow import MlflowRegistry
-from factory.registry.mlflow_api import SETTINGS
-from factory.runtime import Model
-from factory.runtime.index import Release
 
 pytestmark = pytest.mark.slow
 mlflow = pytest.importorskip("mlflow", reason="pip install 'clip-factory[dev]' brings mlflow-skinny")
@@ -135,7 +135,7 @@ def test_a_process_that_dies_between_alias_and_record_loses_no_move(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("factory.registry.mlflow._record", die)
+        patch.setattr("clip_factory.registry.backends.mlflow._record", die)
         with pytest.raises(KeyboardInterrupt):
             registry.move(NAME, to(NAME, "champion", 1))
     assert registry.index().models[NAME].aliases == {"champion": 1}

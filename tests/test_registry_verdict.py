@@ -9,18 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from finished_run import NOT_PROVEN, PASSES, REFUSED, another, finished, said, write_manifest
 from typer.testing import CliRunner, Result
 
-from factory.artifacts import RunFolder, write_json
-from factory.cli import app
-from factory.errors import RunError
-from factory.gate.verdict import read
-from factory.registry import NotProvenError, Terms, make_pair, open_registry, publish
-from factory.registry.contents import read_checked
-from factory.registry.trust import Trust
-from factory.runtime.errors import RegistryError
-from factory.runtime.index import Release
+from clip_factory.cli.main import app
+from clip_factory.errors import RunError
+from clip_factory.gate.verdict import read
+from clip_factory.registry import NotProvenError, Terms, make_pair, open_registry, publish
+from clip_factory.registry.release_contents import read_checked
+from clip_factory.registry.trust import Trust
+from clip_factory.run_folder import RunFolder, write_json
+from clip_factory.runtime.releases.release_index import Release
+from clip_factory.runtime.runtime_errors import RegistryError
+from finished_run import NOT_PROVEN, PASSES, REFUSED, another, finished, said, write_manifest
 
 KEYS = {
     *("name", "version", "question", "classes", "threshold", "sha256", "size", "passed", "forced"),

@@ -13,21 +13,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_run import CUT, NOT_PROVEN, PASSES, PROBE, REFUSED, SIZE, Recipe, make_older, make_run
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 
-from factory.artifacts import CARD, GATE, LABELS, REPORT, RunFolder, read_json, sha256_file, write_json
-from factory.errors import RunError
-from factory.export.cut import Cut
-from factory.gate.verdict import read
-from factory.report import card, figures, plots, words, write_card, write_report
-from factory.report.evidence import Evidence, gather
-from factory.report.line import line as line_of
-from factory.report.line import nearest
-from factory.report.opening import elsewhere, opening
-from factory.runtime import to_square
-from factory.scenario import Scenario
+from clip_factory.errors import RunError
+from clip_factory.export.threshold import Cut
+from clip_factory.gate.verdict import read
+from clip_factory.report import formatting as words
+from clip_factory.report import model_card as card
+from clip_factory.report import plot_data as figures
+from clip_factory.report import plots, write_card, write_report
+from clip_factory.report.run_data import Evidence, gather
+from clip_factory.report.summary import elsewhere, opening
+from clip_factory.report.threshold_section import line as line_of
+from clip_factory.report.threshold_section import nearest
+from clip_factory.run_folder import CARD, GATE, LABELS, REPORT, RunFolder, read_json, sha256_file, write_json
+from clip_factory.runtime import to_square
+from clip_factory.scenario import Scenario
+from fake_run import CUT, NOT_PROVEN, PASSES, PROBE, REFUSED, SIZE, Recipe, make_older, make_run
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -112,7 +115,7 @@ def test_missing_photos_become_grey_tiles(tmp_path: Path) -> None:
 
 def test_pictures_stay_inside_the_images_folder(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), "red").save(tmp_path / "secret.png")
-    from factory.report.pictures import tile
+    from clip_factory.report.embedded_images import tile
 
     (tmp_path / "images").mkdir()
     for path in ("../secret.png", "a/../../secret.png", str(tmp_path / "secret.png"), "a\0.png"):

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_run import Recipe, make_run
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from factory.artifacts import REPORT
-from factory.report import write_report
-from factory.report.evidence import Evidence, gather
+from clip_factory.report import write_report
+from clip_factory.report.run_data import Evidence, gather
+from clip_factory.run_folder import REPORT
+from fake_run import Recipe, make_run
 
 pytestmark = pytest.mark.slow
 

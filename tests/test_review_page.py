@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_run import Recipe
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+
+from clip_factory.review.session import Session
+from clip_factory.run_folder import RunFolder
+from fake_run import Recipe
 from review_page import served
 from review_run import make_review
-
-from factory.artifacts import RunFolder
-from factory.review.session import Session
 
 pytestmark = pytest.mark.slow
 
@@ -283,7 +283,7 @@ def start(review: Review) -> Iterator[Callable[[int | None], tuple[subprocess.Po
     started = []
 
     def starting(port: int | None) -> tuple[subprocess.Popen[str], str]:
-        command = [sys.executable, "-m", "factory", "review", str(review.run), "--no-browser", "--reviewer", "ann"]
+        command = [sys.executable, "-m", "clip_factory", "review", str(review.run), "--no-browser", "--reviewer", "ann"]
         command += ["--store", str(review.store)] + (["--port", str(port)] if port else [])
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path})

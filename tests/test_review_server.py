@@ -19,15 +19,17 @@ from typing import Any
 
 import pytest
 from PIL import Image
+
+from clip_factory.errors import RunError
+from clip_factory.gold import exchange
+from clip_factory.review import launch
+from clip_factory.review import thumbnails as thumbs
+from clip_factory.review.access import MAX_BODY
+from clip_factory.review.session import Session
+from clip_factory.review.thumbnails import Thumbs
+from clip_factory.run_folder import RunFolder
 from review_page import served
 from review_run import make_review
-
-from factory.artifacts import RunFolder
-from factory.errors import RunError
-from factory.review import exchange, launch, thumbs
-from factory.review.guard import MAX_BODY
-from factory.review.session import Session
-from factory.review.thumbs import Thumbs
 
 
 @dataclass
@@ -336,7 +338,7 @@ def test_an_import_beside_the_page_loses_nothing(tmp_path: Path) -> None:
         theirs, ours = site.sha256s[:30], site.sha256s[60:76]
         rows = [f"{session.path_of(sha)},{'yes' if n % 2 else 'no'},bob" for n, sha in enumerate(theirs)]
         (tmp_path / "in.csv").write_text("\n".join(["path,label,reviewer", *rows]), encoding="utf-8")
-        command = [sys.executable, "-m", "factory", "review", str(run.path), "--store", str(store)]
+        command = [sys.executable, "-m", "clip_factory", "review", str(run.path), "--store", str(store)]
         taking = subprocess.Popen(
             [*command, "--import", str(tmp_path / "in.csv"), "--export", str(tmp_path / "out.csv")]
         )

@@ -17,12 +17,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image
-from red_model import METADATA, SIZE, WEIGHTS, graph, save
 
-from factory import runtime
-from factory.runtime import FactoryError, ImageError, Model, ModelError, Prediction, ahead
-from factory.runtime.inputs import expand
-from factory.runtime.wire import has_external_data
+from clip_factory import runtime
+from clip_factory.runtime import FactoryError, ImageError, Model, ModelError, Prediction
+from clip_factory.runtime import prefetch as ahead
+from clip_factory.runtime.inputs import expand
+from clip_factory.runtime.onnx_wire import has_external_data
+from red_model import METADATA, SIZE, WEIGHTS, graph, save
 
 
 @pytest.fixture
@@ -457,8 +458,8 @@ def test_public_names():
 def test_a_fresh_process_imports_nothing_heavy(model, tmp_path):
     """Not at import, and not while it predicts."""
     program = f"""
-import sys, factory.runtime, factory.runtime.inputs
-model = factory.runtime.Model.load({str(tmp_path / "red.onnx")!r})
+import sys, clip_factory.runtime, clip_factory.runtime.inputs
+model = clip_factory.runtime.Model.load({str(tmp_path / "red.onnx")!r})
 import numpy
 assert model.predict([numpy.zeros((4, 4, 3), numpy.uint8)])[0].label == "no"
 heavy = {{"torch", "torchvision", "lightning", "open_clip", "timm", "transformers", "pandas", "pyarrow", "pydantic",
@@ -469,4 +470,4 @@ print(sorted(heavy & set(sys.modules)), sorted(m for m in sys.modules if m.start
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     heavy, rooms = done.stdout.strip().split("] ", 1)
     assert heavy == "["
-    assert all(name.startswith("'factory.runtime") for name in rooms.strip("[]").split(", "))
+    assert all(name.startswith("'clip_factory.runtime") for name in rooms.strip("[]").split(", "))

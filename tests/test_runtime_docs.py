@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+from clip_factory.runtime.score_histogram import read_scores
 from red_model import save
 from test_runtime_fetch import keep, release_of, write
-
-from factory.runtime.scores import read_scores
 
 PAGE = (Path(__file__).parent.parent / "docs" / "runtime.md").read_text(encoding="utf-8")
 

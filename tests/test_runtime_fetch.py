@@ -20,15 +20,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from clip_factory.runtime import Model, ModelError, OfflineWarning, RegistryError
+from clip_factory.runtime.releases import transport
+from clip_factory.runtime.releases.cache import Cache, default_folder
+from clip_factory.runtime.releases.fetch import fetch, read_index
+from clip_factory.runtime.releases.location import root_of
+from clip_factory.runtime.releases.release_index import LAYOUT, Entry, FileEntry, Index, Release
+from clip_factory.runtime.releases.transport import UnreachableError, read
 from red_model import graph, save
 from test_runtime import outside
-
-from factory.runtime import Model, ModelError, OfflineWarning, RegistryError, transport
-from factory.runtime.address import root_of
-from factory.runtime.cache import Cache, default_folder
-from factory.runtime.fetch import fetch, read_index
-from factory.runtime.index import LAYOUT, Entry, FileEntry, Index, Release
-from factory.runtime.transport import UnreachableError, read
 
 RED = [np.full((4, 4, 3), [255, 0, 0], np.uint8)]
 
@@ -228,7 +229,7 @@ def test_a_user_without_a_home_is_served_and_keeps_nothing(registry: Path, monke
 
 def test_processes_that_share_a_cold_cache(registry: Path) -> None:
     program = f"""
-from factory.runtime import Model
+from clip_factory.runtime import Model
 for version in (1, 2) * 10:
     assert Model.load(f"red@{{version}}", registry={str(registry)!r}, threads=1).release.version == version
 """

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.runtime import FactoryError
-from factory.runtime.errors import RegistryError
-from factory.runtime.index import Index, Reference, Release, is_alias, is_slug, verify_signature
+from clip_factory.runtime import FactoryError
+from clip_factory.runtime.releases.release_index import Index, Reference, Release, is_alias, is_slug, verify_signature
+from clip_factory.runtime.runtime_errors import RegistryError
 
 
 def release(version: int = 3, **changes: Any) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from red_model import save
 from scipy.stats import ks_2samp
 
-from factory.runtime import FactoryError, Model, ModelError, ScoreHistogram
-from factory.runtime.drift import compare, kolmogorov_smirnov, pool, population_stability, psi_by_chance, reference
-from factory.runtime.scores import read_scores
+from clip_factory.runtime import FactoryError, Model, ModelError, ScoreHistogram
+from clip_factory.runtime.drift import compare, kolmogorov_smirnov, pool, population_stability, psi_by_chance, reference
+from clip_factory.runtime.score_histogram import read_scores
+from red_model import save
 
 ONE, OTHER = "ab" * 32, "cd" * 32
 
@@ -106,7 +106,7 @@ def test_saved_appended_and_added_up(tmp_path: Path) -> None:
 def test_processes_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "scores.json"
     program = f"""
-from factory.runtime import ScoreHistogram
+from clip_factory.runtime import ScoreHistogram
 histogram = ScoreHistogram({ONE!r}, [1] * 20)
 for _ in range(200):
     histogram.append({str(path)!r})
@@ -300,7 +300,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def call(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "factory", *map(str, arguments)]
+    command = [sys.executable, "-m", "clip_factory", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 

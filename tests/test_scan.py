@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from factory import images
-from factory.errors import ImagesError
-from factory.images import SCHEMA, ImageRecord, near_duplicates, scan
+from clip_factory.errors import ImagesError
+from clip_factory.images import scan as images
+from clip_factory.images.scan import SCHEMA, ImageRecord, near_duplicates, scan
 
 
 def scene(seed: int, width: int = 160, height: int = 120) -> Image.Image:
@@ -266,7 +266,7 @@ def test_killed_scans_leave_a_cache_that_works(root, cache, decoded):
     for seed in range(12):
         scene(seed).save(root / f"{seed:02}.png")
     program = (
-        "import os, sys; from pathlib import Path; from factory.images import scan\n"
+        "import os, sys; from pathlib import Path; from clip_factory.images.scan import scan\n"
         "scan(Path(sys.argv[1]), Path(sys.argv[2]), lambda done, total: done == 6 and os.kill(os.getpid(), 9))"
     )
     command = [sys.executable, "-c", program, str(root), str(cache)]

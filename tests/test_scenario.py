@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from factory import scenario
-from factory.errors import ScenarioError
-from factory.scenario import Scenario, dump, json_schema, load, parse
+from clip_factory import scenario
+from clip_factory.errors import ScenarioError
+from clip_factory.scenario import Scenario, dump, json_schema, load, parse
 
 MINIMAL = "name: forklift\npositive: [forklift]\n"
 

@@ -11,15 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_run import Recipe
-from review_run import make_review
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from factory import probe
-from factory.artifacts import RunFolder
-from factory.errors import ReviewError
-from factory.review import accuracy, exchange, order
-from factory.review.session import ITEMS, Session
+from clip_factory.errors import ReviewError
+from clip_factory.gold import exchange
+from clip_factory.label_sources import probe
+from clip_factory.review import sampling as order
+from clip_factory.review import teacher_accuracy as accuracy
+from clip_factory.review.session import ITEMS, Session
+from clip_factory.run_folder import RunFolder
+from fake_run import Recipe
+from review_run import make_review
 
 Made = tuple[RunFolder, Path, dict[str, bool]]
 
@@ -194,8 +196,8 @@ def test_the_proof_is_fair_whatever_was_picked_out_before() -> None:
 
 def test_the_proof_counts_what_the_gate_counts(made: Made, ada: Session) -> None:
     """Gold file, draws, picks by hand, conflicts, unsure: against what labelling hands to the gate."""
-    from factory import pipeline
-    from factory.scenario import load
+    from clip_factory import pipeline
+    from clip_factory.scenario import load
 
     run, store, truth = made
     tests = turns(ada)
@@ -408,8 +410,8 @@ def test_likely_mistakes_are_found(made: Made, ada: Session) -> None:
 
 def test_a_session_needs_no_torch(made: Made) -> None:
     code = (
-        "import sys; from pathlib import Path; from factory.artifacts import RunFolder\n"
-        "from factory.review import exchange; from factory.review.session import Session\n"
+        "import sys; from pathlib import Path; from clip_factory.run_folder import RunFolder\n"
+        "from clip_factory.review import exchange; from clip_factory.review.session import Session\n"
         "Session.open(RunFolder(Path(sys.argv[1])), 'Ada', Path(sys.argv[2])).items()\n"
         "print([m for m in ('torch', 'lightning', 'open_clip') if m in sys.modules])"
     )

@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+
+from clip_factory.evaluation.previous_run import since_last
+from clip_factory.run_folder import RunFolder
 from fake_run import NOT_PROVEN
 from finished_run import another, finished
-
-from factory.artifacts import RunFolder
-from factory.compare.since import since_last
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from factory import sources
-from factory.errors import ImagesError
-from factory.runtime import find_images
-from factory.scenario import Images
-from factory.sources import locate
+from clip_factory.errors import ImagesError
+from clip_factory.images import sources
+from clip_factory.images.sources import locate
+from clip_factory.runtime import find_images
+from clip_factory.scenario import Images
 
 
 def png(seed: int = 0) -> bytes:

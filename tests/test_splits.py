@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.splits import NAMES, SHARES, assign
+from clip_factory.splits import NAMES, SHARES, assign
 
 
 def sha(number: int) -> str:

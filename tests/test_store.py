@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from factory.errors import StoreError
-from factory.teacher import EmbeddingStore
+from clip_factory.encoders import EmbeddingStore
+from clip_factory.errors import StoreError
 
 ABOUT: dict[str, object] = {"name": "test"}
 
@@ -62,7 +62,7 @@ def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
 WRITER = """
 import sys, numpy as np
 from pathlib import Path
-from factory.store import EmbeddingStore
+from clip_factory.store import EmbeddingStore
 root, name, batches = sys.argv[1:]
 with EmbeddingStore(Path(root)).writer("t", {"name": "test"}) as writer:
     for batch in range(int(batches)):

@@ -13,18 +13,19 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from shapes_run import make_shapes_run
 
-from factory import student
-from factory.artifacts import HELD_OUT, LABELS, STUDENT, TRAINING, RunFolder
-from factory.errors import TrainError
-from factory.student import backbones, data
-from factory.student.augment import Augmentation, augment, resize
-from factory.student.data import EpochBatches, balanced, cross_fit_parts, decode, skill, targets
-from factory.student.held_out import LeftOut, in_scale_of
-from factory.student.module import Distillation, fused
-from factory.student.network import Student, soup
-from factory.student.recipe import Recipe
+from clip_factory import students as student
+from clip_factory.errors import TrainError
+from clip_factory.run_folder import HELD_OUT, LABELS, STUDENT, TRAINING, RunFolder
+from clip_factory.students import backbones
+from clip_factory.students import training_data as data
+from clip_factory.students.augmentation import Augmentation, augment, resize
+from clip_factory.students.cross_fitting import LeftOut, in_scale_of
+from clip_factory.students.lightning_module import Distillation, fused
+from clip_factory.students.network import Student, soup
+from clip_factory.students.recipe import Recipe
+from clip_factory.students.training_data import EpochBatches, balanced, cross_fit_parts, decode, skill, targets
+from shapes_run import make_shapes_run
 
 
 @pytest.fixture(scope="module")
@@ -342,9 +343,9 @@ def test_where_left_and_right_matter_nothing_is_mirrored(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = []
-    original = sys.modules["factory.student.module"].augment
+    original = sys.modules["clip_factory.students.lightning_module"].augment
     monkeypatch.setattr(
-        "factory.student.module.augment",
+        "clip_factory.students.lightning_module.augment",
         lambda images, size, how, dice: drawn.append(how.flip) or original(images, size, how, dice),
     )
     for mirror in (True, False):

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from factory import scenario, teacher
-from factory.errors import ImagesError, TeacherError
-from factory.runtime.images import read_rgb
+from clip_factory import encoders as teacher
+from clip_factory import scenario
+from clip_factory.errors import ImagesError, TeacherError
+from clip_factory.runtime.preprocessing import read_rgb
 
 
 @pytest.fixture(scope="module")

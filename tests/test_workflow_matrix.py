@@ -8,16 +8,18 @@ import re
 from pathlib import Path
 
 import pytest
-from github_site import Site, git
 from ruamel.yaml import YAML
+
+from clip_factory import encoders as teacher
+from clip_factory import pipeline
+from clip_factory import run_request as start
+from clip_factory.errors import LabelsError
+from clip_factory.scenario import Teacher
+from clip_factory.store import EmbeddingStore
+from github_site import Site, git
 from workflow_files import ROOT
 from workflow_runner import Run, Runner
 from workflow_world import MACHINE, PHOTOS, draw_walls, jobs, make_repository
-
-from factory import pipeline, start, teacher
-from factory.errors import LabelsError
-from factory.scenario import Teacher
-from factory.store import EmbeddingStore
 
 README = (ROOT / "automation" / "README.md").read_text(encoding="utf-8")
 CALLER = re.search(r"```yaml\n(name: Models\n.*?)```", README, re.DOTALL)[1]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from github_site import Site, git
 from workflow_files import lines
 from workflow_runner import Run, Runner

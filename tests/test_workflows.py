@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from automation import changed_scenarios, form
+from automation.git import Git
+from clip_factory import __version__
 from github_site import git
 from workflow_expressions import condition, evaluate
 from workflow_files import BOTH, ROOT, WORKFLOWS, load, steps
-
-import factory
-from automation import changed_scenarios, form
-from automation.git import Git
 
 WRITERS = {
     ("factory.yml", "comment"): {"contents": "write", "pull-requests": "write"},
@@ -297,7 +297,7 @@ def test_a_tag_that_is_not_the_version_is_not_released() -> None:
     (check,) = [step["run"] for step in steps(load(ROOT / ".github/workflows/release.yml")) if "grep" in str(step)]
     codes = [
         subprocess.run(["bash", "-e", "-c", check], cwd=ROOT, env={"GITHUB_REF_NAME": tag, "PATH": "/usr/bin:/bin"})
-        for tag in (f"v{factory.__version__}", "v9.9.9")
+        for tag in (f"v{__version__}", "v9.9.9")
     ]
     assert [done.returncode for done in codes] == [0, 1]
 

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from github_site import LEVELS, Event, Site, Token, git
 from ruamel.yaml import YAML
+
+from github_site import LEVELS, Event, Site, Token, git
 from workflow_actions import ACTIONS, ActionError
 from workflow_expressions import condition, evaluate, text
 

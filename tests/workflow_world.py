@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from github_site import git
 from PIL import Image, ImageDraw
+
+from github_site import git
 from workflow_files import ROOT, load
 from workflow_runner import Job, Run
 

@@ -1,6 +1,0 @@
-"""`python -m factory` is the `factory` command."""
-
-from factory.cli import main
-
-if __name__ == "__main__":
-    main()

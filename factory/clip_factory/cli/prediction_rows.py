@@ -1,0 +1,132 @@
+"""Predictions as a table, as lines of JSON or as CSV: one column of answers for each model that was asked."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from clip_factory.errors import FactoryError
+from clip_factory.terminal import plain, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from clip_factory.runtime import Prediction
+
+    Row = tuple[Prediction, ...]
+    """One photo: a prediction by each model."""
+
+
+class Format(StrEnum):
+    """How predictions are printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+SUFFIXES = {".csv": Format.csv, ".json": Format.json, ".jsonl": Format.json, ".ndjson": Format.json}
+
+
+class Only(StrEnum):
+    """Which photos are kept."""
+
+    yes = "yes"
+    no = "no"
+    unsure = "unsure"
+
+
+@dataclass
+class Tally:
+    """What came by: how many photos were kept, and which could not be read."""
+
+    only: Only | None
+    kept: int = 0
+    answered: int = 0
+    unreadable: list[Prediction] = field(default_factory=list)
+
+    def sift(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """The rows to show: all of them; or, where only one kind is wanted, those whose first answer is of it."""
+        for row in rows:
+            first = row[0]
+            if first.error is not None:
+                self.unreadable.append(first)
+            else:
+                self.answered += 1
+            if self.only is None or _is(first, self.only):
+                self.kept += 1
+                yield row
+
+
+def _is(answer: Prediction, only: Only) -> bool:
+    return answer.unsure if only is Only.unsure else answer.label == only.value
+
+
+def format_of(form: Format | None, file: Path | None) -> Format:
+    """The format that was asked for; else that of the file's suffix; else a table.
+
+    Raises:
+        FactoryError: The file is a folder, its suffix is of no format, or a table is to go to it.
+    """
+    if file is None:
+        return form or Format.table
+    if file.is_dir():
+        raise FactoryError(f"{file}: a folder, where a file is to be written", hint=f"name it: {file / 'answers.csv'}")
+    if file.exists() and file.suffix.lower() not in SUFFIXES:
+        hint = "a photo or a model would be lost; name another file, or delete this one"
+        raise FactoryError(f"{file} is there already, and is neither .csv nor .json nor .jsonl", hint=hint)
+    found = form or SUFFIXES.get(file.suffix.lower())
+    if found is None or found is Format.table:
+        hint = "name it .csv, .json or .jsonl, or add --format csv or json"
+        raise FactoryError(f"{file}: {'a table is for reading' if found else 'which format?'}", hint=hint)
+    return found
+
+
+def as_table(names: Sequence[str], rows: Iterable[Row]) -> Table:
+    """Rows for a terminal; the names of models stand above their columns where there are several."""
+    several = len(names) > 1
+    shown = table(("path", *map(plain, names), "") if several else ("path", "probability", "label"))
+    for row in rows:
+        path, error = plain(row[0].path or ""), row[0].error
+        if error is not None:
+            shown.add_row(path, *[""] * len(names), plain(f"error: {error}"))
+        elif several:
+            shown.add_row(path, *(f"{one.probability:.3f} {one.label}" for one in row))
+        else:
+            shown.add_row(path, f"{row[0].probability:.3f}", row[0].label)
+    return shown
+
+
+def write_json(names: Sequence[str], rows: Iterable[Row], file: IO[str]) -> None:
+    """One object a line: path with probability and label, or error; of several models, these under each one's name."""
+    for row in rows:
+        tree: dict[str, Any] = {"path": row[0].path}
+        if row[0].error is not None:
+            tree["error"] = row[0].error
+        elif len(names) > 1:
+            tree["models"] = dict(zip(names, map(_answer, row), strict=True))
+        else:
+            tree |= _answer(row[0])
+        print(json.dumps(tree, ensure_ascii=False), file=file, flush=True)
+
+
+def write_csv(names: Sequence[str], rows: Iterable[Row], file: IO[str]) -> None:
+    """Columns path, probability, label, error; of several models NAME probability and NAME label for each."""
+    writer = csv.writer(file, lineterminator="\n")
+    prefixes = [f"{name} " for name in names] if len(names) > 1 else [""]
+    writer.writerow(("path", *(p + what for p in prefixes for what in ("probability", "label")), "error"))
+    for row in rows:
+        answers = (value for one in row for value in (one.probability, one.label))
+        writer.writerow((row[0].path, *answers, row[0].error))
+
+
+WRITERS = {Format.json: write_json, Format.csv: write_csv}
+
+
+def _answer(one: Prediction) -> dict[str, Any]:
+    return {"probability": one.probability, "label": one.label}

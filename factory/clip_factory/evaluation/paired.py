@@ -1,0 +1,205 @@
+"""Several contenders on the same photos, by the same labels: the one place where it is decided which those are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clip_factory.errors import GoldError, RunError
+from clip_factory.evaluation import recorded
+from clip_factory.evaluation.better import Comparison, compare_answers
+from clip_factory.evaluation.candidates import Contender
+from clip_factory.evaluation.comparison_text import AGAINST_TEACHER, BY_PEOPLE
+from clip_factory.evaluation.difference_intervals import Interval, area
+from clip_factory.evaluation.labeled_folder import read_folder
+from clip_factory.evaluation.measure import left_out
+from clip_factory.evaluation.run_pair import Run, read_runs, truth_of
+from clip_factory.statistics import Confusion
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Photos that measure all contenders; arrays have length N, K is the number of contenders."""
+
+    files: list[Path]
+    names: list[str]
+    """What people call the photos."""
+    truth: np.ndarray
+    """bool `(N,)`, whether the right answer is yes."""
+    group: np.ndarray
+    """int `(N,)`, equal for near-duplicates."""
+    probability: np.ndarray
+    """float `(K, N)`, of yes."""
+    by_people: bool
+    """Whether people said what is right; else the teacher did."""
+    remarks: list[str]
+    """What was left out, a sentence each."""
+    unreadable: list[tuple[str, str]]
+    """Path and reason of labelled photos that cannot be read."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bout:
+    """Contenders compared: each of them after the first against the first."""
+
+    contenders: list[Contender]
+    sample: Sample
+
+    @property
+    def answers(self) -> np.ndarray:
+        """Each contender's answers at its own threshold, bool `(K, N)`."""
+        thresholds = np.array([one.model.threshold for one in self.contenders])
+        return np.asarray(self.sample.probability >= thresholds[:, None])
+
+    @property
+    def reference(self) -> str:
+        """By whose word."""
+        return BY_PEOPLE if self.sample.by_people else AGAINST_TEACHER
+
+    @property
+    def counts(self) -> list[Confusion]:
+        """Each contender's answers against the truth."""
+        return [Confusion.of(self.sample.truth, answers) for answers in self.answers]
+
+    @property
+    def areas(self) -> list[tuple[float, Interval] | None]:
+        """Each contender's area under the ROC curve, with its interval."""
+        sample = self.sample
+        return [area(sample.truth, p, sample.group) for p in sample.probability]
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """Each contender after the first against the first."""
+        sample, answers = self.sample, self.answers
+        return [
+            compare_answers(
+                sample.truth,
+                answers[0],
+                answers[i],
+                sample.probability[0],
+                sample.probability[i],
+                (self.contenders[0].name, self.contenders[i].name),
+                sample.group,
+            )
+            for i in range(1, len(self.contenders))
+        ]
+
+    def line(self, found: Comparison) -> str:
+        """The verdict in one line, with by whose word; of more than two, with whom it is about."""
+        pair = f"{found.names[1]} against {found.names[0]}: " if len(self.contenders) > 2 else ""
+        return f"{pair}{found.line}, {self.reference}"
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as a tree that JSON can hold."""
+        told = zip(self.contenders, self.counts, self.areas, strict=True)
+        return {
+            "reference": "people" if self.sample.by_people else "teacher",
+            "photos": len(self.sample.files),
+            "contenders": [
+                {
+                    "name": one.name,
+                    "sha256": one.model.sha256,
+                    "threshold": one.model.threshold,
+                    "confusion": asdict(counts),
+                    "auc": ranking and {"figure": ranking[0], "interval": ranking[1]},
+                }
+                for one, counts, ranking in told
+            ],
+            "comparisons": [recorded.as_json(found, self.line(found)) for found in self.comparisons],
+            "remarks": self.sample.remarks,
+            "unreadable": [{"path": path, "reason": reason} for path, reason in self.sample.unreadable],
+        }
+
+
+def by_labels(contenders: Sequence[Contender], gold: Path, root: Path) -> Bout:
+    """Compare on a labelled folder; photos that have shaped any of the contenders are left out for all.
+
+    Raises:
+        GoldError: The labels cannot be used, or no photo is left.
+        ImagesError: There are no photos.
+    """
+    folder = read_folder(gold, root)
+    seen = np.any([one.seen(folder.sha256) for one in contenders], axis=0)
+    kept = np.flatnonzero(~seen)
+    if not len(kept):
+        raise GoldError(
+            f"{gold}: one of those compared was trained on each of the {len(seen)} labelled photos",
+            hint="label photos that none of them has seen, or of their test splits: factory review --prove",
+        )
+    files = [root / folder.path[i] for i in kept]
+    p, reasons = _ask(contenders, files)
+    fine = ~np.isnan(p).any(axis=0)
+    remarks = list(left_out(folder, int(seen.sum()), "one of them"))
+    unknown = [one.name for one in contenders if one.run is None]
+    if unknown:
+        remarks.append(f"What {_and(unknown)} learned from is not known: photos of it among these would flatter it.")
+    sample = Sample(
+        files=[file for file, good in zip(files, fine, strict=True) if good],
+        names=[folder.path[i] for i in kept[fine]],
+        truth=folder.truth[kept[fine]],
+        group=folder.group[kept[fine]],
+        probability=p[:, fine],
+        by_people=True,
+        remarks=remarks,
+        unreadable=[(folder.path[kept[i]], why) for i, why in reasons.items()],
+    )
+    return Bout(list(contenders), sample)
+
+
+def _ask(contenders: Sequence[Contender], files: Sequence[Path]) -> tuple[np.ndarray, dict[int, str]]:
+    said = [one.ask(files) for one in contenders]
+    return np.stack([p for p, _ in said]), {i: why for _, reasons in said for i, why in reasons.items()}
+
+
+def by_runs(contenders: Sequence[Contender]) -> Bout:
+    """Compare runs by what people said of photos of their test splits that none of them has seen otherwise.
+
+    Without such labels they are held against their teacher, if they have the same one.
+
+    Raises:
+        RunError: One of them is no run, they share no photo, or nothing says what is right.
+    """
+    bare = [one.name for one in contenders if one.run is None]
+    if bare:
+        raise RunError(
+            f"{_and(bare)}: a model alone does not say which photos it has not seen",
+            hint="give labels and their photos: --gold truth.csv --images DIR",
+        )
+    runs = read_runs(contenders)
+    chosen = truth_of(runs)
+    p, reasons = _known_or_asked(contenders, runs, chosen.sha256, chosen.files)
+    fine = ~np.isnan(p).any(axis=0)
+    sample = Sample(
+        files=[file for file, good in zip(chosen.files, fine, strict=True) if good],
+        names=[name for name, good in zip(chosen.names, fine, strict=True) if good],
+        truth=chosen.truth[fine],
+        group=np.unique(np.array(chosen.group)[fine], return_inverse=True)[1],
+        probability=p[:, fine],
+        by_people=chosen.by_people,
+        remarks=chosen.remarks,
+        unreadable=[(chosen.names[i], why) for i, why in reasons.items()],
+    )
+    return Bout(list(contenders), sample)
+
+
+def _known_or_asked(
+    contenders: Sequence[Contender], runs: Sequence[Run], sha256: Sequence[str], files: Sequence[Path]
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Probabilities from predictions.parquet where a run has them, else asked of its model now."""
+    p = np.array([[run.probability.get(sha, np.nan) for sha in sha256] for run in runs], np.float64)
+    reasons: dict[int, str] = {}
+    for k, one in enumerate(contenders):
+        open_ones = np.flatnonzero(np.isnan(p[k]))
+        found, why = one.ask(files[i] for i in open_ones.tolist())
+        p[k, open_ones] = found
+        reasons |= {int(open_ones[i]): reason for i, reason in why.items()}
+    return p, reasons
+
+
+def _and(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last

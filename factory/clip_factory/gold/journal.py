@@ -1,0 +1,255 @@
+"""People's answers, kept for ever: a journal that is only ever appended to, and a table that is made from it.
+
+    ball.yaml              the scenario
+    ball.answers.jsonl     the truth: one line an act (an answer to one or many photos, an undo, a batch that was asked)
+    ball.gold.parquet      where things stand now, made anew after each act; a scenario's `gold:` may name it
+
+Why a journal: a line is on the disk (fsync) before an answer counts as given, a line that a crash cut short is passed
+over by every reader and closed by the next writer, and nothing that was ever said is overwritten. An act is one line,
+so that it is there as a whole or not at all. Writers take turns by a file lock, which the system frees when a process
+dies; readers need no lock. The order of the lines decides, not the clocks of the machines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock
+
+from clip_factory.errors import ReviewError
+from clip_factory.gold.ledger import Act, Answer, Ledger, Standing
+from clip_factory.progress import console
+from clip_factory.run_folder import atomic
+
+SUFFIX = ".answers.jsonl"
+LONGEST_NAME = 100
+"""Characters of a reviewer's name."""
+
+SCHEMA = pa.schema(
+    [
+        ("sha256", pa.string()),
+        ("path", pa.string()),
+        ("label", pa.string()),
+        ("conflict", pa.bool_()),
+        ("random", pa.bool_()),
+        ("reviewer", pa.string()),
+        ("time", pa.string()),
+    ]
+)
+"""gold.parquet: one row an image that anyone answered; `label` is yes, no, unsure, or null where people disagree."""
+
+CUT_SHORT = b" (cut short)\n"
+"""Closes off what a crash left of a line: nobody was told that it is saved, so it must not count later."""
+
+
+@dataclass
+class Journal:
+    """The answers about one scenario's photos. Use one object a thread; any number of processes may share the file."""
+
+    path: Path
+    _read: int = 0
+    _acts: list[Act] = field(default_factory=list)
+    _ledger: Ledger | None = None
+
+    @property
+    def table(self) -> Path:
+        """Where gold.parquet is: beside the journal, under the scenario's name."""
+        return self.path.with_name(self.path.name.removesuffix(SUFFIX) + ".gold.parquet")
+
+    def ledger(self) -> Ledger:
+        """Where things stand now; what other processes wrote since the last call is read.
+
+        Raises:
+            ReviewError: The file cannot be read.
+        """
+        fresh = self._news()
+        if fresh or self._ledger is None:
+            self._acts += fresh
+            self._ledger = Ledger.of(self._acts)
+        return self._ledger
+
+    def answer(
+        self,
+        reviewer: str,
+        images: dict[str, str],
+        answer: Answer | None,
+        *,
+        minutes: float = 0.0,
+        resolves: bool = False,
+    ) -> str:
+        """Write down one answer to one or many images; it is on the disk when this returns.
+
+        Args:
+            reviewer: Who says so; 1 to 100 printable characters.
+            images: Paths by sha256; the paths are for people to read.
+            answer: None takes the reviewer's answers to these images back.
+            minutes: Time spent.
+            resolves: The answer outranks those of others that stand before it.
+
+        Returns:
+            The name of the act.
+
+        Raises:
+            ReviewError: It could not be written, and does not count.
+        """
+        drawn = self.ledger().drawn
+        random = [sha for sha in images if sha in drawn]
+        said = {"answer": answer, "images": images, "random": random, "minutes": minutes, "resolves": resolves}
+        return self._append("answer", reviewer, said)
+
+    def undo(self, reviewer: str) -> Act | None:
+        """Take the reviewer's latest answers back, by a line of its own; None when there is nothing to take back.
+
+        Raises:
+            ReviewError: It could not be written, and does not count.
+        """
+        last = self.ledger().latest.get(reviewer)
+        if last is not None:
+            self._append("undo", reviewer, {"undoes": last.name})
+        return last
+
+    def asked(self, reviewer: str, images: dict[str, str], random: Iterable[str], places: int) -> None:
+        """Write down a batch before it is shown: which images, which of them were drawn at random.
+
+        Args:
+            reviewer: Who is asked.
+            images: Paths by sha256, of all that are asked.
+            random: The sha256 of those that were drawn, asked or answered before.
+            places: How far along the random order the draws have come, by this one.
+        """
+        self._append("asked", reviewer, {"images": images, "random": list(random), "places": places})
+
+    def _append(self, kind: str, reviewer: str, said: dict[str, Any]) -> str:
+        name = uuid.uuid4().hex
+        act = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "act": name, "kind": kind}
+        line = json.dumps(act | {"reviewer": checked_name(reviewer)} | said, ensure_ascii=False) + "\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{self.path}.lock"):
+                _append_line(self.path, line.encode())
+                if kind != "asked":
+                    self._renew_table()
+        except OSError as error:
+            raise ReviewError(
+                f"{self.path}: the answer could not be written ({error.strerror or error})",
+                hint="is the disk full, or the folder read-only? The answers before it are safe",
+            ) from None
+        return name
+
+    def _renew_table(self) -> None:
+        """Make the table anew. The answer is safe without it, so a table that cannot be written costs a warning."""
+        try:
+            _write_table(self.table, self.ledger())
+        except OSError as error:
+            console.print(f"warning: {self.table} is behind ({error}); the next answer renews it", markup=False)
+
+    def _news(self) -> list[Act]:
+        """Acts in the whole lines that were added since the last call."""
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self._read)
+                fresh = file.read()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise ReviewError(f"{self.path}: cannot be read ({error.strerror or error})") from None
+        whole = fresh[: fresh.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return [act for act in map(_parsed, whole.splitlines()) if act is not None]
+
+
+def checked_name(reviewer: str) -> str:
+    """A reviewer's name without blanks around it.
+
+    Raises:
+        ReviewError: It is empty, too long, or has signs that do not print.
+    """
+    name = reviewer.strip()
+    if not name or len(name) > LONGEST_NAME or not name.isprintable():
+        raise ReviewError(
+            f"{reviewer[:LONGEST_NAME]!r} is no reviewer's name",
+            hint=f"give 1 to {LONGEST_NAME} letters that print",
+        )
+    return name
+
+
+def _append_line(path: Path, line: bytes) -> None:
+    """Add a line in one piece and bring it to the disk; what a crash left of another line is closed off first."""
+    new = not path.exists()
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        size = os.lseek(descriptor, 0, os.SEEK_END)
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        # the mark keeps a line that lacks its end alone from counting after all, once it has one
+        data = CUT_SHORT * torn + line
+        try:
+            written = os.write(descriptor, data)
+            while written < len(data):
+                written += os.write(descriptor, data[written:])
+        except OSError:  # a full disk may have taken a part: give it back, so that no reader ever trips over it
+            os.ftruncate(descriptor, size)
+            raise
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if new:
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a new file's name to the disk, where the system can."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _parsed(line: bytes) -> Act | None:
+    """The act that a line tells of; None for what is left of a line that a crash cut short, and for foreign lines."""
+    try:
+        said = json.loads(line)
+        act = Act(
+            name=said["act"],
+            time=said["time"],
+            kind=said["kind"],
+            reviewer=said["reviewer"],
+            images=dict(said.get("images", {})),
+            answer=said.get("answer"),
+            random=frozenset(said.get("random", ())),
+            places=int(said.get("places", 0)),
+            minutes=float(said.get("minutes", 0)),
+            resolves=bool(said.get("resolves", False)),
+            undoes=said.get("undoes", ""),
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return act if act.answer in (None, *get_args(Answer)) else None
+
+
+def _write_table(path: Path, ledger: Ledger) -> None:
+    rows = sorted(ledger.standings.items())
+    columns: dict[str, list[Any]] = {
+        "sha256": [sha for sha, _ in rows],
+        "path": [standing.path for _, standing in rows],
+        "label": [standing.answer for _, standing in rows],
+        "conflict": [standing.conflict for _, standing in rows],
+        "random": [sha in ledger.drawn for sha, _ in rows],
+        "reviewer": [standing.reviewer for _, standing in rows],
+        "time": [standing.time for _, standing in rows],
+    }
+    with atomic(path) as temporary:
+        pq.write_table(pa.table(columns, schema=SCHEMA), temporary)
+
+
+__all__ = ["SUFFIX", "Act", "Answer", "Journal", "Ledger", "Standing", "checked_name"]

@@ -1,0 +1,1 @@
+"""Photos as they come: where from, checked, hashed, grouped."""

@@ -1,0 +1,1 @@
+"""What gives each photo a probability of yes, and what betters it."""

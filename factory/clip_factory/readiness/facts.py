@@ -1,0 +1,141 @@
+"""The figures of readiness, from the table of labels alone: no photo, no vector, no person is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clip_factory.statistics import Z95, Share, break_even, share
+
+if TYPE_CHECKING:  # a table is only read here
+    import pyarrow as pa
+
+LEAST_OF_EACH = 3
+"""Fewest yes and fewest no that can fill train, val and test."""
+SURE = 0.9
+"""The teacher is sure of an answer from this probability on."""
+LEAST_PEOPLE = 10
+"""Labels from people, not asked for because of doubt, from which the teacher is held against them."""
+
+
+@dataclass(frozen=True)
+class People:
+    """The teacher's ranking against people's labels."""
+
+    n: int
+    """Labels that were not asked for because of the teacher's doubt."""
+    auc: float
+    """How often it ranks a yes above a no, in [0, 1]."""
+    interval: tuple[float, float]
+    """95 % interval of `auc`."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the table of labels shows."""
+
+    photos: int
+    yes: int
+    """Photos labelled yes: by a person, else for as many of the likeliest as the probabilities expect."""
+    above: int
+    """Photos whose probability is 0.5 or more."""
+    sure: Share
+    """Photos to which the teacher gives a probability of at most 0.1 or at least 0.9."""
+    expected: float
+    """Mean probability: the share of yes that the teacher expects, in [0, 1]."""
+    separation: float
+    """In [0.5, 1]; NaN where a probability of exactly 0 or 1 leaves one side empty."""
+    clarity: float
+    """In [0, 1]."""
+    middle: tuple[float, float]
+    """Between these probabilities lie 80 % of the photos."""
+    extremes: tuple[float, float]
+    """Lowest and highest probability."""
+    tenths: tuple[int, ...]
+    """Photos by tenth of the probability, from 0 up."""
+    golden: int
+    """Photos that a person has labelled."""
+    golden_weight: float
+    """Their share of the weight that training will give, in [0, 1]."""
+    people: People | None
+    """None with fewer than `LEAST_PEOPLE` labels, or only one answer among them."""
+
+    @property
+    def no(self) -> int:
+        """Photos labelled no."""
+        return self.photos - self.yes
+
+    @property
+    def rarer(self) -> str:
+        """The answer that the teacher expects less of."""
+        return "yes" if self.expected < 0.5 else "no"
+
+
+def measure(labels: pa.Table) -> Facts:
+    """The figures, from the same columns."""
+    p = labels["p_teacher"].to_numpy().astype(np.float64)
+    gold = np.array(labels["gold"].to_pylist(), np.float64)
+    weight = labels["weight"].to_numpy().astype(np.float64)
+    people = ~np.isnan(gold)
+    fair = people & ~np.array(labels["picked"].to_pylist(), bool)
+    low, high = np.quantile(p, (0.1, 0.9))
+    return Facts(
+        photos=len(p),
+        yes=int(np.where(people, gold == 1, p >= break_even(p)).sum()),
+        above=int((p >= 0.5).sum()),
+        sure=share(np.maximum(p, 1 - p) >= SURE),
+        expected=float(p.mean()),
+        separation=separation(p),
+        clarity=min(_expected_f1(p, p >= 0.5), _expected_f1(1 - p, p < 0.5)),
+        middle=(float(low), float(high)),
+        extremes=(float(p.min()), float(p.max())),
+        tenths=tuple(int(n) for n in np.histogram(p, 10, (0, 1))[0]),
+        golden=int(people.sum()),
+        golden_weight=float(weight[people].sum() / weight.sum()),
+        people=_against_people(p[fair], gold[fair] == 1),
+    )
+
+
+def separation(p: np.ndarray) -> float:
+    """The area under the ROC curve that probabilities of yes `(N,)` would have if they were right.
+
+    The chance that of two photos, one a yes and one a no, drawn as the probabilities say, the likelier one is the yes;
+    ties count half.
+
+    Returns:
+        In [0.5, 1]: 0.5 when all are equal. NaN when they leave one of the sides empty.
+    """
+    values, where = np.unique(p, return_inverse=True)
+    yes = np.bincount(where, weights=p)
+    no = np.bincount(where, weights=1 - p)
+    pairs = yes.sum() * no.sum() - float((p * (1 - p)).sum())  # a photo is not held against itself
+    ranked = float((yes * (np.cumsum(no) - no)).sum() + ((yes * no).sum() - (p * (1 - p)).sum()) / 2)
+    return max(0.5, ranked / pairs) if pairs > 0 and len(values) else float("nan")
+
+
+def auc_interval(auc: float, yes: int, no: int) -> tuple[float, float]:
+    """95 % score interval of an area under the ROC curve (Newcombe 2006, Stat. Med. 25:559, method 5).
+
+    The areas from which `auc` is no further off than 1.96 of the standard errors that they would have themselves
+    (variance: Hanley and McNeil 1982, symmetric in the sides). Unlike a normal interval it is not empty at 1.
+    """
+    grid = np.linspace(0, 1, 10_001)
+    spread = 1 + ((yes + no) / 2 - 1) * ((1 - grid) / (2 - grid) + grid / (1 + grid))
+    near = grid[(auc - grid) ** 2 <= Z95**2 * grid * (1 - grid) * spread / (yes * no) + 1e-12]
+    return float(near[0]), float(near[-1])
+
+
+def _expected_f1(p: np.ndarray, said: np.ndarray) -> float:
+    """F1 of the answers `said` if a photo is right with probability `p`; 0 where nothing is said."""
+    total = float(p.sum()) + int(said.sum())
+    return 2 * float(p[said].sum()) / total if total else 0.0
+
+
+def _against_people(p: np.ndarray, yes: np.ndarray) -> People | None:
+    if len(p) < LEAST_PEOPLE or yes.all() or not yes.any():
+        return None
+    above = p[yes][:, None] - p[~yes]
+    auc = float((above > 0).mean() + (above == 0).mean() / 2)
+    return People(len(p), auc, auc_interval(auc, int(yes.sum()), int((~yes).sum())))

@@ -1,0 +1,240 @@
+"""The calls of GitHub's REST API that the registry needs: branches of small files, and releases with assets.
+
+https://docs.github.com/rest says what they do. A branch is moved only forwards (`force` is false), so a commit whose
+parent is no longer its head is refused: that is the compare-and-swap on which the registry rests.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from clip_factory import __version__
+from clip_factory.errors import RegistryError
+from clip_factory.registry.backends.rest import Answer, Service
+
+BRANCH = "clip-factory"
+MAX_BODY = 120_000
+"""Characters of a release's description; GitHub takes 125,000."""
+API = "https://api.github.com"
+HEADERS = {
+    "Accept": "application/vnd.github+json",
+    "X-GitHub-Api-Version": "2022-11-28",
+    "User-Agent": f"clip-factory/{__version__}",
+}
+RAW = {"Accept": "application/vnd.github.raw+json"}
+BYTES = {"Accept": "application/octet-stream"}
+SLUG = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
+RIGHT = "the token needs the right `Contents: read and write` for the repository (classic tokens: scope `repo`)"
+
+
+@dataclass(frozen=True)
+class Posting:
+    """A GitHub release: a draft, which only those who may write see, until it is published under a tag."""
+
+    number: int
+    upload: str
+    """Where its assets go."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """One repository on GitHub or a GitHub Enterprise server."""
+
+    slug: str
+    """OWNER/REPO."""
+    service: Service
+    right: str = RIGHT
+    """What the token must be allowed, for messages."""
+
+    @classmethod
+    def open(cls, slug: str, api: str | None, sleep: Callable[[float], None], right: str = RIGHT) -> Repository:
+        """A repository, with the token of GITHUB_TOKEN.
+
+        Args:
+            slug: OWNER/REPO.
+            api: Address of the API; None for GITHUB_API_URL, else the one of github.com.
+            sleep: Waits some seconds before a call is tried again.
+            right: What the token must be allowed, for messages.
+
+        Raises:
+            RegistryError: The slug is none, or the address is neither https nor on loopback.
+        """
+        if not SLUG.fullmatch(slug) or slug.endswith((".", ".git")):
+            raise RegistryError(f"{slug!r} names no repository", hint="expected github://OWNER/REPO")
+        base = (api or os.environ.get("GITHUB_API_URL") or API).rstrip("/")
+        uploads = base.replace("://api.", "://uploads.", 1)  # as on github.com
+        return cls(slug, Service(base, HEADERS, os.environ.get("GITHUB_TOKEN") or None, uploads, sleep), right)
+
+    def head(self, branch: str = BRANCH) -> str | None:
+        """The commit at the head of a branch, by default the registry's; None if there is no such branch."""
+        answer = self.call("GET", f"/git/ref/heads/{branch}", allowed=(200, 404))
+        if answer.status == 404:
+            self.call("GET", "")  # says so if it is the repository that is missing
+            return None
+        return str(answer.json["object"]["sha"])
+
+    def read(self, path: str, commit: str, most: int) -> bytes | None:
+        """A file of a commit, of `most` bytes; None if it is not there."""
+        answer = self.call("GET", f"/contents/{quote(path)}?ref={commit}", allowed=(200, 404), headers=RAW, most=most)
+        return answer.body if answer.status == 200 else None
+
+    def commit(self, files: Mapping[str, str | bytes], parent: str | None, message: str, branch: str = BRANCH) -> bool:
+        """Move a branch on by a commit that writes some files and keeps the others.
+
+        Args:
+            files: Path -> text or bytes.
+            parent: The head that the caller has read; None if there was no branch.
+            message: The first line of the commit.
+            branch: By default the registry's.
+
+        Returns:
+            Whether it did; False if the head has moved in the meantime: read it again.
+        """
+        entries = [
+            {"path": path, "mode": "100644", "type": "blob", **self._content(data)} for path, data in files.items()
+        ]
+        base = {} if parent is None else {"base_tree": self.call("GET", f"/git/commits/{parent}").json["tree"]["sha"]}
+        tree = self.call("POST", "/git/trees", {"tree": entries, **base}).json["sha"]
+        wish = {"message": message, "tree": tree, "parents": [parent] if parent else []}
+        sha = self.call("POST", "/git/commits", wish).json["sha"]
+        if parent is None:
+            answer = self.call("POST", "/git/refs", {"ref": f"refs/heads/{branch}", "sha": sha}, allowed=(201, 422))
+        else:
+            ref = {"sha": sha, "force": False}
+            answer = self.call("PATCH", f"/git/refs/heads/{branch}", ref, allowed=(200, 409, 422))
+        if answer.status >= 300 and not _is_race(answer):
+            raise self._problem(answer)
+        return answer.status < 300
+
+    def _content(self, data: str | bytes) -> dict[str, str]:
+        """What an entry of a tree says of its file: the text itself, or the hash of bytes that are sent before."""
+        if isinstance(data, str):
+            return {"content": data}
+        blob = {"content": base64.b64encode(data).decode(), "encoding": "base64"}
+        return {"sha": str(self.call("POST", "/git/blobs", blob).json["sha"])}
+
+    def draft(self, name: str, text: str) -> Posting:
+        """A new release, not yet published.
+
+        Args:
+            name: Its title.
+            text: Its description, Markdown.
+        """
+        tag = f"untagged-{os.urandom(8).hex()}"
+        answer = self.call("POST", "/releases", {"tag_name": tag, "name": name, "body": text[:MAX_BODY], "draft": True})
+        return _posting(answer.json)
+
+    def publish(self, posting: Posting, tag: str, name: str) -> bool:
+        """Publish a draft under a tag; False if another release has that tag."""
+        wish = {"tag_name": tag, "name": name, "draft": False}
+        answer = self.call("PATCH", f"/releases/{posting.number}", wish, allowed=(200, 422))
+        if answer.status == 422 and "already_exists" not in answer.complaint[1]:
+            raise self._problem(answer)
+        return answer.status == 200
+
+    def discard(self, posting: Posting, tag: str | None = None) -> None:
+        """Delete a release, and the tag that it was published under."""
+        self.call("DELETE", f"/releases/{posting.number}", allowed=(204, 404))
+        if tag is not None:
+            self.call("DELETE", f"/git/refs/tags/{quote(tag)}", allowed=(204, 404, 422))
+
+    def upload(self, posting: Posting, name: str, data: bytes) -> int:
+        """Add a file to a release; gives its number."""
+        answer = self.call("POST", f"{posting.upload}?name={quote(name)}", data, allowed=(201, 422))
+        if answer.status == 201:
+            return int(answer.json["id"])
+        # an answer that was lost on the way makes the second try find the file of the first one
+        for asset in self.call("GET", f"/releases/{posting.number}").json["assets"]:
+            if (asset["name"], asset["size"]) == (name, len(data)):
+                return int(asset["id"])
+        raise self._problem(answer)
+
+    def assets(self, tag: str) -> dict[str, int] | None:
+        """The files of a published release, name -> number; None if there is no release with that tag."""
+        found = self._published(tag)
+        return None if found is None else {str(asset["name"]): int(asset["id"]) for asset in found["assets"]}
+
+    def replace(self, tag: str, name: str, data: bytes, text: str) -> bool:
+        """Put a file in the place of another of its name, in a release that is made if need be.
+
+        GitHub has no one call for it: for an instant between two calls there is no file of that name.
+
+        Args:
+            tag: Tag of the release.
+            name: Of the file.
+            data: Its new content.
+            text: Description of the release, if it is made.
+
+        Returns:
+            Whether it is there now; False if somebody else put theirs there in the meantime.
+        """
+        found = self._published(tag)
+        if found is None:
+            wish = {"tag_name": tag, "name": tag, "body": text, "make_latest": "false"}
+            answer = self.call("POST", "/releases", wish, allowed=(201, 422))
+            if answer.status == 422:
+                return False
+            found = answer.json
+        posting = _posting(found)
+        fresh = self.upload(posting, f"{name}.{os.urandom(4).hex()}", data)
+        for asset in found["assets"]:
+            if asset["name"] == name:
+                self.call("DELETE", f"/releases/assets/{asset['id']}", allowed=(204, 404))
+        answer = self.call("PATCH", f"/releases/assets/{fresh}", {"name": name}, allowed=(200, 422))
+        if answer.status == 422:
+            self.call("DELETE", f"/releases/assets/{fresh}", allowed=(204, 404))
+        return answer.status == 200
+
+    def _published(self, tag: str) -> Any:
+        answer = self.call("GET", f"/releases/tags/{quote(tag)}", allowed=(200, 404))
+        return answer.json if answer.status == 200 else None
+
+    def download(self, asset: int, most: int) -> bytes:
+        """The bytes of a release's file."""
+        return self.call("GET", f"/releases/assets/{asset}", headers=BYTES, most=most).body
+
+    def call(self, method: str, path: str, body: Any = None, allowed: tuple[int, ...] = (), **more: Any) -> Answer:
+        """One call below /repos/OWNER/REPO, or to an address of the same service.
+
+        Raises:
+            RegistryError: Its status is 300 or more, and not among `allowed`; or as `Service.call`.
+        """
+        address = path if "://" in path else f"/repos/{self.slug}{path}"
+        answer = self.service.call(method, address, body, **more)
+        if answer.status >= 300 and answer.status not in allowed:
+            raise self._problem(answer)
+        return answer
+
+    def _problem(self, answer: Answer) -> RegistryError:
+        where, (said, codes) = f"{self.service.base}: {self.slug}", answer.complaint
+        right = self.right if self.service.token else f"GITHUB_TOKEN is not set; {self.right}"
+        if "rate limit" in said.lower():
+            return RegistryError(f"{where}: {said}", hint="wait an hour, or set GITHUB_TOKEN, which may ask more often")
+        if answer.status == 401:
+            return RegistryError(
+                f"{where}: the token is refused (401)", hint=f"is GITHUB_TOKEN still valid? {self.right}"
+            )
+        if answer.status == 403:
+            return RegistryError(f"{where}: not allowed (403: {said})", hint=right)
+        if answer.status == 404:
+            hint = f"check OWNER/REPO; what is private is hidden from who may not read it: {right}"
+            return RegistryError(f"{where}: not found (404)", hint=hint)
+        if answer.status == 409 and "empty" in said.lower():
+            return RegistryError(f"{where}: the repository is empty", hint="give it a first commit, such as a README")
+        what = " ".join([str(answer.status), said, *codes])
+        return RegistryError(f"{where}: {what}", hint="see https://www.githubstatus.com")
+
+
+def _posting(tree: Any) -> Posting:
+    return Posting(int(tree["id"]), str(tree["upload_url"]).partition("{")[0])
+
+
+def _is_race(answer: Answer) -> bool:
+    said, _ = answer.complaint
+    return answer.status == 409 or "fast forward" in said or "already exists" in said

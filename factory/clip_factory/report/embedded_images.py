@@ -1,0 +1,88 @@
+"""Photos as small pictures inside the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import posixpath
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from clip_factory.errors import ImageError
+from clip_factory.report.plot_data import Indices
+from clip_factory.report.run_data import Labels
+from clip_factory.runtime.preprocessing import read_rgb
+
+SIDE = 192
+"""Longest side of a picture, in pixels: sharp at the 160 or so that the page gives it."""
+QUALITY = 80
+GREY = (150, 150, 150)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One photo with what is known about it."""
+
+    uri: str
+    """`data:` URI of a JPEG."""
+    missing: bool
+    """Whether the photo could not be read, so that the picture is a grey tile."""
+    path: str
+    split: str
+    teacher: float
+    """The teacher's probability of yes, in [0, 1]."""
+    student: float | None
+    """The student's; None where it was not asked."""
+    gold: bool | None
+    """A person's label."""
+    truth: bool
+    """What counts as right: gold, else the teacher's answer."""
+
+
+def pictures(labels: Labels, chosen: Indices, root: Path) -> list[Picture]:
+    """The chosen images, in order, read in threads.
+
+    Args:
+        labels: The labelled images.
+        chosen: Indices into them.
+        root: Folder that their paths start from.
+    """
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(lambda i: tile(root, labels.path[i]), chosen))
+    return [_picture(labels, int(i), image) for i, image in zip(chosen, found, strict=True)]
+
+
+def _picture(labels: Labels, i: int, image: Image.Image | None) -> Picture:
+    return Picture(
+        uri=uri(image or Image.new("RGB", (SIDE, SIDE), GREY)),
+        missing=image is None,
+        path=labels.path[i],
+        split=str(labels.split[i]),
+        teacher=float(labels.teacher[i]),
+        student=float(labels.student[i]) if labels.asked[i] else None,
+        gold=bool(labels.gold[i]) if labels.has_gold[i] else None,
+        truth=bool(labels.reference[i]),
+    )
+
+
+def tile(root: Path, path: str) -> Image.Image | None:
+    """The photo made small; None where it cannot be read, or where its path would leave the folder."""
+    inside = posixpath.normpath(path)
+    if inside.startswith(("/", "..")) or "\0" in path:
+        return None
+    try:
+        image = read_rgb(root / inside, at_least=SIDE)
+    except (ImageError, OSError, ValueError):
+        return None
+    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return image
+
+
+def uri(image: Image.Image) -> str:
+    """The picture as a JPEG in a `data:` URI, which a page can hold."""
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")

@@ -1,0 +1,98 @@
+"""The page of the labels, before anything is trained: whether the teacher can know this, and photos that show it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from clip_factory.readiness import BARS, Readiness
+from clip_factory.report import plots
+from clip_factory.report.embedded_images import Picture, pictures
+from clip_factory.report.plot_data import Floats, Indices
+from clip_factory.report.report_page import environment
+from clip_factory.report.run_data import read_labels
+from clip_factory.run_folder import LABELS, RunFolder
+from clip_factory.scenario import Scenario
+
+SHOWN = 10
+"""Photos of each kind."""
+TONES = {"ready": "pass", "doubtful": "unproven", "carries nothing": "fail"}
+WORDS = {"ready": "Ready to train", "doubtful": "Doubtful", "carries nothing": "Carries nothing"}
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Photos of one kind."""
+
+    title: str
+    lead: str
+    photos: Sequence[Picture]
+
+
+def render(scenario: Scenario, run: RunFolder, found: Readiness, labels: pa.Table) -> str:
+    """The whole page.
+
+    Args:
+        scenario: The question.
+        run: Holds labels.parquet.
+        found: What was said of the labels.
+        labels: The table of labels.parquet.
+    """
+    read = read_labels(run.file(LABELS))
+    kinds = examples(read.teacher, labels["group"].to_numpy())
+    shown = pictures(read, np.concatenate([rows for _, _, rows in kinds]), Path(scenario.images.path or "."))
+    ends = np.cumsum([len(rows) for _, _, rows in kinds])
+    return (
+        environment(html=True)
+        .get_template("labels.html.j2")
+        .render(
+            scenario=scenario,
+            run=run.path,
+            found=found,
+            facts=found.facts,
+            labels=read,
+            tone=TONES[found.verdict],
+            word=WORDS[found.verdict],
+            bars=BARS,
+            plot=plots.teacher_scores(read.teacher),
+            galleries=[
+                Gallery(title, lead, shown[end - len(rows) : end])
+                for (title, lead, rows), end in zip(kinds, ends, strict=True)
+            ],
+        )
+    )
+
+
+def examples(teacher: Floats, groups: NDArray[np.int32]) -> list[tuple[str, str, Indices]]:
+    """Title, explanation and rows of the likeliest, the most doubtful and the least likely photos.
+
+    Args:
+        teacher: `(N,)` probability of yes, in [0, 1].
+        groups: `(N,)` near-duplicate groups; each kind shows one photo of a group.
+
+    Returns:
+        Without kinds that would show nothing: where all photos are on one side, the likeliest are the most doubtful.
+    """
+    likeliest, least, doubtful = (_top(rank, groups) for rank in (teacher, -teacher, -np.abs(teacher - 0.5)))
+    kinds = [
+        ("The likeliest", "If these are no yes, the words mean something else to the teacher.", likeliest),
+        (
+            "The most doubtful",
+            "Nearest to 0.5: what the phrases confuse. What is seen here makes good negative phrases.",
+            doubtful[~np.isin(doubtful, np.concatenate([likeliest, least]))],
+        ),
+        ("The least likely", "If one of these is a yes, the teacher overlooks a kind of it.", least),
+    ]
+    return [kind for kind in kinds if len(kind[2])]
+
+
+def _top(rank: Floats, groups: NDArray[np.int32]) -> Indices:
+    order = np.argsort(-rank, kind="stable")
+    first = np.sort(np.unique(groups[order], return_index=True)[1])
+    found: Indices = order[first[:SHOWN]]
+    return found

@@ -1,0 +1,133 @@
+"""From a run folder to an open page: session, secret, port, browser."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+import secrets
+import shlex
+import socket
+import time
+import webbrowser
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clip_factory import run_folder as files
+from clip_factory.errors import RunError
+from clip_factory.progress import console
+from clip_factory.review.access import Access, Guard
+from clip_factory.review.requests import About, Desk
+from clip_factory.review.server import application, server
+from clip_factory.review.session import Session
+from clip_factory.review.thumbnails import Thumbs
+from clip_factory.run_folder import atomic, find_run, read_json
+from clip_factory.scenario import load
+
+REMEMBERED = 12 * 3600.0
+"""Seconds for which a server started anew on the same run keeps its address, so that a page left open goes on."""
+PROVE = "#prove"
+"""Ends the address of a page that begins with random test photos."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A review page, bound to its port and not yet served."""
+
+    url: str
+    """The address with the token; whoever has it can answer."""
+    app: Guard
+    listener: socket.socket
+
+    def serve(self, announce: Callable[[str], None], *, browser: bool) -> None:
+        """Announce the page's address, open it in the user's browser, if wanted, and serve it until Ctrl-C."""
+        with suppress(KeyboardInterrupt):  # who has read the address may end it at once
+            announce(self.url)
+            if browser:
+                webbrowser.open(self.url)
+            server(self.app).run(sockets=[self.listener])
+
+
+def prepare(
+    target: Path, store: Path, reviewer: str | None = None, port: int | None = None, *, prove: bool = False
+) -> Page:
+    """Make ready the page for a run.
+
+    Args:
+        target: The run folder, or what else `find_run` knows.
+        store: Thumbnails, and the page's last address, are kept below it.
+        reviewer: Who answers; the name of the user by default.
+        port: On 127.0.0.1; by default the last one used for this run, else any that is free.
+        prove: The page begins with random test photos, which show whether the student is right.
+
+    Raises:
+        FactoryError: It is no run, it has no labels, or the port is taken.
+    """
+    run = find_run(target)
+    reviewer = reviewer or getpass.getuser()
+    session = Session.open(run, reviewer, store)
+    table = session.items()
+    paths = dict(zip(table["sha256"].to_pylist(), table["path"].to_pylist(), strict=True))
+    scenario = load(run.file(files.SCENARIO))
+    name = hashlib.sha256(f"{run.path.resolve()}\n{reviewer}".encode()).hexdigest()[:32]
+    about = About(name, scenario.asked, reviewer, shlex.quote(str(run.path)))
+    thumbs = Thumbs(Path(scenario.images.path or ""), paths, store / "thumbs")
+    # The address is kept outside the run, which is handed on to others.
+    listener, access = _address(store / "review" / f"{about.id}.json", port)
+    thumbs.warm(_shown_first(table))
+    app = application(Desk(session, about), thumbs, access, lambda line: console.print(line, markup=False))
+    return Page(access.url + PROVE * prove, app, listener)
+
+
+def _shown_first(table: Any) -> list[str]:
+    """The photos in the order of the page: those labelled yes, then no, the doubtful first."""
+    order = zip(table["predicted"].to_pylist(), table["doubt"].to_pylist(), table["sha256"].to_pylist(), strict=True)
+    return [sha256 for _, _, sha256 in sorted(order, key=lambda row: (not row[0], -row[1]))]
+
+
+def _address(memory: Path, port: int | None) -> tuple[socket.socket, Access]:
+    token, last = _remembered(memory)
+    listener = _bound(port if port is not None else last, strict=port is not None)
+    access = Access(listener.getsockname()[1], token)
+    memory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with atomic(memory) as temporary:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(f'{{"port": {access.port}, "token": "{token}"}}\n')
+    return listener, access
+
+
+def _remembered(memory: Path) -> tuple[str, int]:
+    """The token and port of a server that ran lately; else a new token, and 0."""
+    try:
+        if time.time() - memory.stat().st_mtime < REMEMBERED:
+            known = read_json(memory)
+            return str(known["token"]), int(known["port"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return secrets.token_urlsafe(32), 0
+
+
+def _bound(port: int, *, strict: bool) -> socket.socket:
+    """A socket on 127.0.0.1.
+
+    Raises:
+        RunError: The port is taken, and `strict` forbids another.
+    """
+    listener = socket.socket()
+    if os.name == "posix":  # elsewhere this would share the port with a server that is still there
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+        listener.listen()  # a browser that is quicker than the server waits, and nobody else can have the port
+    except OSError as error:
+        listener.close()
+        if not strict:
+            return _bound(0, strict=True)
+        raise RunError(
+            f"port {port} cannot be used: {error.strerror or error}", hint="name another, or leave --port out"
+        ) from None
+    return listener

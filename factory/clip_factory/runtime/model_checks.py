@@ -1,0 +1,116 @@
+"""What a model file must say and look like before this runtime trusts it: metadata, graph and test vectors."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from clip_factory.runtime.runtime_errors import ModelError
+
+FORMAT = "clip-factory/1"
+CLASSES = ["no", "yes"]
+REQUIRED = ("name", "question", "classes", "threshold", "image_size", "preprocessing")
+PREPROCESSING = {
+    "resize": "squash",
+    "interpolation": "bilinear, antialiased",
+    "layout": "NHWC",
+    "dtype": "uint8",
+    "channels": "RGB",
+}
+"""The only preprocessing that this runtime does, `to_square`; a file that asks for another is refused."""
+MAX_IMAGE_SIZE = 4096
+THUMB = 8
+"""Side in pixels of the thumbnails that test vectors are made from."""
+
+
+def check_metadata(metadata: Mapping[str, str]) -> tuple[float, int]:
+    """Check the metadata and return its threshold in [0, 1] and image size in pixels.
+
+    Raises:
+        ModelError: A key is missing, or says something that this runtime does not do.
+    """
+    if metadata.get("format") != FORMAT:
+        found = repr(metadata["format"]) if "format" in metadata else "missing"
+        raise ModelError(f"not a model of this factory: `format` is {found}, expected {FORMAT!r}")
+    if missing := [key for key in REQUIRED if key not in metadata]:
+        raise ModelError(f"metadata without {', '.join(missing)}")
+    if (classes := _json(metadata, "classes")) != CLASSES:
+        raise ModelError(f"`classes` is {classes!r}, expected {CLASSES!r}")
+    threshold, size = _number(metadata, "threshold", float), _number(metadata, "image_size", int)
+    if not 0 <= threshold <= 1:
+        raise ModelError(f"`threshold` is {threshold}, expected a number in [0, 1]")
+    if not 1 <= size <= MAX_IMAGE_SIZE:
+        raise ModelError(f"`image_size` is {size}, expected 1 to {MAX_IMAGE_SIZE} pixels")
+    _check_preprocessing(_json(metadata, "preprocessing"), size)
+    return threshold, size
+
+
+def check_graph(inputs: Sequence[Any], outputs: Sequence[Any], size: int) -> None:
+    """Check inputs and outputs of the graph, as onnxruntime describes them.
+
+    Raises:
+        ModelError: They are not `image` uint8 (N, size, size, 3) and `probability` float32 (N,), N free.
+    """
+    _check_one("input", inputs, "image", "tensor(uint8)", [size, size, 3])
+    _check_one("output", outputs, "probability", "tensor(float)", [])
+
+
+def read_test_vectors(metadata: Mapping[str, str], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The test vectors stored in a model.
+
+    Each input is a stored thumbnail, uint8 (8, 8, 3), every pixel repeated ceil(size / 8) times on both axes and the
+    result cut to the model's size: flat squares that look the same however an image library resizes.
+
+    Returns:
+        uint8 `(N, size, size, 3)` and the float32 `(N,)` probabilities that the model gave when it was exported.
+
+    Raises:
+        ModelError: There are none, or they cannot be read.
+    """
+    if "test_vectors" not in metadata:
+        raise ModelError("metadata without test_vectors: nothing to verify against")
+    try:
+        vectors = _json(metadata, "test_vectors")
+        thumbs = [base64.b64decode(vector["thumb"], validate=True) for vector in vectors]
+        small = np.frombuffer(b"".join(thumbs), np.uint8).reshape(len(thumbs), THUMB, THUMB, 3)
+        expected = np.array([float(vector["probability"]) for vector in vectors], np.float32)
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise ModelError(f"`test_vectors` cannot be read ({error!r})") from None
+    if not len(expected):
+        raise ModelError("`test_vectors` is empty: nothing to verify against")
+    times = -(-size // THUMB)
+    return small.repeat(times, axis=1).repeat(times, axis=2)[:, :size, :size], expected
+
+
+def _check_preprocessing(found: Any, size: int) -> None:
+    for key, expected in {**PREPROCESSING, "size": size}.items():
+        value = found.get(key) if isinstance(found, dict) else None
+        if value != expected:
+            raise ModelError(
+                f"`preprocessing` has {key} {value!r}, expected {expected!r}", hint="a newer factory may read it"
+            )
+
+
+def _check_one(what: str, found: Sequence[Any], name: str, kind: str, rest: list[int]) -> None:
+    shown = ", ".join(f"{tensor.name} {tensor.type} {tensor.shape}" for tensor in found)
+    free_batch = len(found) == 1 and len(found[0].shape) > 0 and not isinstance(found[0].shape[0], int)
+    if not free_batch or (found[0].name, found[0].type, list(found[0].shape[1:])) != (name, kind, rest):
+        raise ModelError(f"the graph's {what} is {shown or 'missing'}, expected {name} {kind} {['N', *rest]}")
+
+
+def _json(metadata: Mapping[str, str], key: str) -> Any:
+    try:
+        return json.loads(metadata[key])
+    except (ValueError, RecursionError):
+        raise ModelError(f"`{key}` is not JSON: {metadata[key][:80]!r}") from None
+
+
+def _number(metadata: Mapping[str, str], key: str, kind: type[float] | type[int]) -> Any:
+    try:
+        return kind(metadata[key])
+    except ValueError:
+        raise ModelError(f"`{key}` is {metadata[key]!r}, expected a number") from None

@@ -1,0 +1,66 @@
+"""From a path to the bytes of a model file, and from bytes to a session of onnxruntime on them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import onnxruntime as ort
+
+from clip_factory.runtime.onnx_wire import has_external_data
+from clip_factory.runtime.releases.json_fields import plain
+from clip_factory.runtime.runtime_errors import ModelError
+
+FATAL = 4
+"""onnxruntime's log level: what matters is raised as an exception, and logging it too would be noise."""
+
+
+def read_model(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a model file.
+
+    Raises:
+        ModelError: It cannot be read; a folder, or a name that one beside it is like, gets words of its own.
+    """
+    if os.path.isdir(path):
+        inside = Path(path, "model.onnx")
+        hint = f"its model: {inside}" if inside.is_file() else "the model comes first, then the photos"
+        raise ModelError(f"{path}: a folder where a model file is meant", hint=hint)
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be opened ({error.strerror})", hint=_where_else(Path(path))) from None
+
+
+def _where_else(path: Path) -> str:
+    from clip_factory.runtime.releases.release_index import is_reference
+    from clip_factory.runtime.suggestions import nearest_file
+
+    if is_reference(os.fspath(path)):
+        return "check the path; a release of a registry: --registry, or Model.load(..., registry=...)"
+    beside = nearest_file(path, [".onnx"])
+    return f"did you mean {beside}?" if beside else "check the path"
+
+
+def open_session(data: bytes, threads: int) -> ort.InferenceSession:
+    """A session on the bytes themselves, so that what was hashed is what runs."""
+    try:
+        external = has_external_data(data)
+    except ValueError as error:
+        raise ModelError(f"not an ONNX file ({error})") from None
+    if external:
+        raise ModelError("refers to data in another file", hint="a model of this factory is one file: export it again")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = FATAL
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # never its own format, unchecked above
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would slow decoding
+    try:
+        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise ModelError(f"not a model that onnxruntime {ort.__version__} can run ({first_line(error)})") from None
+
+
+def first_line(error: Exception) -> str:
+    """What onnxruntime says, which may quote the file."""
+    return plain((str(error).splitlines() or [type(error).__name__])[0], 300)

@@ -1,0 +1,105 @@
+"""Images read and answered by threads ahead of whoever asks, in order and with bounded memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from itertools import chain, count, islice, takewhile
+
+import numpy as np
+from PIL import Image
+
+from clip_factory.runtime.preprocessing import ImageSource, load_square
+from clip_factory.runtime.runtime_errors import ImageError
+
+Ask = tuple[int, Callable[[np.ndarray], np.ndarray]]
+"""The side in pixels of the squares that a network sees, and the network: uint8 `(N, side, side, 3)` -> `(N,)`."""
+
+Answer = tuple[ImageSource, tuple[float, ...] | str]
+"""An image and its probability by each network, or the reason why it cannot be read."""
+
+_PIL_LOCK = threading.Lock()
+"""A PIL image reads its file when it is first used, which two threads must not do at once."""
+
+
+def usable_cpus() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def answers(
+    images: Iterable[ImageSource],
+    asks: Sequence[Ask],
+    *,
+    batch_size: int,
+    workers: int,
+) -> Generator[Answer, None, None]:
+    """Read images into squares and ask networks about them, each batch in one thread from end to end.
+
+    An image is decoded once for each size of square that is asked for, however many networks ask for it.
+
+    The first batches are of one image and the later ones larger, so that a few large photos are spread over all
+    threads, and the first answer does not wait for a whole batch to be read. A single image is answered in the
+    caller's thread: on a busy machine, handing it to another takes longer than answering it.
+
+    Args:
+        images: Taken `workers + 1` batches before they are answered.
+        asks: The networks, called from several threads at once.
+        batch_size: Most images a call of `ask`.
+        workers: Threads; 1 is the caller's own.
+
+    Yields:
+        The answers, in order.
+    """
+    source = iter(images)
+    chunks = takewhile(bool, (list(islice(source, min(batch_size, 1 + number // workers))) for number in count()))
+    head = list(islice(chunks, 2))
+    if len(head) < 2 or workers == 1:
+        for chunk in chain(head, chunks):
+            yield from _answer(chunk, asks)
+        return
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="answer")
+    waiting: deque[Future[list[Answer]]] = deque()
+    try:
+        for chunk in chain(head, chunks):
+            waiting.append(pool.submit(_answer, chunk, asks))
+            if len(waiting) > workers:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def path_of(source: ImageSource) -> str | None:
+    """The path of an image that was given by its path."""
+    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
+
+
+def _answer(chunk: list[ImageSource], asks: Sequence[Ask]) -> list[Answer]:
+    squares = {size: [_square(source, size) for source in chunk] for size in {size for size, _ in asks}}
+    failed = [next((one for one in read if isinstance(one, str)), None) for read in zip(*squares.values(), strict=True)]
+    readable = [place for place, reason in enumerate(failed) if reason is None]
+    found = [_ask(network, [squares[size][place] for place in readable]) for size, network in asks]
+    probabilities = iter(zip(*found, strict=True))
+    return [
+        (source, next(probabilities) if reason is None else reason)
+        for source, reason in zip(chunk, failed, strict=True)
+    ]
+
+
+def _ask(network: Callable[[np.ndarray], np.ndarray], squares: list[np.ndarray | str]) -> list[float]:
+    found: list[float] = network(np.stack(squares)).tolist() if squares else []
+    return found
+
+
+def _square(source: ImageSource, size: int) -> np.ndarray | str:
+    try:
+        with _PIL_LOCK if isinstance(source, Image.Image) else nullcontext():
+            return load_square(source, size)
+    except ImageError as error:
+        return error.what.removeprefix(f"{path_of(source) or type(source).__name__}: ")

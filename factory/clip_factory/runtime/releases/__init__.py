@@ -1,0 +1,1 @@
+"""Releases found, fetched, cached and verified, with the standard library alone."""

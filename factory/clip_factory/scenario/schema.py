@@ -1,0 +1,222 @@
+"""What a scenario may say: every key with its type, its default and its meaning, each in this one place."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from clip_factory.scenario.prompts import TemplateSet, negation_in
+
+SLUG = r"^[a-z0-9]+([-_][a-z0-9]+)*$"
+
+
+def _affirmative(phrase: str) -> str:
+    word = negation_in(phrase)
+    if word:
+        raise ValueError(
+            f"{phrase!r} says {word!r}, which CLIP does not understand; "
+            f'name what is to be seen, and give its opposite as a negative phrase (a name such as "no parking" sign '
+            f"goes in double quotes)"
+        )
+    return phrase
+
+
+def _one_slot(template: str) -> str:
+    if template.count("{}") != 1:
+        raise ValueError(f"{template!r} must hold {{}} exactly once: the phrase goes there")
+    return template
+
+
+Phrase = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_affirmative)
+]
+Template = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(_one_slot)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Cost = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Images(_Section):
+    """Where the photos are: `path`, or `url` with its `sha256`."""
+
+    path: str | None = None
+    """Folder (searched recursively) or zip/tar archive. Relative paths start at the scenario file."""
+    url: str | None = None
+    """Archive or image list behind any fsspec URL: https://, s3://, gs://, file:// and so on."""
+    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-fA-F]{64}$", to_lower=True)] | None = None
+    """Hex sha256 of the bytes behind `url`; they are refused when it differs."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Images:
+        if self.path is not None and self.url is not None:
+            raise ValueError("give either path or url, not both")
+        if self.url is not None and self.sha256 is None:
+            raise ValueError("a url needs its sha256, so that a run can be repeated; get it with: sha256sum FILE")
+        return self
+
+
+class Teacher(_Section):
+    """The dual encoder that labels the photos."""
+
+    model: Annotated[str, StringConstraints(min_length=1)] = "auto"
+    """`auto`, `offline`, an open_clip model name, `hf-hub:OWNER/NAME`, or `local-dir:PATH`."""
+    pretrained: str | None = None
+    """open_clip's tag of the weights, with a model name; `python -m open_clip` lists them."""
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Images a forward pass."""
+
+
+class Student(_Section):
+    """The small network that is trained and exported."""
+
+    backbone: str = "auto"
+    """`auto`, or a name that `factory doctor` lists."""
+    weights: Literal["package", "hub"] = "package"
+    """What the backbone starts from: `package`, distilled weights that come with the factory, or `hub`, timm's ImageNet
+    weights of the same architecture, downloaded once."""
+    image_size: Literal["auto"] | Annotated[int, Field(ge=32, le=512, multiple_of=8)] = "auto"
+    """Side of the square that the student sees, in pixels."""
+    budget_kb: Annotated[float, Field(gt=0, le=100_000)] = 300
+    """Largest size of model.onnx, in kB of 1,000 bytes."""
+    precision: Literal["auto", "fp32", "fp16", "int8"] = "auto"
+    """Number format of the weights in the file; `auto` takes the most accurate that fits the budget."""
+    mirror: bool = True
+    """Whether a mirrored photo has the same answer: training then mirrors photos at random, and the model averages its
+    answers for a photo and its mirror image. `false` where left and right matter (arrows, writing) or time does."""
+    epochs: Literal["auto"] | Annotated[int, Field(ge=1, le=10_000)] = "auto"
+    """Passes over the training images; `auto` fits them to the number of images."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Fixes splits and training on one machine."""
+
+
+class Costs(_Section):
+    """What mistakes cost, in any one unit."""
+
+    false_yes: Cost = 1.0
+    """What a wrong yes costs."""
+    false_no: Cost = 1.0
+    """What a wrong no costs."""
+
+
+class Target(_Section):
+    """What the threshold is to reach on photos like these: exactly one of these keys."""
+
+    false_alarms: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the no photos that may be answered yes; as many yes photos as that allows are found."""
+    recall: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the yes photos that is to be found, with as few false alarms as that allows."""
+    precision: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the answers yes that is to be right; as many yes photos as that allows are found."""
+    costs: Costs | None = None
+    """Whatever costs least."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """This very probability of yes, whatever becomes of it."""
+
+    @model_validator(mode="after")
+    def _one_need(self) -> Target:
+        named = [key for key in type(self).model_fields if getattr(self, key) is not None]
+        if len(named) != 1:
+            raise ValueError(f"name exactly one of {', '.join(type(self).model_fields)}")
+        return self
+
+
+Need = Literal["break-even", "balanced"] | Target
+
+
+class Gate(_Section):
+    """The rule: what must be shown on images that the student never saw, at 95 %, before it counts as passed."""
+
+    recall: Share = 0.70
+    """Least share of the yes photos that it finds."""
+    precision: Share = 0.70
+    """Least share of its answers yes that are right; not asked where `target` is `false_alarms`."""
+    false_alarms: Share = 0.05
+    """Largest share of the no photos that it answers yes; asked in place of precision where `target` is this."""
+    balanced_agreement: Share = 0.75
+    """Least balanced agreement with the teacher over all test images, where people have labelled too few."""
+    agreement: Share = 0.95
+    """Least share of confidently labelled test images on which student and teacher agree."""
+    gold_accuracy: Share = 0.90
+    """Least accuracy on the test images that a person has labelled."""
+    parity: Share = 0.01
+    """Largest mean difference of probability between the trained network and the shipped file."""
+    false_yes_cost: Cost = 1.0
+    """Older form of `target: {costs: {false_yes: ...}}`, which it sets where no `target` is named."""
+    false_no_cost: Cost = 1.0
+    """Older form of `target: {costs: {false_no: ...}}`."""
+
+
+class Scenario(_Section):
+    """One yes/no question about one set of photos."""
+
+    name: Annotated[str, StringConstraints(pattern=SLUG, max_length=64)]
+    """Slug: names the run folder and the model in a registry."""
+    question: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)] = ""
+    """The question in words, for people; empty: made from the first positive phrase."""
+    positive: Annotated[tuple[Phrase, ...], Field(min_length=1, max_length=200)]
+    """Phrases for yes."""
+    negative: Annotated[tuple[Phrase, ...], Field(min_length=1, max_length=1000)] | None = None
+    """Phrases for no, look-alikes above all; left out: a documented set of everyday things stands in."""
+    templates: TemplateSet | Annotated[tuple[Template, ...], Field(min_length=1, max_length=200)] = "photo"
+    """A named set of templates, or a list of strings that each hold `{}` once."""
+    images: Images = Images()
+    gold: str | None = None
+    """Labels from a person: a CSV with the columns `path` (relative to the images) and `label` (yes or no), or the
+    NAME.gold.parquet of another review of the same photos."""
+    answers: str | None = None
+    """Where `factory review` keeps people's answers; left out: beside the scenario file and named like it, as
+    scenario.answers.jsonl beside scenario.yaml. They are taken into account by themselves, and outrank `gold`."""
+    teacher: Teacher = Teacher()
+    student: Student = Student()
+    target: Need = "break-even"
+    """Where the threshold is put. `break-even`: as many false alarms as misses, at the share of yes that these photos
+    have. `balanced`: yes and no photos weigh alike, however rare one is. Or what is needed: `{false_alarms: 0.01}`,
+    `{recall: 0.9}`, `{precision: 0.9}`, `{costs: {false_yes: 1, false_no: 5}}`."""
+    gate: Gate = Gate()
+
+    @model_validator(mode="after")
+    def _gate_below_target(self) -> Scenario:
+        if isinstance(self.target, Target):
+            for key in ("recall", "precision"):
+                aim, bar = getattr(self.target, key), getattr(self.gate, key)
+                if aim is not None and aim < bar:
+                    raise ValueError(f"target.{key} {aim:g} aims lower than gate.{key} {bar:g}: lower the gate's")
+            if self.target.false_alarms is not None and self.target.false_alarms > self.gate.false_alarms:
+                raise ValueError(
+                    f"target.false_alarms {self.target.false_alarms:g} aims higher than gate.false_alarms "
+                    f"{self.gate.false_alarms:g}: raise the gate's"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _no_phrase_on_both_sides(self) -> Scenario:
+        def folded(phrases: tuple[str, ...] | None) -> dict[str, str]:
+            return {phrase.casefold(): phrase for phrase in phrases or ()}
+
+        both = folded(self.positive).keys() & folded(self.negative).keys()
+        if both:
+            raise ValueError(f"{sorted(both)[0]!r} is both a positive and a negative phrase; take it off one side")
+        for key, phrases in (("positive", self.positive), ("negative", self.negative)):
+            if phrases and len(folded(phrases)) < len(phrases):
+                raise ValueError(f"{key} names the same phrase twice; say each once")
+        return self
+
+    @property
+    def asked(self) -> str:
+        """The question in words."""
+        return self.question or f"Does the photo show: {self.positive[0]}?"
+
+    @property
+    def need(self) -> Need:
+        """The target, also where a file says it in the older form, as costs of the gate."""
+        costs = Costs(false_yes=self.gate.false_yes_cost, false_no=self.gate.false_no_cost)
+        return Target(costs=costs) if self.target == "break-even" and costs.false_yes != costs.false_no else self.target
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a scenario file, for editors and CI."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Scenario.model_json_schema()}

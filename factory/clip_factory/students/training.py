@@ -1,0 +1,194 @@
+"""Train a student from a run folder: the only place that builds a Lightning Trainer."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import logging
+import pickle
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from clip_factory.errors import TrainError
+from clip_factory.memory import keep_memory
+from clip_factory.progress import console
+from clip_factory.run_folder import LABELS, STUDENT, TRAINING, RunFolder, atomic, sha256_file
+from clip_factory.scenario import Scenario
+from clip_factory.students import backbones
+from clip_factory.students import cross_fitting as held_out
+from clip_factory.students.lightning_module import Distillation, Row
+from clip_factory.students.network import Student, soup
+from clip_factory.students.recipe import Recipe
+from clip_factory.students.training_data import Photos, Store, chance, load_photos
+
+COLUMNS = ("epoch", "train_loss", "val_loss", "val_agreement", "lr", "seconds")
+
+
+def train(scenario: Scenario, run: RunFolder, store: Store, recipe: Recipe | None = None) -> None:
+    """Train the scenario's student on the run's labels; write student.ckpt, training.csv and held_out.parquet.
+
+    Killed at any time and called again, it goes on after the last whole epoch and ends with the same weights.
+
+    Args:
+        scenario: `images.path` is the absolute folder that labels.parquet's paths start from.
+        run: Holds labels.parquet.
+        store: Gives the teacher's vectors for the auxiliary loss.
+        recipe: The numbers of the recipe; None: the measured defaults.
+
+    Raises:
+        TrainError: Nothing to learn from, an unknown backbone, or a loss that is no number.
+    """
+    recipe = recipe or Recipe()
+    if not scenario.student.mirror:
+        recipe = replace(recipe, augmentation=replace(recipe.augmentation, flip=0.0))
+    keep_memory()
+    wanted = scenario.student
+    backbone = backbones.choose(wanted.backbone, wanted.budget_kb, wanted.precision)
+    size = recipe.image_size if wanted.image_size == "auto" else wanted.image_size
+    root = Path(scenario.images.path or "")
+    photos = load_photos(root, run, store, recipe, size, wanted.seed)
+    epochs = recipe.epochs(len(photos.train)) if wanted.epochs == "auto" else wanted.epochs
+    scratch = run.path / "tmp" / f"train-{_fingerprint(run, scenario, recipe)}"
+
+    def member(number: int) -> Distillation:
+        seed = chance(wanted.seed, number)
+        photos.left_out = number if number < recipe.parts else None
+        torch.manual_seed(seed)
+        net = backbones.pretrained(backbone, wanted.weights)
+        module = _module(Student(backbone.name, size, net, mirror=wanted.mirror), photos, recipe, epochs, seed)
+        module.on_row = show
+        _fit(module, photos, epochs, scratch / f"{number}.ckpt")
+        return module
+
+    with _quiet(), _progress(epochs * recipe.members) as show:
+        members = [member(number) for number in range(recipe.members)]
+    networks = [module.result() for module in members]
+    seen_by_none = held_out.left_out(networks, photos, root, run, size)
+    student = soup(networks)
+    if not all(torch.isfinite(p).all() for p in student.parameters()):
+        raise TrainError(
+            "training diverged: the weights are no numbers any more", hint="report this with the run folder"
+        )
+    held_out.write(student, photos, seen_by_none, run)
+    _write(student, [module.history for module in members], run)
+    run.log("trained", backbone=backbone.name, image_size=size, epochs=epochs, members=len(members))
+    shutil.rmtree(run.path / "tmp", ignore_errors=True)
+
+
+def load(run: RunFolder) -> Student:
+    """The trained network in eval mode: uint8 `(N, S, S, 3)` -> logits `(N,)`.
+
+    Raises:
+        RunError: The run has no student yet.
+        TrainError: The file is not a student of this version.
+    """
+    path = run.need(STUDENT, "train")
+    try:
+        saved = torch.load(path, weights_only=True, map_location="cpu")
+        student = Student(**saved["config"])
+        student.load_state_dict(saved["state_dict"])
+    except (KeyError, TypeError, ValueError, RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        raise TrainError(
+            f"{path}: damaged, or not a student ({error})", hint=f"train again: factory train {run.path} --fresh"
+        ) from None
+    return student.to(memory_format=torch.channels_last).eval()
+
+
+def _module(student: Student, photos: Photos, recipe: Recipe, epochs: int, seed: int) -> Distillation:
+    batches = len(photos.train_dataloader())
+    student = student.to(memory_format=torch.channels_last)
+    return Distillation(student, recipe, photos.train.vectors.shape[1], epochs, batches, seed)
+
+
+def _fingerprint(run: RunFolder, scenario: Scenario, recipe: Recipe) -> str:
+    """Names the resume checkpoint: other labels, settings or recipe must not continue it."""
+    said = [sha256_file(run.file(LABELS)), scenario.student.model_dump_json(), repr(asdict(recipe))]
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
+
+
+def _fit(module: Distillation, photos: Photos, epochs: int, checkpoint: Path) -> None:
+    """Train one member, from its checkpoint if there is one; of a whole member the checkpoint is all that is needed."""
+    photos.seed, photos.epoch = module.seed, lambda: len(module.history)
+    keeper = ModelCheckpoint(
+        checkpoint.parent,
+        checkpoint.stem,
+        save_top_k=1,
+        every_n_epochs=1,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator="auto",
+        devices=1,
+        logger=False,
+        callbacks=[keeper],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        gradient_clip_val=5.0,
+    )
+    resume = str(checkpoint) if checkpoint.is_file() else None
+    try:
+        trainer.fit(module, photos, ckpt_path=resume, weights_only=True)
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from None
+
+
+def _write(student: Student, histories: Sequence[Sequence[Row]], run: RunFolder) -> None:
+    """student.ckpt, and training.csv with the members' means of each epoch and the sum of their seconds."""
+    with atomic(run.file(TRAINING)) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        for rows in zip(*histories, strict=True):
+            mean = {name: sum(row[name] for row in rows) / len(rows) for name in COLUMNS}
+            mean["seconds"] *= len(rows)
+            writer.writerow({name: f"{value:.6g}" for name, value in mean.items()})
+    with atomic(run.file(STUDENT)) as temporary:
+        torch.save({"config": student.config, "state_dict": student.state_dict()}, temporary)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[Row], None]]:
+    """A bar with epoch, validation loss, agreement and time left; yields what moves it."""
+    columns = (
+        TextColumn("{task.description:<18}"),
+        BarColumn(),
+        TextColumn("epoch"),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[said]}"),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
+        task = progress.add_task("training", total=total, said="")
+
+        def show(row: Row) -> None:
+            said = f"val loss {row['val_loss']:.3f}  agreement {row['val_agreement']:.3f}"
+            progress.update(task, advance=1, said=said)
+
+        yield show
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's own talk (devices, tips, loader workers) off stderr."""
+    names = ("lightning.pytorch", "lightning.fabric", "lightning")
+    before = {name: logging.getLogger(name).level for name in names}
+    try:
+        for name in names:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

@@ -1,0 +1,271 @@
+"""Training data: photos decoded once, targets, weights, teacher vectors; batches fixed by (seed, epoch)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import lightning.pytorch as pl
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from clip_factory.errors import TrainError
+from clip_factory.run_folder import LABELS, RunFolder
+from clip_factory.runtime.preprocessing import load_square
+from clip_factory.statistics import break_even
+from clip_factory.students.recipe import Recipe
+
+MEMORY_BYTES = 2_000_000_000
+"""Decoded photos beyond this live in a memory-mapped file instead of memory."""
+LEAST_CONTRAST = 0.1
+"""Targets that lie no further apart than this tell the student of no difference between photos."""
+FEW_GOLD = 10
+"""Gold labels of either side below which the teacher's skill is not measured."""
+
+Batch = dict[str, Tensor]
+
+
+class Store(Protocol):
+    """What training needs of the embedding store."""
+
+    def get(self, teacher_key: str, sha256s: Sequence[str]) -> np.ndarray:
+        """float32 `(N, D)`, L2-normalised."""
+
+
+@dataclass(frozen=True)
+class Examples(Dataset[Batch]):
+    """The images of one split; all tensors have N rows."""
+
+    images: Tensor
+    """uint8 `(N, S, S, 3)`, RGB in [0, 255]."""
+    target: Tensor
+    """float32 in [0, 1]: what the student should say."""
+    weight: Tensor
+    """float32 >= 0, mean 1."""
+    vectors: Tensor
+    """float32 `(N, D)`, centred and L2-normalised teacher vectors; D = 0 when they are not used."""
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def __getitem__(self, rows: Tensor) -> Batch:
+        return {name: getattr(self, name)[rows] for name in ("images", "target", "weight", "vectors")}
+
+
+def chance(*what: int) -> int:
+    """A seed of its own for each sequence of numbers: the training's seed, then member, epoch, batch."""
+    return int(np.random.SeedSequence(what).generate_state(1)[0])
+
+
+class EpochBatches(Sampler[Tensor]):
+    """Row numbers of each batch: a permutation fixed by (seed, epoch), cut into batches of nearly equal size.
+
+    The epoch is asked for rather than told: after a resume Lightning tells a sampler the wrong one.
+    """
+
+    def __init__(self, rows: np.ndarray, batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
+        self.rows, self.batches, self.seed, self.epoch = rows, max(1, round(len(rows) / batch_size)), seed, epoch
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = np.random.default_rng([self.seed, self.epoch()]).permutation(len(self.rows))
+        yield from (torch.from_numpy(rows) for rows in np.array_split(self.rows[order], self.batches))
+
+
+class Photos(pl.LightningDataModule):
+    """The train and val splits, in memory."""
+
+    def __init__(self, train: Examples, val: Examples, batch_size: int, seed: int, parts: np.ndarray) -> None:
+        """`parts`: int `(N,)`, the part of the training images that each belongs to; see `cross_fit_parts`."""
+        super().__init__()
+        self.train, self.val, self.batch_size, self.seed, self.parts = train, val, batch_size, seed, parts
+        self.epoch: Callable[[], int] = lambda: 0
+        self.left_out: int | None = None
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled batches of all training images but the part that is left out."""
+        rows = np.flatnonzero(self.parts != (-1 if self.left_out is None else self.left_out))
+        sampler = EpochBatches(rows, self.batch_size, self.seed, self.epoch)
+        return DataLoader(self.train, batch_size=None, sampler=sampler)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Batches of up to 32 in order: what fits a processor's caches."""
+        rows = torch.split(torch.arange(len(self.val)), 32)
+        return DataLoader(self.val, batch_size=None, sampler=rows)
+
+
+def load_photos(root: Path, run: RunFolder, store: Store, recipe: Recipe, size: int, seed: int) -> Photos:
+    """Read labels.parquet and the photos it names.
+
+    Raises:
+        TrainError: A split is empty, or all training images lie on one side.
+    """
+    table = run.table(LABELS, "label")
+    rows = {split: table.filter(pa.compute.equal(table["split"], split)) for split in ("train", "val")}
+    for split, part in rows.items():
+        if part.num_rows == 0:
+            raise TrainError(
+                f"labels.parquet has no image in split {split!r}", hint="give more photos, then: factory label"
+            )
+    vectors = _vectors(rows["train"], table.schema, store) if recipe.vector_weight else None
+    larger = max(size, round(size * recipe.oversize))
+    train = examples(
+        rows["train"], _decode(root, rows["train"], larger, run.path / "tmp" / "train.npy"), recipe, vectors
+    )
+    val = examples(rows["val"], _decode(root, rows["val"], size, run.path / "tmp" / "val.npy"), recipe, None)
+    gold, soft = targets(rows["train"], recipe)
+    yes = np.where(np.isnan(gold), soft >= break_even(soft), gold == 1)
+    parts = cross_fit_parts(rows["train"]["group"].to_numpy(), yes, recipe.parts, seed)
+    return Photos(train, val, min(recipe.batch_size, max(8, len(train) // 8)), seed, parts)
+
+
+def cross_fit_parts(groups: np.ndarray, yes: np.ndarray, parts: int, seed: int) -> np.ndarray:
+    """A part in [0, parts) for each training image, so that each member can leave another part out.
+
+    What a member did not see, it can be asked about without flattery (cross-fitting, Chernozhukov et al. 2018): that
+    places the threshold by several times as many photos as val has. Near-duplicates stay together, yes photos are
+    dealt evenly, from the last part on: where they are very few, the first parts, which are left out, hold none.
+
+    Args:
+        groups: `(N,)` near-duplicate groups.
+        yes: bool `(N,)`, the answers; a group counts as yes when any of its images does.
+        parts: How many; 0: none, and nothing is left out.
+        seed: Of the dealing.
+    """
+    if parts < 1:
+        return np.full(len(groups), -1)
+    names, where = np.unique(groups, return_inverse=True)
+    sides = np.bincount(where, weights=yes, minlength=len(names)) > 0
+    order = np.random.default_rng([seed, parts]).permutation(len(names))
+    dealt = np.empty(len(names), int)
+    for side in (True, False):
+        turns = order[sides[order] == side]
+        dealt[turns] = parts - 1 - np.arange(len(turns)) % parts
+    return np.asarray(dealt[where])
+
+
+def examples(labels: pa.Table, images: np.ndarray, recipe: Recipe, vectors: np.ndarray | None) -> Examples:
+    """Targets and weights of some rows of labels.parquet; a gold label weighs `gold_weight`."""
+    gold, target = targets(labels, recipe)
+    weight = np.where(np.isnan(gold), labels["weight"].to_numpy() ** recipe.certainty, recipe.gold_weight)
+    target, weight = balanced(target, weight, recipe.balance)
+    return Examples(
+        torch.from_numpy(images),
+        torch.from_numpy(target.astype(np.float32)),
+        torch.from_numpy((weight / max(weight.mean(), 1e-9)).astype(np.float32)),
+        torch.zeros(len(target), 0) if vectors is None else torch.from_numpy(vectors),
+    )
+
+
+def targets(labels: pa.Table, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+    """Gold labels (1, 0, or NaN where there is none) and soft targets, both float64 `(N,)`.
+
+    Gold says what is right; a teacher that is mostly right also says which photos are hard. So its word has a share in
+    the target of a gold label, which grows with its skill on these labels (none of which it has seen).
+    """
+    gold = gold_of(labels)
+    p = np.clip(labels["p_teacher"].to_numpy().astype(np.float64), 1e-4, 1 - 1e-4)
+    soft = 1 / (1 + (1 / p - 1) ** (1 / recipe.temperature))
+    hard = gold * (1 - 2 * recipe.smoothing) + recipe.smoothing
+    known = ~np.isnan(gold)
+    share = recipe.teacher_share * skill(gold[known], p[known]) ** 2
+    return gold, np.where(known, (1 - share) * hard + share * soft, soft)
+
+
+def gold_of(labels: pa.Table) -> np.ndarray:
+    """People's labels of rows of labels.parquet, float64 `(N,)`: 1 yes, 0 no, NaN where no person has said."""
+    return np.array([np.nan if g is None else float(g) for g in labels["gold"].to_pylist()], dtype=np.float64)
+
+
+def skill(gold: np.ndarray, p: np.ndarray) -> float:
+    """Brier skill score (Murphy 1973) of probabilities `(N,)` against answers `(N,)` of 0 and 1, not below 0.
+
+    1: always right and sure; 0: no better than to say the share of yes each time, or fewer than `FEW_GOLD` of a side.
+    """
+    if len(gold) == 0 or min(gold.sum(), (1 - gold).sum()) < FEW_GOLD:
+        return 0.0
+    return max(0.0, 1 - float(np.mean((p - gold) ** 2) / gold.var()))
+
+
+def balanced(target: np.ndarray, weight: np.ndarray, balance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Bring the total weights of yes and no together, each by a factor of at most 10.
+
+    A soft target is a share of both: of the weight of a .4, four tenths are yes. Each share is weighed by its own
+    side's factor, which gives another target and another weight of the same loss.
+
+    Args:
+        target: float64 `(N,)` in [0, 1].
+        weight: float64 `(N,)`, >= 0.
+        balance: 0 changes nothing; 1 makes the totals equal; between: a power of that.
+
+    Returns:
+        Targets and weights, float64 `(N,)` each.
+
+    Raises:
+        TrainError: All images lie on one side.
+    """
+    if not len(target) or np.ptp(target) < LEAST_CONTRAST:
+        side = "yes" if len(target) and target[0] > 0.5 else "no"
+        raise TrainError(
+            f"every image is labelled {side}: nothing to learn",
+            hint="change the phrases or the photos so that both answers occur, then: factory label",
+        )
+    yes = float((weight * target).sum() / weight.sum())
+    no_factor, yes_factor = np.minimum(np.array([0.5 / (1 - yes), 0.5 / yes]) ** balance, 10.0)
+    factor = yes_factor * target + no_factor * (1 - target)
+    return yes_factor * target / factor, weight * factor
+
+
+def teacher_of(schema: pa.Schema) -> dict[str, Any]:
+    """The teacher's name, key, licence and dim, from the metadata of labels.parquet."""
+    return dict(json.loads((schema.metadata or {})[b"teacher"]))
+
+
+def _vectors(labels: pa.Table, schema: pa.Schema, store: Store) -> np.ndarray:
+    """Teacher vectors, centred: what all photos share says nothing about one of them."""
+    vectors = store.get(teacher_of(schema)["key"], labels["sha256"].to_pylist()).astype(np.float32)
+    centred = vectors - vectors.mean(axis=0)
+    return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6))
+
+
+def _decode(root: Path, labels: pa.Table, size: int, scratch: Path) -> np.ndarray:
+    return decode([root / path for path in labels["path"].to_pylist()], size, scratch)
+
+
+def decode(paths: Sequence[Path], size: int, scratch: Path | None = None) -> np.ndarray:
+    """Decode photos once, through the shared preprocessing.
+
+    Args:
+        paths: N image files.
+        size: Side S in pixels.
+        scratch: Where a memory-mapped file may be made when the result exceeds `MEMORY_BYTES`.
+
+    Returns:
+        uint8 `(N, S, S, 3)`.
+
+    Raises:
+        ImageError: A photo cannot be read any more.
+    """
+    shape = (len(paths), size, size, 3)
+    if scratch is not None and int(np.prod(shape)) > MEMORY_BYTES:
+        scratch.parent.mkdir(exist_ok=True)
+        images: np.ndarray = np.lib.format.open_memmap(scratch, "w+", np.uint8, shape)
+    else:
+        images = np.empty(shape, np.uint8)
+
+    def read(index: int) -> None:
+        images[index] = load_square(paths[index], size)
+
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(read, range(len(paths))):
+            pass
+    return images
