@@ -53,7 +53,7 @@ def outputs(**values: object) -> None:
         if not OUTPUT.fullmatch(text):
             raise FactoryError(f"the output {name} is {text[:80]!a}: expected one line of ASCII")
         lines.append(f"{name}={text}")
-    print("\n".join(lines))  # noqa: T201 - rich would wrap or colour
+    print("\n".join(lines))  # noqa: T201 - rich would wrap or color
 
 
 def say(text: object) -> None:

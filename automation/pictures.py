@@ -50,10 +50,10 @@ def curves(run: Run) -> bytes | None:
 
 
 def _panel(axes: Any, title: str, lines: dict[str, tuple[str, str]], training: dict[str, Floats]) -> None:
-    for name, (label, colour) in lines.items():
+    for name, (label, color) in lines.items():
         seen = _seen(training, name)
         epochs = training["epoch"] if _seen(training, "epoch").all() and "epoch" in training else np.arange(len(seen))
-        axes.plot(epochs[seen], training.get(name, epochs)[seen], color=colour, label=label, linewidth=1.8)
+        axes.plot(epochs[seen], training.get(name, epochs)[seen], color=color, label=label, linewidth=1.8)
     axes.set_title(title, loc="left", fontsize=9, color=INK)
     axes.set_xlabel("epoch")
     axes.xaxis.get_major_locator().set_params(integer=True)

@@ -31,7 +31,7 @@ def results(folder: Path, expected: list[dict[str, str]] | None) -> list[Result]
     """The runs below a folder, by name; those expected that have none; and folders that are no runs.
 
     Args:
-        folder: Where artefacts were unpacked.
+        folder: Where artifacts were unpacked.
         expected: Name and path of each scenario that was to run; None: whatever is there.
     """
     found = runs.newest(runs.find(folder))

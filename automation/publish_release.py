@@ -1,4 +1,4 @@
-"""Publishing what a workflow has run: nothing of the artefact is taken on trust."""
+"""Publishing what a workflow has run: nothing of the artifact is taken on trust."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published models against the photos of today: labelled anew, judged by the same rule, told in an issue.
+"""Published models against the photos of today: labeled anew, judged by the same rule, told in an issue.
 
 One that would be refused is told of, and one that has passed and is not proven any more; not one that never was.
 
@@ -71,7 +71,7 @@ def check(registry: Registry, release: Release, file: Path, out: Path, store: Pa
         store: Where vectors are kept.
 
     Raises:
-        FactoryError: The photos cannot be had or labelled, or the release was altered.
+        FactoryError: The photos cannot be had or labeled, or the release was altered.
     """
     from clip_factory import pipeline
     from clip_factory import run_request as start
@@ -89,7 +89,7 @@ def check(registry: Registry, release: Release, file: Path, out: Path, store: Pa
 
 
 def measure(run: RunFolder, model: Model) -> Evidence:
-    """What a model says of the test photos of a labelled run."""
+    """What a model says of the test photos of a labeled run."""
     import numpy as np
     import pyarrow.compute as pc
 

@@ -1,4 +1,4 @@
-"""Run folders that come as artefacts: data from a job that is not trusted, sized, typed and counted again.
+"""Run folders that come as artifacts: data from a job that is not trusted, sized, typed and counted again.
 
 Nothing here loads a model, and no text of a run is taken as it is: clauses and figures are of a closed vocabulary, what
 can be counted again from the predictions is, and the verdict is concluded anew.
@@ -101,7 +101,7 @@ class Run:
 def find(root: Path) -> list[Path]:
     """The run folders at most `MAX_DEPTH` folders below `root`, sorted; links are not followed.
 
-    None where there is no such folder, as when no job came as far as an artefact.
+    None where there is no such folder, as when no job came as far as an artifact.
     """
     found: list[Path] = []
     if not root.is_dir():

@@ -12,7 +12,7 @@ from PIL import Image
 from automation import runs
 from automation.command import outputs, program, say
 from clip_factory.errors import FactoryError
-from clip_factory.report.embedded_images import GREY, QUALITY, SIDE, tile
+from clip_factory.report.embedded_images import GRAY, QUALITY, SIDE, tile
 from clip_factory.report.plot_data import Indices, confident_mistakes
 from clip_factory.report.run_data import Labels
 
@@ -25,7 +25,7 @@ def worst(labels: Labels, threshold: float, most: int = MOST) -> Indices:
     """Test images by how badly they are answered: wrong ones, the surest first; then right ones, the least sure first.
 
     Args:
-        labels: The labelled images.
+        labels: The labeled images.
         threshold: From here on the answer is yes.
         most: Largest number of images returned.
 
@@ -48,7 +48,7 @@ def sheet(labels: Labels, threshold: float, root: Path) -> Image.Image | None:
     rows = -(-len(chosen) // COLUMNS)
     page = Image.new("RGB", (COLUMNS * SIDE, rows * SIDE), GROUND)
     for place, index in enumerate(chosen):
-        image = tile(root, labels.path[int(index)]) or Image.new("RGB", (SIDE, SIDE), GREY)
+        image = tile(root, labels.path[int(index)]) or Image.new("RGB", (SIDE, SIDE), GRAY)
         left, top = place % COLUMNS * SIDE, place // COLUMNS * SIDE
         page.paste(image, (left + (SIDE - image.width) // 2, top + (SIDE - image.height) // 2))
     return page

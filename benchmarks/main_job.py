@@ -4,7 +4,7 @@
     python benchmarks/main_job.py PHOTOS/scenes --name forest --teacher offline
 
 The photos are copied into one folder under names that say nothing. Folder names are gold labels for the test split
-alone, so that no student learns from them: labelling and training see the teacher's word only.
+alone, so that no student learns from them: labeling and training see the teacher's word only.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     truth = flatten(options.photos, options.name, work / "photos")
     scenario = write_scenario(options, work)
     store = options.store or work / "store"
-    labelled = call("label", scenario, work, store)
-    write_gold(labelled / "labels.parquet", truth, work / "gold.csv")
+    labeled = call("label", scenario, work, store)
+    write_gold(labeled / "labels.parquet", truth, work / "gold.csv")
     finished = call("run", scenario, work, store, "--gold", str(work / "gold.csv"))
-    seconds = {stage: max(done(labelled).get(stage, 0), done(finished).get(stage, 0)) for stage in done(finished)}
+    seconds = {stage: max(done(labeled).get(stage, 0), done(finished).get(stage, 0)) for stage in done(finished)}
     return {"gate": json.loads((finished / "gate.json").read_text()), "seconds": seconds, "run": finished}
 
 

@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from clip_factory.images import scan as images
 from clip_factory.label_sources import probe
-from clip_factory.label_sources import zero_shot as labelling
+from clip_factory.label_sources import zero_shot as labeling
 from clip_factory.readiness import BARS, Readiness, assess
 from clip_factory.readiness.assess import Bars, weigh
 from clip_factory.scenario import Teacher as TeacherSpec
@@ -149,7 +149,7 @@ def main() -> None:
     sets = {name: gather(options.photos / name, options.store, model) for name in options.sets}
     asked = list(questions(sets))
     phrases = sorted({phrase for q in asked for phrase in (q.words, *q.negatives)})
-    texts = dict(zip(phrases, labelling.text_vectors(model, phrases, "photo"), strict=True))
+    texts = dict(zip(phrases, labeling.text_vectors(model, phrases, "photo"), strict=True))
     results = [ask(question, sets[question.photos], texts, model.logit_scale) for question in asked]
     for tuned in (True, False):
         tell("bars chosen on these" if tuned else "kept apart", [r for r in results if r.question.tuned == tuned])
@@ -223,14 +223,14 @@ def mixes(truth: np.ndarray, random: np.random.Generator) -> Iterator[tuple[str,
 def ask(question: Question, photos: Set, texts: dict[str, np.ndarray], logit_scale: float) -> Result:
     """The verdict of the labels that a run would make, and what they are worth."""
     columns = np.stack([texts[phrase] for phrase in (question.words, *question.negatives)])
-    logits = probe.log_odds(labelling.zero_shot(photos.vectors[question.rows], columns, logit_scale), 1)
+    logits = probe.log_odds(labeling.zero_shot(photos.vectors[question.rows], columns, logit_scale), 1)
     p, truth = probe.sigmoid(logits), question.truth
     table = pa.table(
         {
             "p_teacher": p.astype(np.float32),
             "gold": pa.nulls(len(p), pa.bool_()),
             "picked": np.zeros(len(p), bool),
-            "weight": labelling.certainty(p),
+            "weight": labeling.certainty(p),
         }
     )
     if not truth.any():

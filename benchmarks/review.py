@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from clip_factory.images import scan as images
 from clip_factory.label_sources import probe
-from clip_factory.label_sources import zero_shot as labelling
+from clip_factory.label_sources import zero_shot as labeling
 from clip_factory.review import sampling as order
 from clip_factory.review import teacher_accuracy as accuracy
 from clip_factory.review.pool import Photos
@@ -96,8 +96,8 @@ def gather(options: argparse.Namespace) -> tuple[Photos, np.ndarray]:
     shelf = teacher.EmbeddingStore(store)
     teacher.embed(model, [(sha, files[sha][0]) for sha in names], shelf, 64, lambda done, total: None)
     vectors = shelf.get(model.key, names)
-    scores = labelling.zero_shot(
-        vectors, labelling.text_vectors(model, (options.yes, options.no), "photo"), model.logit_scale
+    scores = labeling.zero_shot(
+        vectors, labeling.text_vectors(model, (options.yes, options.no), "photo"), model.logit_scale
     )
     truth = np.array([files[sha][2] == 0 for sha in names])
     groups = np.array([2 * files[sha][1] + files[sha][2] for sha in names])
@@ -165,7 +165,7 @@ def trainer(options: argparse.Namespace) -> Trainer:
             {"sha256": photos.sha256, "path": photos.paths, "group": pa.array(photos.groups, pa.int32())}
         ).sort_by("sha256")
         vectors = store.get(model.key, usable["sha256"].to_pylist())
-        labels = labelling.build(scenario, model, usable, vectors, gold, picked)
+        labels = labeling.build(scenario, model, usable, vectors, gold, picked)
         dealt = list(zip(labels["split"].to_pylist(), labels["path"].to_pylist(), strict=True))
         learned, held = ([photos.root / path for split, path in dealt if split == part] for part in ("train", "test"))
         task = student.Task(student.Question(photos.root, options.yes), seed, learned, held)

@@ -37,7 +37,7 @@ from benchmarks import peer
 from clip_factory import encoders as teacher
 from clip_factory import export
 from clip_factory import students as student
-from clip_factory.label_sources import zero_shot as labelling
+from clip_factory.label_sources import zero_shot as labeling
 from clip_factory.memory import keep_memory
 from clip_factory.run_folder import LABELS, MODEL, RunFolder, sha256_file
 from clip_factory.runtime import Model, find_images
@@ -122,7 +122,7 @@ def main() -> None:
         rows.append(row)
         print(told(row), flush=True)
         write(rows, options.out)
-    summarise(rows)
+    summarize(rows)
     plot(rows, options.out.with_suffix(".png"))
 
 
@@ -213,7 +213,7 @@ def label(
     gold = options.labels == "gold"
     # the teacher may learn from the training photos' gold, as it does in the main job, and never from the test photos'
     given = {hashes[path]: bool(yes) for path, yes in zip(task.train, task.truth(task.train), strict=True)}
-    table = labelling.build(scenario, model, usable, store.get(model.key, sorted(paths)), given if gold else {})
+    table = labeling.build(scenario, model, usable, store.get(model.key, sorted(paths)), given if gold else {})
     return scenario, _relabel(table, task, splits, gold=gold)
 
 
@@ -324,7 +324,7 @@ def read(path: Path) -> list[Row]:
         return [Row(**{f.name: kinds[str(f.type)](line[f.name]) for f in fields(Row)}) for line in csv.DictReader(file)]
 
 
-def summarise(rows: list[Row]) -> None:
+def summarize(rows: list[Row]) -> None:
     """Means over seeds by question and number of images, then over questions, and the ratios of the two recipes."""
     most: dict[str, int] = {}
     for row in rows:

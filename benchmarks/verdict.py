@@ -36,7 +36,7 @@ from clip_factory.export.calibration_set import unseen
 from clip_factory.gate.evidence import judge
 from clip_factory.images import scan as images
 from clip_factory.label_sources import probe
-from clip_factory.label_sources import zero_shot as labelling
+from clip_factory.label_sources import zero_shot as labeling
 from clip_factory.review import sampling as order
 from clip_factory.review.pool import Photos
 from clip_factory.review.relabel import label
@@ -192,7 +192,7 @@ def one(question: Question, sample: Sample, answers: int, model: Any, recipe: Re
     table = pa.table({"sha256": folder.sha256, "path": folder.path, "group": pa.array(folder.group, pa.int32())})
     with tempfile.TemporaryDirectory() as place:
         run = RunFolder(Path(place))
-        labels = labelling.build(scenario, model, table, folder.vectors, gold, picked)
+        labels = labeling.build(scenario, model, table, folder.vectors, gold, picked)
         pq.write_table(labels, run.file(LABELS))
         train(scenario, run, folder, recipe)
         export(scenario, run)
@@ -207,9 +207,9 @@ def one(question: Question, sample: Sample, answers: int, model: Any, recipe: Re
         calibration = json.loads(shipped.metadata["calibration"])
         probability = shipped.probabilities(pixels)
     where = {sha256: row for row, sha256 in enumerate(folder.sha256)}
-    phrases = labelling.Phrases.of(scenario)
-    scores = labelling.zero_shot(
-        apart.vectors, labelling.text_vectors(model, phrases.all, scenario.templates), model.logit_scale
+    phrases = labeling.Phrases.of(scenario)
+    scores = labeling.zero_shot(
+        apart.vectors, labeling.text_vectors(model, phrases.all, scenario.templates), model.logit_scale
     )
     return {
         "question": question.title,
@@ -277,9 +277,9 @@ def answered(scenario: Scenario, sample: Sample, count: int, model: Any, seed: i
     """A simulated review: answers by sha256, and which of them were picked for doubt."""
     if not count:
         return {}, set()
-    phrases = labelling.Phrases.of(scenario)
-    texts = labelling.text_vectors(model, phrases.all, scenario.templates)
-    logits = probe.log_odds(labelling.zero_shot(sample.vectors, texts, model.logit_scale), len(phrases.positive))
+    phrases = labeling.Phrases.of(scenario)
+    texts = labeling.text_vectors(model, phrases.all, scenario.templates)
+    logits = probe.log_odds(labeling.zero_shot(sample.vectors, texts, model.logit_scale), len(phrases.positive))
     splits = np.array(assign(sample.sha256, sample.group.tolist(), (logits >= 0).tolist(), seed))
     parts = probe.features(sample.vectors, logits)[:, :-1]
     unasked = np.full(len(logits), np.nan)

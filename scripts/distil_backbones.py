@@ -1,4 +1,4 @@
-"""Make the committed weights of the backbones: regress a big network's image features on unlabelled photos.
+"""Make the committed weights of the backbones: regress a big network's image features on unlabeled photos.
 
 The targets come from the image tower of the offline teacher (EfficientNet-Lite2, ImageNet): the leading principal
 components of its pooled features, and its 1,000 class probabilities (Hinton et al. 2015). Every photo thus gives over
@@ -35,7 +35,7 @@ from clip_factory.runtime.preprocessing import find_images, read_rgb, to_square
 from clip_factory.students import backbones
 from clip_factory.students.augmentation import Augmentation, augment, resize
 from clip_factory.students.lightning_module import fused
-from clip_factory.students.network import normalise
+from clip_factory.students.network import normalize
 
 CACHE_SIDE = 128  # pixels of the decoded photos; training crops are at most as large
 HELD_OUT = 1000  # photos, every HELD_OUT-th of N, that measure and never train
@@ -73,7 +73,7 @@ class Distiller(nn.Module):
         """float32 `(N, 3, S, S)` in [0, 255] -> components `(N, K)`, class logits `(N, 1000)`."""
         if self.first is None:
             self.first = fused(self.net[: self.frozen].eval(), x[:1])
-        pooled = self.net[self.frozen :](self.first(normalise(x))).mean((2, 3))
+        pooled = self.net[self.frozen :](self.first(normalize(x))).mean((2, 3))
         return self.components(pooled), self.classes(pooled)
 
 
@@ -206,7 +206,7 @@ def train(args: argparse.Namespace, photos: np.ndarray, targets: Targets) -> Non
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.rate, steps, pct_start=0.1)
     random, dice, began = np.random.default_rng(args.seed), torch.Generator().manual_seed(args.seed), time.time()
     # the targets are of the whole photo: a crop that leaves much of it away asks for what cannot be seen
-    how = Augmentation(smallest_crop=0.7, light=0.2, colour=0.2)
+    how = Augmentation(smallest_crop=0.7, light=0.2, color=0.2)
     for epoch in range(args.epochs):
         model.train()
         losses = []

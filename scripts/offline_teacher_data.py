@@ -36,7 +36,7 @@ class Material:
     class_texts: list[Tensor]  # each (1000, T, 384): first names, means over synonyms, definitions
 
     def without(self, held: Tensor) -> Material:
-        """The same without the photos, not even unlabelled, of the names for which `held` (C,) is true."""
+        """The same without the photos, not even unlabeled, of the names for which `held` (C,) is true."""
         away = held[self.labels]
         keep = torch.ones(len(self.features), dtype=torch.bool)
         keep[self.named[away]] = False

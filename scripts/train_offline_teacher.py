@@ -52,7 +52,7 @@ def new_heads(material: Material, classifier: nn.Linear) -> tuple[ImageHead, Tex
     image.classifier = classifier.requires_grad_(requires_grad=False)
     prototypes = normalize((material.class_texts[0].mean(1) + material.class_texts[1].mean(1)) / 2, dim=-1)
     text.mean = prototypes.mean(0)
-    image.prototypes = text.centred(prototypes)
+    image.prototypes = text.centered(prototypes)
     image.handicap = BALANCE * crowding(image.prototypes).log()
     nn.init.eye_(text.project.weight)
     image.anchor.weight = text.project.weight  # one matrix while training: names move, and their photos with them
@@ -210,7 +210,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path(".cache/offline-teacher"), help="where features are kept")
     parser.add_argument("--out", type=Path, default=HEADS, help="file to write (default: %(default)s)")
     parser.add_argument(
-        "--steps", type=int, default=300, help="optimiser steps of each training (default: %(default)s)"
+        "--steps", type=int, default=300, help="optimizer steps of each training (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the trainings (default: %(default)s)")
     parser.add_argument("--bfloat16", action="store_true", help="compute image features in bfloat16: faster, rounder")

@@ -49,7 +49,7 @@ class Recipe:
     name: str = "red-ball"
     images: int = 120
     gold: float = 0.4
-    """Share of images that a person has labelled."""
+    """Share of images that a person has labeled."""
     picked: float = 0.0
     """Share of these that were asked for because they looked doubtful."""
     noise: float = 1.6
@@ -59,7 +59,7 @@ class Recipe:
     positive: tuple[str, ...] = ("red ball", "red rubber ball on the floor")
     negative: tuple[str, ...] | None = ("apple", "tomato", "blue ball", "empty room", "traffic light", "balloon")
     path: str = "photos/{side}/{i:04}.jpg"
-    licence: str | None = None
+    license: str | None = None
     gate: dict | None = None
     """Bars that differ from the defaults."""
 
@@ -122,8 +122,8 @@ def _photo(yes: bool, random: np.random.Generator) -> Image.Image:
         x, y, r = random.integers(20, width - 20), random.integers(50, height - 30), random.integers(9, 22)
         draw.rectangle((x - r, y - r, x + r, y + r), fill=tuple(int(c) for c in random.integers(30, 220, 3)))
     x, y, r = random.integers(50, width - 50), random.integers(60, height - 40), random.integers(18, 40)
-    colour = (206, 44, 38) if yes else tuple(int(c) for c in random.permutation([60, 110, 205]))
-    draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
+    color = (206, 44, 38) if yes else tuple(int(c) for c in random.permutation([60, 110, 205]))
+    draw.ellipse((x - r, y - r, x + r, y + r), fill=color)
     draw.ellipse((x - r * 0.5, y - r * 0.6, x - r * 0.1, y - r * 0.2), fill=(255, 240, 235))
     return image.filter(ImageFilter.GaussianBlur(0.8))
 
@@ -154,7 +154,7 @@ def _write_labels(run: RunFolder, recipe: Recipe, rows: list[dict], random: np.r
     )
     about = {
         "phrases": {"positive": recipe.positive, "negative": negative},
-        "teacher": {"name": "offline", "key": TEACHER, "licence": "Apache-2.0"},
+        "teacher": {"name": "offline", "key": TEACHER, "license": "Apache-2.0"},
         "probe": {"used": True, "says": PROBE},
     }
     metadata = {name: json.dumps(value) for name, value in about.items()}
@@ -192,8 +192,8 @@ def _write_model(run: RunFolder, scenario: Scenario, recipe: Recipe, held_out: i
 
 def _metadata(scenario: Scenario, recipe: Recipe, held_out: int) -> dict[str, str]:
     thumb = base64.b64encode(bytes([51] * 192)).decode()
-    licence = {} if recipe.licence is None else {"licence": recipe.licence}
-    return licence | {
+    license = {} if recipe.license is None else {"license": recipe.license}
+    return license | {
         "format": "clip-factory/1",
         "name": scenario.name,
         "question": scenario.asked,
@@ -215,7 +215,7 @@ def _metadata(scenario: Scenario, recipe: Recipe, held_out: int) -> dict[str, st
                 "channels": "RGB",
             }
         ),
-        "teacher": json.dumps({"name": "offline", "key": TEACHER, "licence": "Apache-2.0"}),
+        "teacher": json.dumps({"name": "offline", "key": TEACHER, "license": "Apache-2.0"}),
         "backbone": "resnet-mini",
         "precision": "fp32",
         "version": "0.1.0",

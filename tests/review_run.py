@@ -13,10 +13,10 @@ from clip_factory.store import EmbeddingStore
 from fake_run import TEACHER, Recipe, make_run
 
 DIM = 16
-UNLABELLED = Recipe(images=120, gold=0)
+UNLABELED = Recipe(images=120, gold=0)
 
 
-def make_review(folder: Path, recipe: Recipe = UNLABELLED) -> tuple[RunFolder, Path, dict[str, bool]]:
+def make_review(folder: Path, recipe: Recipe = UNLABELED) -> tuple[RunFolder, Path, dict[str, bool]]:
     """The run, its store, and the truth by sha256."""
     _, run = make_run(folder, recipe)
     table = pq.read_table(run.file(files.LABELS), columns=["sha256", "path"])

@@ -1,4 +1,4 @@
-"""A labelled run folder of rendered shapes, with teacher vectors that know the answer: training without a teacher."""
+"""A labeled run folder of rendered shapes, with teacher vectors that know the answer: training without a teacher."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ShapeStore:
         self.answers = answers
 
     def get(self, teacher_key: str, sha256s: Sequence[str]) -> np.ndarray:
-        """float32 `(N, DIM)`, L2-normalised."""
+        """float32 `(N, DIM)`, L2-normalized."""
         assert teacher_key == "shapes-key"
         vectors = np.random.default_rng(0).normal(0, 0.3, (len(sha256s), DIM)).astype(np.float32)
         vectors[:, 0] += [1.0 if self.answers[sha] else -1.0 for sha in sha256s]
@@ -47,7 +47,7 @@ def make_shapes_run(
         rows.append([sha256_file(file), f"photos/{file.name}", index, p, [p, 1 - p], label, False, split, 1.0])
     rows.sort()
     columns = dict(zip(SCHEMA.names, map(list, zip(*rows, strict=True)), strict=True))
-    about = {"teacher": {"name": "shapes", "key": "shapes-key", "licence": "none", "dim": DIM}}
+    about = {"teacher": {"name": "shapes", "key": "shapes-key", "license": "none", "dim": DIM}}
     metadata = {name: json.dumps(value) for name, value in about.items()}
     run = RunFolder(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -61,7 +61,7 @@ def test_the_latest_answer_of_one_reviewer_counts_and_none_takes_it_back(journal
     assert "b" not in journal.ledger().standings
 
 
-def test_people_who_disagree_leave_a_photo_unlabelled_until_it_is_resolved(journal: Journal) -> None:
+def test_people_who_disagree_leave_a_photo_unlabeled_until_it_is_resolved(journal: Journal) -> None:
     journal.answer("Ada", A | B, "yes")
     journal.answer("Bob", A, "no")
     journal.answer("Bob", B, "unsure")

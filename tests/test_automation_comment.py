@@ -34,7 +34,7 @@ EXPECTED = [{"name": name, "path": f"datasets/{name}/scenario.yaml"} for name in
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that passed and one that was refused, with their sheets, as artefacts are unpacked."""
+    """A run that passed and one that was refused, with their sheets, as artifacts are unpacked."""
     folder = tmp_path_factory.mktemp("artifacts")
     whole(folder / "run-red-ball", "red-ball", PASSES)
     whole(folder / "run-wet-floor", "wet-floor", REFUSED)
@@ -100,7 +100,7 @@ def test_against_the_champion(made: Path, comment, tmp_path: Path) -> None:
     text, _ = comment(made / "run-red-ball", registry=str(registry))
 
     assert "**Against `@champion`, version 1**: " in text
-    assert "| agrees with its teacher | " not in text, "it is of no interest once people have labelled"
+    assert "| agrees with its teacher | " not in text, "it is of no interest once people have labeled"
     assert "| `negative` | without `` pear ¦ `x` `` | with `tomato`, `blue ball`, `empty room`" in text
     assert f"factory models rollback red-ball champion --registry {registry}" in text
     assert "scenario.images" not in text
@@ -191,7 +191,7 @@ def test_a_run_that_nobody_asked_for_is_passed_over(made: Path, comment) -> None
     assert lines["runs"] == "1"
 
 
-def test_without_artefacts_the_comment_says_that_nothing_came_of_it(tmp_path: Path, comment) -> None:
+def test_without_artifacts_the_comment_says_that_nothing_came_of_it(tmp_path: Path, comment) -> None:
     text, lines = comment(tmp_path / "no-such-folder", expect=json.dumps(EXPECTED))
 
     assert text.count("There is no result: `the run ended before the gate had its say`") == 2

@@ -128,7 +128,7 @@ def test_the_question_is_asked_as_it_was_published(look, photos: Path, tmp_path:
 
 
 def test_a_model_that_nothing_proves_any_more_is_told_of(github: FakeWork, look, photos: Path, tmp_path: Path) -> None:
-    """People have labelled too few of the photos of today: what it once showed is not shown of them."""
+    """People have labeled too few of the photos of today: what it once showed is not shown of them."""
     people_say(photos, bright_is="yes", dark_is="no", count=COUNT // 2)
     assert look(4) == {"failing": "[]", "unproven": '["bright"]', "checked": "1"}
     (issue,) = github.issues.values()
@@ -137,7 +137,7 @@ def test_a_model_that_nothing_proves_any_more_is_told_of(github: FakeWork, look,
         "bright: the published model has passed, and is not proven now",
     )
     assert "is **not proven** by the gate on the photos of today" in issue["body"]
-    assert "that a person has labelled. Too few photos to show" in issue["body"]
+    assert "that a person has labeled. Too few photos to show" in issue["body"]
     assert foreign_html(issue["body"]) == []
 
     people_say(photos, bright_is="yes", dark_is="no")

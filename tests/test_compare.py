@@ -21,7 +21,7 @@ from clip_factory.evaluation import Comparison, compare_answers, compare_counts
 from clip_factory.evaluation.difference_intervals import area, area_difference, mcnemar, newcombe_paired, paired
 from clip_factory.evaluation.recorded import compare_gates
 from clip_factory.statistics import Confusion
-from labelled_photos import Photos, Said, make_model, make_photos, make_run, write_labels
+from labeled_photos import Photos, Said, make_model, make_photos, make_run, write_labels
 
 runner = CliRunner()
 YES, NO = 43, 300
@@ -203,7 +203,7 @@ def test_without_a_yes_nothing_is_told() -> None:
     truth = np.zeros(8, bool)
     said = compare_answers(truth, ~truth, truth, np.ones(8), np.zeros(8))
 
-    assert (said.verdict, said.line) == ("equal", "cannot be told: of the 8 labelled photos none is a yes")
+    assert (said.verdict, said.line) == ("equal", "cannot be told: of the 8 labeled photos none is a yes")
     assert said.recall is None
     empty = np.zeros(0)
     assert compare_answers(empty, empty, empty, empty, empty).line.startswith("cannot be told: no photo")
@@ -233,7 +233,7 @@ def told(*arguments: object) -> dict:
 
 
 def test_runs_are_compared_on_labels_that_none_of_them_has_seen(photos: Photos, tmp_path: Path) -> None:
-    """Of 60 photos the first 40 are in both test splits; of these one is unlabelled, one picked, one contradicted."""
+    """Of 60 photos the first 40 are in both test splits; of these one is unlabeled, one picked, one contradicted."""
     truth = photos.truth.tolist()
     split = ["test"] * 40 + ["train"] * 20
     gold = [None if i == 3 else yes for i, yes in enumerate(truth)]

@@ -1,4 +1,4 @@
-"""`factory evaluate`: what a user is told of a model on a labelled folder, and what is left out and why."""
+"""`factory evaluate`: what a user is told of a model on a labeled folder, and what is left out and why."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from clip_factory.cli.main import app
 from clip_factory.evaluation.difference_intervals import area
 from clip_factory.evaluation.measure import BREAK_EVEN, FEW_ALARMS, MOST_FOUND, named_thresholds
 from clip_factory.runtime import Model
-from labelled_photos import Photos, Said, draw, make_model, make_photos, make_run, write_labels
+from labeled_photos import Photos, Said, draw, make_model, make_photos, make_run, write_labels
 
 runner = CliRunner()
 
@@ -140,7 +140,7 @@ def test_labels_of_photos_that_it_was_trained_on_alone_measure_nothing(photos: P
     run = make_run(tmp_path / "run", photos, Said(["train"] * 60, [None] * 60))
     done = call(run, "--gold", photos.gold)
 
-    assert "run was trained on all 60 labelled photos: they measure nothing" in str(done.exception)
+    assert "run was trained on all 60 labeled photos: they measure nothing" in str(done.exception)
     assert "factory review --prove" in str(done.exception)
 
 
@@ -153,7 +153,7 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_done(model: Path, photos:
     done = call(model, "--gold", gold, "--images", root, "--out", tmp_path / "out")
 
     assert done.exit_code == 3
-    assert "1 labelled photo could not be read:\n  a/broken.jpg: " in done.stderr
+    assert "1 labeled photo could not be read:\n  a/broken.jpg: " in done.stderr
     assert "3 photos without a label." in done.stderr
     assert "finds" in done.stdout
     found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
@@ -172,7 +172,7 @@ def test_a_folder_without_photos_is_an_error_that_names_the_option(model: Path, 
     gold = shutil.copy(photos.gold, tmp_path / "truth.csv")
 
     assert str(call(model, "--gold", gold).exception) == (
-        f"{tmp_path}: holds no photos\n  name the folder of the labelled photos: --images DIR"
+        f"{tmp_path}: holds no photos\n  name the folder of the labeled photos: --images DIR"
     )
 
 

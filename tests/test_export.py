@@ -20,13 +20,13 @@ from clip_factory.export.calibration import Truth, calibrate
 from clip_factory.export.onnx_graph import float_graph, int8_graph
 from clip_factory.export.plan import plan, walk
 from clip_factory.export.precision_ladder import Rung, choose
-from clip_factory.export.quantization import Range, choose_range, fake_weight, quantise, simulate
+from clip_factory.export.quantization import Range, choose_range, fake_weight, quantize, simulate
 from clip_factory.run_folder import LABELS, MODEL, RunFolder, sha256_file
 from clip_factory.runtime import Model
 from clip_factory.runtime.model_checks import read_test_vectors
 from clip_factory.scenario import Scenario, Target
 from clip_factory.students import backbones
-from clip_factory.students.network import Student, normalise
+from clip_factory.students.network import Student, normalize
 from clip_factory.students.training_data import decode
 from shapes_run import make_shapes_run
 
@@ -55,13 +55,13 @@ def test_metadata_is_complete_and_true(shipped: Shipped) -> None:
     metadata = Model.load(run.file(MODEL)).metadata
     assert set(metadata) == {
         "format", "name", "question", "scenario", "classes", "threshold", "image_size", "preprocessing", "teacher",
-        "data_sha256", "backbone", "precision", "calibration", "score_histogram", "version", "licence", "test_vectors",
+        "data_sha256", "backbone", "precision", "calibration", "score_histogram", "version", "license", "test_vectors",
         "cut",
     }  # fmt: skip
     assert metadata["data_sha256"] == sha256_file(run.file(LABELS))
     unplaced = Scenario.model_validate(scenario.model_dump(exclude={"images", "gold"}))
     assert Scenario.model_validate_json(metadata["scenario"]) == unplaced, "a model carries no paths of its maker"
-    assert json.loads(metadata["teacher"]) == {"name": "shapes", "key": "shapes-key", "licence": "none"}
+    assert json.loads(metadata["teacher"]) == {"name": "shapes", "key": "shapes-key", "license": "none"}
     held_out = sum(split != "train" for split in pq.read_table(run.file(LABELS))["split"].to_pylist())
     histogram = json.loads(metadata["score_histogram"])
     assert (len(histogram), sum(histogram)) == (20, held_out)
@@ -126,12 +126,12 @@ def test_every_backbone_becomes_the_same_graph_in_three_precisions(network: Stud
     import onnxruntime as ort
 
     logits = network(pixels)
-    image = normalise(pixels.permute(0, 3, 1, 2).float())
+    image = normalize(pixels.permute(0, 3, 1, 2).float())
     ops = plan(network)
-    quantised = quantise(ops, image)
+    quantized = quantize(ops, image)
     assert torch.allclose([out for *_, out in walk(ops, image)][-1].flatten(), logits, atol=1e-4)
-    graphs = [float_graph(ops, 48), float_graph(ops, 48, half=True), int8_graph(quantised, 48)]
-    expected = [logits, logits, simulate(quantised, image)]
+    graphs = [float_graph(ops, 48), float_graph(ops, 48, half=True), int8_graph(quantized, 48)]
+    expected = [logits, logits, simulate(quantized, image)]
     for graph, wanted, tolerance in zip(graphs, expected, (1e-4, 0.01, 0.05), strict=True):
         onnx.checker.check_model(graph, full_check=True)
         session = ort.InferenceSession(graph.SerializeToString())
@@ -139,7 +139,7 @@ def test_every_backbone_becomes_the_same_graph_in_three_precisions(network: Stud
         assert np.abs(found - wanted.sigmoid().numpy()).mean() < tolerance
     stored = sum(len(tensor.raw_data) for tensor in graphs[2].graph.initializer)
     assert stored > 0.9 * graphs[2].ByteSize()
-    assert simulate(quantised, image).sub(logits).square().mean().sqrt() < 0.15 * logits.std() + 0.02
+    assert simulate(quantized, image).sub(logits).square().mean().sqrt() < 0.15 * logits.std() + 0.02
 
 
 @torch.inference_mode()
@@ -155,7 +155,7 @@ def test_a_mirroring_student_answers_alike_for_a_photo_and_its_mirror_image(
     if precision == "fp32":
         graph = float_graph(ops, 48, mirror=True)
     else:
-        graph = int8_graph(quantise(ops, normalise(pixels.permute(0, 3, 1, 2).float())), 48, mirror=True)
+        graph = int8_graph(quantize(ops, normalize(pixels.permute(0, 3, 1, 2).float())), 48, mirror=True)
     onnx.checker.check_model(graph, full_check=True)
     session = ort.InferenceSession(graph.SerializeToString())
 
@@ -187,7 +187,7 @@ def test_weights_keep_seven_bits_a_channel_and_eight_where_one_stands_out() -> N
 def test_no_two_products_overflow_16_bits(network: Student, pixels: torch.Tensor) -> None:
     """x86 processors without VNNI add them in 16 bits, saturating (VPMADDUBSW): a file would answer otherwise there."""
     with torch.inference_mode():
-        graph = int8_graph(quantise(plan(network), normalise(pixels.permute(0, 3, 1, 2).float())), 48).graph
+        graph = int8_graph(quantize(plan(network), normalize(pixels.permute(0, 3, 1, 2).float())), 48).graph
     stored = [numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.data_type == TensorProto.INT8]
     kernels = [weight.reshape(len(weight), -1).astype(int) for weight in stored if weight.ndim == 4]
     assert len(kernels) > 10

@@ -74,8 +74,8 @@ def test_a_folder_called_latest_is_a_folder() -> None:
     [
         ("void", "void is no run folder: it holds no scenario.yaml, and no runs\n  make one: factory run FILE.yaml"),
         ("gone", "gone: no such run folder\n  make one: factory run FILE.yaml"),
-        ("begun", "begun: no run in begun is finished or labelled yet\n  go on: factory run begun/b"),
-        ("begun/latest", "begun/latest: no run in begun is finished or labelled yet\n  go on: factory run begun/b"),
+        ("begun", "begun: no run in begun is finished or labeled yet\n  go on: factory run begun/b"),
+        ("begun/latest", "begun/latest: no run in begun is finished or labeled yet\n  go on: factory run begun/b"),
         ("void/latest", "void/latest: no run in void\n  make one: factory run FILE.yaml"),
         ("latest", "latest: no such run folder"),
     ],

@@ -44,7 +44,7 @@ def up_to_the_first_import_of(packages: tuple[str, ...], command: str) -> tuple[
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a scenario and a labelled run of it."""
+    """A folder with a scenario and a labeled run of it."""
     monkeypatch.chdir(tmp_path)
     text = "name: ball\nquestion: Is there a ball?\npositive: [ball]\nimages: {path: photos}\n"
     Path("ball.yaml").write_text(text, encoding="utf-8")

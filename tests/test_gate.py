@@ -229,7 +229,7 @@ def test_no_test_images_is_no_crash() -> None:
 
 def test_the_model_says_what_the_gate_says() -> None:
     found, clauses = judged(evidence(golden=True))
-    said = rule.summarise(list(clauses.values()), found)
+    said = rule.summarize(list(clauses.values()), found)
 
     assert (said["passed"], said["verdict"], said["headline"]) == (True, "passed", found.headline)
     assert "bytes" not in said

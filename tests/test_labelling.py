@@ -13,7 +13,7 @@ import pytest
 from clip_factory.errors import GoldError
 from clip_factory.gold import gold_csv as gold
 from clip_factory.label_sources import probe
-from clip_factory.label_sources import zero_shot as labelling
+from clip_factory.label_sources import zero_shot as labeling
 from clip_factory.scenario import Scenario, prompts
 
 
@@ -24,7 +24,7 @@ class Words:
 
     @property
     def about(self) -> dict[str, object]:
-        return {"name": "words", "key": "words", "licence": "none", "dim": 3}
+        return {"name": "words", "key": "words", "license": "none", "dim": 3}
 
     def embed_texts(self, texts: list[str]) -> np.ndarray:
         axes = {"cat": 0, "dog": 1, "tree": 2}
@@ -49,20 +49,20 @@ CAT = Scenario(name="cat", positive=("cat",), negative=("dog", "tree"))
 def build(
     scenario: Scenario = CAT, n: int = 12, golden: dict[str, bool] | None = None, picked: set[str] | None = None
 ) -> pa.Table:
-    return labelling.build(scenario, Words(), table(n), vectors(n), golden or {}, picked or set())
+    return labeling.build(scenario, Words(), table(n), vectors(n), golden or {}, picked or set())
 
 
 def test_probability_is_the_softmax_at_the_logit_scale_summed_over_positives() -> None:
     both = Scenario(name="pet", positive=("cat", "dog"), negative=("tree",))
-    found = labelling.zero_shot(vectors(2), labelling.text_vectors(Words(), (*both.positive, "tree"), "photo"), 10.0)
+    found = labeling.zero_shot(vectors(2), labeling.text_vectors(Words(), (*both.positive, "tree"), "photo"), 10.0)
 
     e = np.exp([10.0, 0.0, 0.0])
     assert found[0] == pytest.approx(e / e.sum(), abs=1e-6)
     assert found.sum(axis=1) == pytest.approx([1, 1], abs=1e-6)
 
 
-def test_text_vectors_are_normalised_means() -> None:
-    found = labelling.text_vectors(Words(), ["cat"], ("a {}", "a {} and a dog?"))
+def test_text_vectors_are_normalized_means() -> None:
+    found = labeling.text_vectors(Words(), ["cat"], ("a {}", "a {} and a dog?"))
 
     assert np.linalg.norm(found, axis=1) == pytest.approx([1.0])
 
@@ -78,7 +78,7 @@ def test_labels_are_soft_and_carry_what_made_them() -> None:
 
 
 def test_doubt_costs_weight_and_gold_restores_it() -> None:
-    assert labelling.certainty(np.array([0.0, 0.5, 0.75, 1.0])) == pytest.approx([1, labelling.LEAST_WEIGHT, 0.5, 1])
+    assert labeling.certainty(np.array([0.0, 0.5, 0.75, 1.0])) == pytest.approx([1, labeling.LEAST_WEIGHT, 0.5, 1])
     labels = build(golden={"03": False})
 
     assert labels["gold"][3].as_py() is False
@@ -87,7 +87,7 @@ def test_doubt_costs_weight_and_gold_restores_it() -> None:
 
 
 def test_background_stands_in_for_missing_negatives() -> None:
-    phrases = labelling.Phrases.of(Scenario(name="x", positive=("person on a street",)))
+    phrases = labeling.Phrases.of(Scenario(name="x", positive=("person on a street",)))
 
     assert "person" not in phrases.negative and "street" not in phrases.negative
     assert "animal" in phrases.negative
@@ -179,7 +179,7 @@ def test_labels_of_test_photos_teach_the_probe_nothing() -> None:
     assert plain[1] == told[1] == lied[1]
 
 
-def test_a_labelled_photo_is_graded_by_a_probe_that_never_saw_its_label() -> None:
+def test_a_labeled_photo_is_graded_by_a_probe_that_never_saw_its_label() -> None:
     vectors, logits, _ = flowers(120)
     splits, groups = np.array(["train"] * 120), np.arange(120) // 2
     vectors[1::2], logits[1::2] = vectors[::2], logits[::2]  # pairs of near-duplicates
@@ -245,7 +245,7 @@ def test_gold_is_matched_by_path_and_kept_by_content(tmp_path: Path) -> None:
     [
         ("path,label\na.jpg,maybe\n", "g.csv:2: label 'maybe' is neither yes nor no"),
         ("path,label\nz.jpg,yes\n", "1 gold labels name no image: .*g.csv:2: z.jpg"),
-        ("path,label\na.jpg,yes\ncopy.jpg,no\n", "g.csv:3: copy.jpg is labelled no, but line 2 says the opposite"),
+        ("path,label\na.jpg,yes\ncopy.jpg,no\n", "g.csv:3: copy.jpg is labeled no, but line 2 says the opposite"),
         ("file,answer\n", "needs the columns path,label"),
         ("", "needs the columns path,label"),
     ],

@@ -127,5 +127,5 @@ def test_the_text_head_drops_what_all_names_share() -> None:
     words = torch.nn.functional.normalize(torch.randn(5, WORDS) + 3, dim=-1)
     text.mean = words.mean(0)
 
-    assert text.centred(words).norm(dim=1).allclose(torch.ones(5))
-    assert float(text.centred(words).mean(0).norm()) < 0.2
+    assert text.centered(words).norm(dim=1).allclose(torch.ones(5))
+    assert float(text.centered(words).mean(0).norm()) < 0.2

@@ -189,7 +189,7 @@ def test_not_proven_has_its_own_exit_code_and_says_what_to_do(finished: RunFolde
 
     assert done.returncode == 4, done.stderr
     assert "NOT PROVEN: Finds " in done.stdout
-    assert "to prove it, add photos: all test photos are labelled" in done.stderr, "gold.csv labels every photo"
+    assert "to prove it, add photos: all test photos are labeled" in done.stderr, "gold.csv labels every photo"
     assert factory("gate", run.path, "--store", store, "--allow-unproven", cwd=tmp_path).returncode == 0
 
 
@@ -228,7 +228,7 @@ def test_answers_of_a_review_are_picked_up_and_nothing_is_embedded(finished: Run
         None,
         not drawn["gold"],
     ], "answers outrank the CSV, and a conflict outranks it, too"
-    assert run.events("labelled")[-1]["embedded"] == 0
+    assert run.events("labeled")[-1]["embedded"] == 0
     before = len(run.events("done"))
     journal.asked("Ada", {}, [], 1)
     factory("label", run.path, "--store", store, cwd=tmp_path)

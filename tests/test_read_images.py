@@ -14,7 +14,7 @@ from clip_factory.runtime import ImageError, find_images, read_rgb, to_square
 Y, X = np.mgrid[0:24, 0:36]
 PIXELS = np.stack([7 * X, 10 * Y, 255 - 3 * (X + Y)], axis=2).astype(np.uint8)
 RGB = Image.fromarray(PIXELS)
-GREY = RGB.convert("L")
+GRAY = RGB.convert("L")
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -53,7 +53,7 @@ def reason(source) -> str:
         ("WEBP", {"lossless": True}, 0),
         ("JPEG", {"quality": 95, "subsampling": 0}, 2),
         ("JPEG", {"quality": 95, "subsampling": 0, "progressive": True}, 2),
-        ("GIF", {}, 12),  # 256 colours, and a palette chosen by Pillow
+        ("GIF", {}, 12),  # 256 colors, and a palette chosen by Pillow
     ],
 )
 def test_formats(kind, options, tolerance):
@@ -98,21 +98,21 @@ def test_palette_with_transparency():
     assert found.tolist() == [[[255, 255, 255], [0, 0, 255]]]
 
 
-def test_grey_and_rgb_png_with_a_transparent_colour():
-    grey = Image.new("L", (2, 1), 10)
-    grey.putpixel((1, 0), 200)
-    assert pixels(encode(grey, transparency=10))[0, :, 0].tolist() == [255, 200]
+def test_gray_and_rgb_png_with_a_transparent_color():
+    gray = Image.new("L", (2, 1), 10)
+    gray.putpixel((1, 0), 200)
+    assert pixels(encode(gray, transparency=10))[0, :, 0].tolist() == [255, 200]
     rgb = Image.new("RGB", (2, 1), (9, 8, 7))
     rgb.putpixel((1, 0), (1, 2, 3))
     assert pixels(encode(rgb, transparency=(9, 8, 7)))[0].tolist() == [[255, 255, 255], [1, 2, 3]]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_16_bit_grey_keeps_its_brightness(kind):
-    deep = Image.fromarray(np.asarray(GREY).astype(np.uint16) * 257)
+def test_16_bit_gray_keeps_its_brightness(kind):
+    deep = Image.fromarray(np.asarray(GRAY).astype(np.uint16) * 257)
     assert deep.mode == "I;16"
     for channel in range(3):
-        np.testing.assert_array_equal(pixels(encode(deep, kind))[..., channel], np.asarray(GREY))
+        np.testing.assert_array_equal(pixels(encode(deep, kind))[..., channel], np.asarray(GRAY))
 
 
 def test_16_bit_rgb_png():
@@ -137,7 +137,7 @@ def test_float_images_with_holes():
 
 
 def test_animated_gif_gives_its_first_frame():
-    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "lime", "blue")]
+    frames = [Image.new("RGB", (8, 6), color) for color in ("red", "lime", "blue")]
     file = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert Image.open(io.BytesIO(file)).n_frames == 3
     assert (pixels(file) == (255, 0, 0)).all()
@@ -186,9 +186,9 @@ def test_the_same_pixels_from_path_bytes_pil_and_array(tmp_path):
         np.testing.assert_array_equal(pixels(source), PIXELS)
 
 
-def test_grey_and_rgba_arrays():
-    grey = np.asarray(GREY)
-    np.testing.assert_array_equal(pixels(grey), np.repeat(grey[..., None], 3, axis=2))
+def test_gray_and_rgba_arrays():
+    gray = np.asarray(GRAY)
+    np.testing.assert_array_equal(pixels(gray), np.repeat(gray[..., None], 3, axis=2))
     clear = np.dstack([PIXELS, np.zeros((24, 36), np.uint8)])
     assert (pixels(clear) == 255).all()
 

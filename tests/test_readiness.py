@@ -180,7 +180,7 @@ def test_answers_that_were_asked_for_because_of_doubt_measure_nothing() -> None:
     assert told(p, gold=picked, picked=set(picked)) == ("ready", "apart")
 
 
-def test_a_folder_that_people_have_labelled_needs_no_teacher() -> None:
+def test_a_folder_that_people_have_labeled_needs_no_teacher() -> None:
     p = draw((100, HUDDLED))
 
     assert told(p, gold={row: row < 30 for row in range(80)}) == ("ready", "people")
@@ -200,7 +200,7 @@ def test_too_few_of_one_answer_are_counted_with_a_histogram() -> None:
     found = assess(table(np.linspace(0.01, 0.03, 12)))
     said = str(refusal(found, Path("runs/ball/1"), Path("runs/ball/1/labels.html")))
 
-    assert said.startswith("1 of 12 images are labelled yes; at least 3 of each answer are needed. The teacher is sure")
+    assert said.startswith("1 of 12 images are labeled yes; at least 3 of each answer are needed. The teacher is sure")
     assert "The teacher's probabilities of yes:\n  0.0-0.1 ######################################## 12\n" in said
     assert "look at them: runs/ball/1/labels.html" in said
     assert "next: factory review runs/ball/1" in said
@@ -210,7 +210,7 @@ def test_too_few_of_one_answer_are_counted_with_a_histogram() -> None:
 # The page
 
 
-def make_labelled(folder: Path, **changes: object) -> tuple[Scenario, RunFolder]:
+def make_labeled(folder: Path, **changes: object) -> tuple[Scenario, RunFolder]:
     """A run of 120 photos that has come as far as labels."""
     said = {"name": "red-ball", "question": "Is there a red ball?", "positive": ["red ball"], "negative": ["apple"]}
     rest = {"images": {"path": str(folder / "images")}, "teacher": {"model": "offline"}}
@@ -234,8 +234,8 @@ def make_labelled(folder: Path, **changes: object) -> tuple[Scenario, RunFolder]
 
 
 @pytest.fixture
-def labelled(tmp_path: Path) -> tuple[Scenario, RunFolder]:
-    return make_labelled(tmp_path)
+def labeled(tmp_path: Path) -> tuple[Scenario, RunFolder]:
+    return make_labeled(tmp_path)
 
 
 def relabel(run: RunFolder, p: np.ndarray, group: list[int] | None = None) -> None:
@@ -256,8 +256,8 @@ def written(run: RunFolder, scenario: Scenario) -> tuple[Readiness, str]:
     return report.write_labels(scenario, run), run.file(files.LABELS_PAGE).read_text(encoding="utf-8")
 
 
-def test_the_page_has_the_sentence_the_command_and_the_photos_in_order(labelled: tuple[Scenario, RunFolder]) -> None:
-    scenario, run = labelled
+def test_the_page_has_the_sentence_the_command_and_the_photos_in_order(labeled: tuple[Scenario, RunFolder]) -> None:
+    scenario, run = labeled
     p = np.random.default_rng(3).permutation(np.linspace(0.01, 0.99, 120))
     relabel(run, p)
     paths = pq.read_table(run.file(files.LABELS))["path"].to_pylist()
@@ -272,8 +272,8 @@ def test_the_page_has_the_sentence_the_command_and_the_photos_in_order(labelled:
     assert not re.search(r'(?:src|href)="(?!data:|#)', page), "it loads nothing"
 
 
-def test_near_duplicates_are_shown_once(labelled: tuple[Scenario, RunFolder]) -> None:
-    scenario, run = labelled
+def test_near_duplicates_are_shown_once(labeled: tuple[Scenario, RunFolder]) -> None:
+    scenario, run = labeled
     p = np.linspace(0.99, 0.01, 120)
     relabel(run, p, [0] * 9 + list(range(1, 112)))
     paths = pq.read_table(run.file(files.LABELS))["path"].to_pylist()
@@ -282,8 +282,8 @@ def test_near_duplicates_are_shown_once(labelled: tuple[Scenario, RunFolder]) ->
     assert gallery(page, "The likeliest") == [paths[0], *paths[9:18]]
 
 
-def test_photos_that_are_likeliest_and_most_doubtful_are_shown_once(labelled: tuple[Scenario, RunFolder]) -> None:
-    scenario, run = labelled
+def test_photos_that_are_likeliest_and_most_doubtful_are_shown_once(labeled: tuple[Scenario, RunFolder]) -> None:
+    scenario, run = labeled
     relabel(run, np.linspace(0.15, 0.01, 120))
     _, page = written(run, scenario)
 
@@ -293,7 +293,7 @@ def test_photos_that_are_likeliest_and_most_doubtful_are_shown_once(labelled: tu
 
 
 def test_no_name_and_no_question_is_obeyed_as_markup(tmp_path: Path) -> None:
-    scenario, run = make_labelled(tmp_path, question="<script>alert(1)</script>?", positive=["<i>ball"])
+    scenario, run = make_labeled(tmp_path, question="<script>alert(1)</script>?", positive=["<i>ball"])
     _, page = written(run, scenario)
 
     assert "<script" not in page
@@ -305,9 +305,9 @@ def test_no_name_and_no_question_is_obeyed_as_markup(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def stopped(labelled: tuple[Scenario, RunFolder], monkeypatch: pytest.MonkeyPatch) -> tuple[RunFolder, list[str]]:
+def stopped(labeled: tuple[Scenario, RunFolder], monkeypatch: pytest.MonkeyPatch) -> tuple[RunFolder, list[str]]:
     """A run whose labels carry nothing, with stages that only write down that they were called."""
-    _, run = labelled
+    _, run = labeled
     relabel(run, np.linspace(0.15, 0.01, 120))
     called: list[str] = []
 
@@ -388,8 +388,8 @@ def test_go_on_labels_without_refusal(stopped: tuple[RunFolder, list[str]], tmp_
     assert "carries nothing: The teacher is sure" in done.stderr
 
 
-def test_the_page_is_no_file_that_a_manifest_vouches_for(labelled: tuple[Scenario, RunFolder]) -> None:
-    scenario, run = labelled
+def test_the_page_is_no_file_that_a_manifest_vouches_for(labeled: tuple[Scenario, RunFolder]) -> None:
+    scenario, run = labeled
     before = json.dumps(run.hashes(files.FILES))
     report.write_labels(scenario, run)
 

@@ -52,7 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def second(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with another threshold and another teacher."""
-    teacher = json.dumps({"name": "ViT-B-32-256", "key": "vit", "licence": "MIT"})
+    teacher = json.dumps({"name": "ViT-B-32-256", "key": "vit", "license": "MIT"})
     return another(run, tmp_path_factory.mktemp("second") / "run", threshold="0.5", teacher=teacher)
 
 
@@ -444,7 +444,7 @@ def test_diff_names_what_changed(two: FilesRegistry) -> None:
         "threshold": (0.43, 0.5),
         "teacher.name": ("offline", "ViT-B-32-256"),
         "teacher.key": ("offline-" + "ab" * 8, "vit"),
-        "teacher.licence": ("Apache-2.0", "MIT"),
+        "teacher.license": ("Apache-2.0", "MIT"),
         "figures.threshold": (0.43, 0.5),
     }
     assert compare(two, "red-ball@2", "red-ball@champion") == []

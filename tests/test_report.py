@@ -104,7 +104,7 @@ def test_report_says_what_a_reader_must_know(made: tuple[Scenario, RunFolder]) -
     assert words.duration(131) in text
 
 
-def test_missing_photos_become_grey_tiles(tmp_path: Path) -> None:
+def test_missing_photos_become_gray_tiles(tmp_path: Path) -> None:
     scenario, run = make_run(tmp_path, Recipe(images=40))
     for photo in (tmp_path / "images").rglob("*.jpg"):
         photo.write_bytes(b"")
@@ -126,7 +126,7 @@ def test_hostile_words_are_escaped(tmp_path: Path) -> None:
     evil = "</style><script>alert(1)</script>\"'{{7*7}} $x^2$ | `a` [b](http://c)"
     recipe = Recipe(
         images=30, question=evil, positive=(evil[:190],), negative=("<img src=x onerror=y>", "b"),
-        path="<svg onload=1>{side}/{{{{x}}}} {i} \u202e.jpg", noise=3, licence="<b>mine</b>",
+        path="<svg onload=1>{side}/{{{{x}}}} {i} \u202e.jpg", noise=3, license="<b>mine</b>",
     )  # fmt: skip
     scenario, run = make_run(tmp_path, recipe)
     report = written(scenario, run)
@@ -143,9 +143,9 @@ def test_hostile_words_are_escaped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "says"),
     [
-        (Recipe(images=30, gold=0, negative=None), "No person has labelled a photo"),
+        (Recipe(images=30, gold=0, negative=None), "No person has labeled a photo"),
         (Recipe(images=16, one_sided_test=True), "Not drawn: the"),
-        (Recipe(images=60, gold=1), "a person has labelled"),
+        (Recipe(images=60, gold=1), "a person has labeled"),
     ],
     ids=["no gold", "one-sided test", "all gold"],
 )
@@ -191,8 +191,8 @@ def test_card_says_all_that_a_stranger_asks(made: tuple[Scenario, RunFolder]) ->
         "# Is there a red ball?",
         "| Yes looks like | red ball, red rubber ball on the floor |",
         "| No looks like | apple, tomato, blue ball, empty room, traffic light, balloon |",
-        "| Teacher | offline, licence Apache-2.0 |",
-        "| Licence | apache-2.0 (the photos and the teacher have their own) |",
+        "| Teacher | offline, license Apache-2.0 |",
+        "| License | apache-2.0 (the photos and the teacher have their own) |",
         f"Labels: sha256 `{sha256_file(run.file(LABELS))}`. The photos are not part of the release.",
         "## Intended use",
         "## Out of scope",
@@ -265,8 +265,8 @@ def test_card_javascript_squashes_as_the_runtime_does(
     assert subprocess.run(["node", "--check", str(tmp_path / "whole.mjs")], check=False).returncode == 0
 
 
-def test_other_licences_are_named(tmp_path: Path) -> None:
-    scenario, run = make_run(tmp_path, Recipe(images=12, licence="Proprietary-1"))
+def test_other_licenses_are_named(tmp_path: Path) -> None:
+    scenario, run = make_run(tmp_path, Recipe(images=12, license="Proprietary-1"))
     front = card.front_matter(gather(scenario, run))
     assert (front["license"], front["license_name"]) == ("other", "proprietary-1")
 
@@ -286,7 +286,7 @@ def test_confident_mistakes_come_surest_first() -> None:
     assert figures.confident_mistakes(student, truth, 0.3, 1).tolist() == [0]
 
 
-def test_doubtful_are_unlabelled_and_near_a_half() -> None:
+def test_doubtful_are_unlabeled_and_near_a_half() -> None:
     teacher = np.array([0.5, 0.55, 0.2, 0.99, 0.6])
     assert figures.most_doubtful(teacher, np.array([True, False, False, False, False]), 3).tolist() == [1, 4, 2]
 
@@ -314,7 +314,7 @@ def test_curves_that_cannot_be_drawn_say_so() -> None:
         assert plot.says.startswith("Not drawn")
 
 
-def test_plots_take_the_pages_colours() -> None:
+def test_plots_take_the_pages_colors() -> None:
     drawing = str(plots.teacher_scores(np.linspace(0, 1, 50)).svg)
     assert "var(--yes)" in drawing
     assert not re.search(r"#[0-9a-f]{6}\b", drawing.replace('href="#', ""))
@@ -383,7 +383,7 @@ def test_first_screen_opens_with_state_and_headline(
     assert verdict.headline in seen
     assert all(reason in seen for reason in verdict.reasons)
     banners = [a["class"] for a in report.all("div") if (a.get("class") or "").startswith("state ")]
-    assert banners == [f"state {tone}"], "its colour and its shape"
+    assert banners == [f"state {tone}"], "its color and its shape"
 
 
 def test_counts_are_those_of_the_judge_and_of_scikit_learn(judged: dict[str, tuple[Scenario, RunFolder]]) -> None:
@@ -414,7 +414,7 @@ def test_people_count_alone_where_they_have_said_enough(tmp_path: Path) -> None:
 def test_too_few_labels_are_told_beside_the_teachers_word(tmp_path: Path) -> None:
     evidence = gather(*make_run(tmp_path, Recipe(images=100, gold=0.2, noise=0.5)))
     few = int((evidence.labels.test & evidence.labels.fair).sum())
-    assert f"People have labelled {few} of them: too few to count." in opening(evidence).by
+    assert f"People have labeled {few} of them: too few to count." in opening(evidence).by
 
 
 def test_the_teacher_counts_from_its_own_threshold(judged: dict[str, tuple[Scenario, RunFolder]]) -> None:

@@ -104,7 +104,7 @@ def test_keys_move_it_and_photos_change_side(page: Page, evidence: Evidence, key
     says = page.locator("#line-turning").inner_text()
     assert says.startswith(f"{len(turned)} test photo")
     assert way in says
-    assert ("not count: not labelled by people, or picked for doubt" in says) == (not fair.all())
+    assert ("not count: not labeled by people, or picked for doubt" in says) == (not fair.all())
     if fair.any():
         assert f"{(right & fair).sum()} rightly, {(~right & fair).sum()} wrongly, by people’s labels" in says
     command = page.locator("#line-command").inner_text()

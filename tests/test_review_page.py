@@ -105,7 +105,7 @@ def saved(page: Page) -> None:
 
 
 def test_a_click_flips_and_a_second_one_confirms(page: Page, review: Review) -> None:
-    said = "no" if page.locator("#heading").inner_text().startswith("Labelled yes") else "yes"
+    said = "no" if page.locator("#heading").inner_text().startswith("Labeled yes") else "yes"
     cell(page, 1).click()
     expect(cell(page, 1).locator(".mark")).to_have_text(said)
     saved(page)

@@ -31,8 +31,8 @@ def model(tmp_path) -> Model:
     return Model.load(save(tmp_path / "red.onnx"))
 
 
-def flat(colour: str, size: int = 20) -> Image.Image:
-    return Image.new("RGB", (size, size), colour)
+def flat(color: str, size: int = 20) -> Image.Image:
+    return Image.new("RGB", (size, size), color)
 
 
 def png(image: Image.Image) -> bytes:

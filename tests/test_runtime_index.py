@@ -192,7 +192,7 @@ DEEP = "index.json: models.forklift.versions.3"
         ({"files": {"model.onnx": 3}}, ".files.model.onnx: is 3, expected an object"),
         ({"signature": "****"}, '`signature` is "****", expected base64 of 64 bytes, or null'),
         ({"signature": "AAAA"}, '`signature` is "AAAA", expected base64 of 64 bytes, or null'),
-        ({"colour": 1}, 'unknown key "colour"\n  a newer factory may read it'),
+        ({"color": 1}, 'unknown key "color"\n  a newer factory may read it'),
     ],
 )
 def test_a_release_that_is_refused(changes: dict[str, Any], message: str) -> None:

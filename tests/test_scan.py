@@ -121,7 +121,7 @@ def test_copies_and_near_copies_share_a_group_and_others_do_not(root, cache):
     (root / "sub" / "copy.png").write_bytes((root / "first.png").read_bytes())
     first.resize((80, 60)).save(root / "resized.png")
     first.save(root / "recompressed.jpg", quality=40)
-    first.convert("L").save(root / "grey.png")
+    first.convert("L").save(root / "gray.png")
     first.point(lambda v: min(255, v * 5 // 4)).save(root / "brighter.png")
     for seed in range(2, 22):
         scene(seed).save(root / f"other{seed:02}.png")
@@ -164,9 +164,9 @@ def test_groups_equal_those_of_a_plain_search(monkeypatch):
     """The blocked search against the definition, on hashes that form many chains; blocks of a few rows."""
     monkeypatch.setattr(images, "PAIRS_AT_ONCE", 2000)
     chance = np.random.default_rng(5)
-    centres = chance.integers(0, 2**63, (12, 2))
+    centers = chance.integers(0, 2**63, (12, 2))
     flips = 1 << chance.integers(0, 63, (300, 2, 7))
-    hashes = centres[chance.integers(0, 12, 300)] ^ np.bitwise_xor.reduce(flips, axis=2)
+    hashes = centers[chance.integers(0, 12, 300)] ^ np.bitwise_xor.reduce(flips, axis=2)
     records = [record(int(p), int(d)) for p, d in hashes]
     groups = list(range(300))
     for i in range(300):

@@ -195,7 +195,7 @@ def test_the_proof_is_fair_whatever_was_picked_out_before() -> None:
 
 
 def test_the_proof_counts_what_the_gate_counts(made: Made, ada: Session) -> None:
-    """Gold file, draws, picks by hand, conflicts, unsure: against what labelling hands to the gate."""
+    """Gold file, draws, picks by hand, conflicts, unsure: against what labeling hands to the gate."""
     from clip_factory import pipeline
     from clip_factory.scenario import load
 

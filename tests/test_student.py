@@ -208,7 +208,7 @@ def test_augmentation_repeats_and_keeps_range() -> None:
 
 def test_no_augmentation_is_the_image_itself() -> None:
     images = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
-    still = Augmentation(smallest_crop=1.0, aspect=1.0, flip=0.0, light=0.0, colour=0.0)
+    still = Augmentation(smallest_crop=1.0, aspect=1.0, flip=0.0, light=0.0, color=0.0)
     assert torch.allclose(augment(images, 32, still, torch.Generator()), resize(images, 32), atol=1e-2)
 
 
@@ -263,7 +263,7 @@ def test_balancing_soft_labels_weighs_the_two_terms_of_their_loss() -> None:
 
 def test_labels_without_contrast_are_refused() -> None:
     for same in (0.0, 0.3):
-        with pytest.raises(TrainError, match="every image is labelled no: nothing to learn"):
+        with pytest.raises(TrainError, match="every image is labeled no: nothing to learn"):
             balanced(np.full(4, same), np.ones(4), 1.0)
 
 

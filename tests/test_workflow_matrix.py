@@ -96,5 +96,5 @@ def test_twenty_scenarios_embed_their_photos_once(
                 pipeline.run(folder, store, "label")
             except LabelsError:
                 faults.append(scenario["name"])
-            counts += [event["embedded"] for event in folder.events("labelled")]
+            counts += [event["embedded"] for event in folder.events("labeled")]
     assert (counts, faults) == ([0] * 20, ["thing-0"])

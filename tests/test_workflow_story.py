@@ -174,7 +174,7 @@ def test_photos_are_embedded_once_and_handed_on(story: Story) -> None:
 def test_a_job_whose_vectors_are_gone_embeds_by_itself(story: Story) -> None:
     (job,) = jobs(story.second, "run")
 
-    assert "no artefact store-" in job.log and job.result == "success"
+    assert "no artifact store-" in job.log and job.result == "success"
     assert (embedded(story.second, "embed"), embedded(story.second, "run")) == ([0], [PHOTOS])
 
 

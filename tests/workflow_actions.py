@@ -111,7 +111,7 @@ def cache(work: Work, given: dict) -> dict:
 def upload(work: Work, given: dict) -> dict:
     """actions/upload-artifact: what lies in a folder, hidden files only where they are asked for."""
     source, target = work.workspace / given["path"], work.run.artifacts / given["name"]
-    assert given.get("overwrite") is True or not target.exists(), f"there are two artefacts {given['name']}"
+    assert given.get("overwrite") is True or not target.exists(), f"there are two artifacts {given['name']}"
     hidden = None if given.get("include-hidden-files") is True else shutil.ignore_patterns(".*")
     if source.is_dir() and any(source.iterdir()):
         shutil.rmtree(target, ignore_errors=True)
@@ -125,7 +125,7 @@ def download(work: Work, given: dict) -> dict:
     if name := given.get("name"):
         expired = work.run.runner.expired
         if (expired and name.startswith(expired)) or not (work.run.artifacts / name).is_dir():
-            raise ActionError(f"no artefact {name}")
+            raise ActionError(f"no artifact {name}")
         shutil.copytree(work.run.artifacts / name, target, dirs_exist_ok=True)
         return {}
     for artifact in sorted(work.run.artifacts.iterdir()):

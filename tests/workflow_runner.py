@@ -91,7 +91,7 @@ class Runner:
     only: set[str] | None = None
     """Jobs of called workflows that are run; the others count as skipped."""
     expired: str = ""
-    """Artefacts whose names begin so are gone when a job asks for them; empty: none."""
+    """Artifacts whose names begin so are gone when a job asks for them; empty: none."""
 
     def __post_init__(self) -> None:
         self.places[self.site.slug] = self.site.bare

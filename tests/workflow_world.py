@@ -20,13 +20,13 @@ MACHINE = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE
 
 
 def draw_walls(folder: Path) -> None:
-    """Walls with grey stains, red and blue by turns; gold.csv says which are red, coin.csv says anything."""
+    """Walls with gray stains, red and blue by turns; gold.csv says which are red, coin.csv says anything."""
     (folder / "photos").mkdir(parents=True)
     answers, coins = ["path,label"], ["path,label"]
     for index in range(PHOTOS):
         random, red = np.random.default_rng(index), index % 2 == 0
-        colour = np.array([200, 40, 40] if red else [40, 60, 200]) + random.integers(-30, 30, 3)
-        image = Image.fromarray(random.normal(colour, 12, (64, 64, 3)).clip(0, 255).astype(np.uint8))
+        color = np.array([200, 40, 40] if red else [40, 60, 200]) + random.integers(-30, 30, 3)
+        image = Image.fromarray(random.normal(color, 12, (64, 64, 3)).clip(0, 255).astype(np.uint8))
         for _ in range(3):
             x, y, r = (int(value) for value in random.integers((5, 5, 4), (59, 59, 16)))
             ImageDraw.Draw(image).ellipse((x - r, y - r, x + r, y + r), fill=(int(random.integers(255)),) * 3)
@@ -100,4 +100,4 @@ def log_of(job: Job) -> list[dict]:
 
 def embedded(runs: list[Run], name: str) -> list[int]:
     """How many photos each job of a name embedded."""
-    return [event["embedded"] for job in jobs(runs, name) for event in log_of(job) if event["event"] == "labelled"]
+    return [event["embedded"] for job in jobs(runs, name) for event in log_of(job) if event["event"] == "labeled"]

@@ -53,7 +53,7 @@ def _devices() -> Iterator[Finding]:
         for index in range(torch.cuda.device_count()):
             yield Finding("GPU", torch.cuda.get_device_name(index))
     else:
-        yield Finding("GPU", "none that torch can use", "not needed; labelling is faster with one")
+        yield Finding("GPU", "none that torch can use", "not needed; labeling is faster with one")
 
 
 def _teachers() -> Iterator[Finding]:
@@ -74,7 +74,7 @@ def _teachers() -> Iterator[Finding]:
 
 def _backbones() -> Iterator[Finding]:
     for backbone in import_module("clip_factory.students.backbones").BACKBONES.values():
-        yield Finding(f"backbone {backbone.name}", f"{backbone.parameters:,} parameters, {backbone.licence}")
+        yield Finding(f"backbone {backbone.name}", f"{backbone.parameters:,} parameters, {backbone.license}")
 
 
 def _store() -> Iterator[Finding]:

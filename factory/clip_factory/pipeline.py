@@ -32,7 +32,7 @@ from clip_factory.gate.verdict import read as read_verdict
 from clip_factory.gold import gold_csv as gold
 from clip_factory.gold.journal import Journal, Ledger
 from clip_factory.images import scan as images
-from clip_factory.label_sources import zero_shot as labelling
+from clip_factory.label_sources import zero_shot as labeling
 from clip_factory.progress import bar, console
 from clip_factory.run_folder import RunFolder
 from clip_factory.scenario import Scenario, load
@@ -83,12 +83,12 @@ def label(job: Job) -> None:
     pairs = [(sha256, _root(job) / path) for sha256, path in zip(names, paths, strict=True)]
     with bar("embedding") as progress:
         embedded = teacher.embed(model, pairs, store, job.scenario.teacher.batch_size, progress)
-    table = labelling.build(job.scenario, model, usable, store.get(model.key, names), golden, picked)
+    table = labeling.build(job.scenario, model, usable, store.get(model.key, names), golden, picked)
     if golden:
         console.print(json.loads(table.schema.metadata[b"probe"])["says"], markup=False)
     with files.atomic(job.run.file(files.LABELS)) as temporary:
         pq.write_table(table, temporary)
-    job.run.log("labelled", images=len(names), embedded=embedded, seconds_to_load_teacher=round(loaded, 3))
+    job.run.log("labeled", images=len(names), embedded=embedded, seconds_to_load_teacher=round(loaded, 3))
 
 
 def train(job: Job) -> None:
@@ -266,7 +266,7 @@ def _gold(job: Job, found: pa.Table) -> tuple[dict[str, bool], set[str]]:
     reviewed = {sha: answer for sha, answer in ledger.gold.items() if sha in known}
     if reviewed or withheld:
         kept = f"{len(reviewed)} labels from {job.scenario.answers}"
-        left = f"; {len(withheld)} photos with no clear answer count as unlabelled" if withheld else ""
+        left = f"; {len(withheld)} photos with no clear answer count as unlabeled" if withheld else ""
         console.print(f"people's answers: {kept}{left}", markup=False)
     golden = {sha: answer for sha, answer in golden.items() if sha not in withheld}
     return golden | reviewed, set(reviewed) - ledger.drawn - set(golden)

@@ -189,11 +189,11 @@ def find_run(target: Path, runs: Path = RUNS) -> RunFolder:
 
     Args:
         target: A run folder; or a folder of runs such as runs/ball or runs, or the word `latest`, also as
-            runs/ball/latest: of these the run that began last among the finished ones, else among the labelled ones.
+            runs/ball/latest: of these the run that began last among the finished ones, else among the labeled ones.
         runs: The folder of runs that the bare word `latest` looks through.
 
     Raises:
-        RunError: There is no such folder, or no finished or labelled run in it; the message names what was looked for.
+        RunError: There is no such folder, or no finished or labeled run in it; the message names what was looked for.
     """
     if (target / SCENARIO).is_file():
         return RunFolder(target)
@@ -208,7 +208,7 @@ def find_run(target: Path, runs: Path = RUNS) -> RunFolder:
         return usable[-1]
     if found:
         raise RunError(
-            f"{target}: no run in {home} is finished or labelled yet", hint=f"go on: factory run {found[-1].path}"
+            f"{target}: no run in {home} is finished or labeled yet", hint=f"go on: factory run {found[-1].path}"
         )
     if home is target:
         raise RunError(

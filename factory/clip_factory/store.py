@@ -38,7 +38,7 @@ class EmbeddingStore:
         """Vectors in the order asked.
 
         Returns:
-            float32 `(N, D)`, L2-normalised (to the precision of float16).
+            float32 `(N, D)`, L2-normalized (to the precision of float16).
 
         Raises:
             StoreError: One of the images is not in the store, or a shard is damaged.

@@ -1,4 +1,4 @@
-"""The fruit: shapes given by their radius in every direction from a centre, with skins, pores and stalks."""
+"""The fruit: shapes given by their radius in every direction from a center, with skins, pores and stalks."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.random import Generator
 
 from clip_factory_demo.noise import Floats, length, mix, noise3, smoothstep
-from clip_factory_demo.objects import colour
+from clip_factory_demo.objects import color
 from clip_factory_demo.solids import Solid, Surface
 
 
@@ -19,7 +19,7 @@ def _profile(degrees: Sequence[float], radii: Sequence[float]) -> Floats:
 
 
 def _polar(points: Floats) -> tuple[Floats, Floats, Floats]:
-    """Points (N, 3) as distance from the centre, angle from the top [0, pi] and angle around the axis, each (N,)."""
+    """Points (N, 3) as distance from the center, angle from the top [0, pi] and angle around the axis, each (N,)."""
     radius = length(points)
     down = np.arccos(np.clip(points[:, 1] / np.maximum(radius, 1e-6), -1, 1))
     return radius, down, np.arctan2(points[:, 2], points[:, 0])
@@ -39,7 +39,7 @@ def _stalk(points: Floats, foot: float, tip: tuple[float, float], width: float) 
 
 def orange(rng: Generator) -> Solid:
     """An orange: nearly a sphere, pored, with a green-brown button at the stem."""
-    skin, deep = colour(rng, (0.80, 0.27, 0.012), 0.05), colour(rng, (0.62, 0.14, 0.006), 0.05)
+    skin, deep = color(rng, (0.80, 0.27, 0.012), 0.05), color(rng, (0.62, 0.14, 0.006), 0.05)
     flat, lumps = float(rng.uniform(0.90, 0.98)), float(rng.uniform(0.008, 0.02))
     waves = rng.normal(0, 3, (2, 3)).astype(np.float32)
 
@@ -63,7 +63,7 @@ def granny_smith(rng: Generator) -> Solid:
     table = _profile(
         [0, 8, 20, 40, 65, 90, 120, 150, 168, 180], [0.52, 0.60, 0.80, 0.90, 0.92, 0.89, 0.84, 0.82, 0.78, 0.70]
     )
-    skin, pale = colour(rng, (0.34, 0.52, 0.045), 0.08), colour(rng, (0.55, 0.66, 0.16), 0.06)
+    skin, pale = color(rng, (0.34, 0.52, 0.045), 0.08), color(rng, (0.55, 0.66, 0.16), 0.06)
     tip = (float(rng.uniform(-0.22, 0.22)), 1.02)
 
     def distance(points: Floats) -> Floats:

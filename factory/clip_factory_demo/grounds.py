@@ -6,7 +6,7 @@ import numpy as np
 from numpy.random import Generator
 
 from clip_factory_demo.noise import Floats, blur, mix, noise2, resize, smoothstep
-from clip_factory_demo.objects import colour
+from clip_factory_demo.objects import color
 
 Texture = Callable[[Floats, Floats], Floats]
 """Plane coordinates u, v (N,), about one unit to a thing's radius -> albedo (N, 3)."""
@@ -16,7 +16,7 @@ def wood(rng: Generator) -> Texture:
     """Planks with grain along u and dark gaps between."""
     tones = [(0.42, 0.22, 0.09), (0.25, 0.115, 0.05), (0.55, 0.37, 0.20), (0.30, 0.24, 0.18)]
     tone, width, shift = (
-        colour(rng, tones[rng.integers(4)], 0.1),
+        color(rng, tones[rng.integers(4)], 0.1),
         float(rng.uniform(1.2, 3.5)),
         rng.uniform(0, 256, 2).astype(np.float32),
     )
@@ -35,8 +35,8 @@ def wood(rng: Generator) -> Texture:
 def grass(rng: Generator) -> Texture:
     """A lawn: blades as streaks at two leans over dark gaps, with drier patches."""
     blade, dry, shift = (
-        colour(rng, (0.10, 0.24, 0.03), 0.15),
-        colour(rng, (0.30, 0.30, 0.09), 0.1),
+        color(rng, (0.10, 0.24, 0.03), 0.15),
+        color(rng, (0.30, 0.30, 0.09), 0.1),
         rng.uniform(0, 256, 2).astype(np.float32),
     )
 
@@ -54,7 +54,7 @@ def grass(rng: Generator) -> Texture:
 def cloth(rng: Generator) -> Texture:
     """A table cloth: gingham, stripes or plain linen, with weave and gentle folds."""
     shades = [(0.50, 0.05, 0.05), (0.06, 0.13, 0.40), (0.07, 0.27, 0.12), (0.45, 0.40, 0.30), (0.30, 0.10, 0.26)]
-    dye, kind, pitch = colour(rng, shades[rng.integers(5)], 0.15), int(rng.integers(3)), float(rng.uniform(0.5, 1.1))
+    dye, kind, pitch = color(rng, shades[rng.integers(5)], 0.15), int(rng.integers(3)), float(rng.uniform(0.5, 1.1))
     lean, shift = float(rng.uniform(0, np.pi)), float(rng.uniform(0, 256))
 
     cosine, sine = float(np.cos(lean)), float(np.sin(lean))
@@ -76,7 +76,7 @@ def stone(rng: Generator) -> Texture:
     tones = [(0.36, 0.35, 0.33), (0.10, 0.10, 0.105), (0.66, 0.65, 0.63), (0.50, 0.40, 0.26)]
     kind = int(rng.integers(4))
     tone, grain, shift = (
-        colour(rng, tones[kind], 0.08),
+        color(rng, tones[kind], 0.08),
         [0.12, 0.35, 0.03, 0.14][kind],
         rng.uniform(0, 256, 2).astype(np.float32),
     )
@@ -102,8 +102,8 @@ def plaster(rng: Generator) -> Texture:
         (0.55, 0.30, 0.24),
         (0.75, 0.75, 0.75),
     ]
-    tone, kind = colour(rng, paints[rng.integers(6)], 0.12), int(rng.choice(3, p=[0.6, 0.15, 0.25]))
-    clay, shift = colour(rng, (0.34, 0.12, 0.07), 0.15), float(rng.uniform(0, 256))
+    tone, kind = color(rng, paints[rng.integers(6)], 0.12), int(rng.choice(3, p=[0.6, 0.15, 0.25]))
+    clay, shift = color(rng, (0.34, 0.12, 0.07), 0.15), float(rng.uniform(0, 256))
 
     def texture(u: Floats, v: Floats) -> Floats:
         rough = 1 + 0.03 * noise2(u * 25 + shift, v * 25, 0.4) + 0.05 * noise2(u, v + shift, 1.8)
@@ -126,7 +126,7 @@ def plaster(rng: Generator) -> Texture:
 def sky(rng: Generator) -> Floats:
     """A bright sky (48, 64, 3), darker upward, with clouds."""
     y, x = np.mgrid[0:48, 0:64].astype(np.float32)
-    zenith, horizon = colour(rng, (0.16, 0.32, 0.75), 0.15), colour(rng, (0.75, 0.82, 0.95), 0.06)
+    zenith, horizon = color(rng, (0.16, 0.32, 0.75), 0.15), color(rng, (0.75, 0.82, 0.95), 0.06)
     cloud = smoothstep(0.2, 1.8, noise2(x * 0.6 + rng.uniform(0, 256), y * 1.2 + rng.uniform(0, 256), 1.7))
     return mix(mix(zenith, horizon, (y / 47) ** 1.5), np.float32([1.1, 1.1, 1.1]), 0.8 * cloud)
 
@@ -135,21 +135,19 @@ def foliage(rng: Generator) -> Floats:
     """Trees far out of focus (48, 64, 3): green blotches and pale gaps."""
     y, x = np.mgrid[0:48, 0:64].astype(np.float32)
     mass = noise2(x * 1.4 + rng.uniform(0, 256), y * 1.4 + rng.uniform(0, 256), 1.1)
-    tone = mix(colour(rng, (0.02, 0.05, 0.012), 0.2), colour(rng, (0.16, 0.28, 0.05), 0.2), smoothstep(-1.5, 1.5, mass))
+    tone = mix(color(rng, (0.02, 0.05, 0.012), 0.2), color(rng, (0.16, 0.28, 0.05), 0.2), smoothstep(-1.5, 1.5, mass))
     return mix(tone, np.float32([0.8, 0.9, 0.85]), 0.7 * smoothstep(1.2, 2.6, mass + (24 - y) / 30))
 
 
 def room(rng: Generator) -> Floats:
     """A room far out of focus (48, 64, 3): a wall, furniture as blocks, a lamp or a window."""
-    scene = np.tile(colour(rng, (0.38, 0.33, 0.27), 0.35), (48, 64, 1))
+    scene = np.tile(color(rng, (0.38, 0.33, 0.27), 0.35), (48, 64, 1))
     for _ in range(int(rng.integers(3, 8))):
         left, top = int(rng.integers(-8, 60)), int(rng.integers(0, 40))
         width, height = int(rng.integers(5, 24)), int(rng.integers(10, 48))
-        grey = float(rng.uniform(0.03, 0.5))
-        scene[top : top + height, max(left, 0) : left + width] = colour(rng, (grey, grey * 0.9, grey * 0.75), 0.2)
+        gray = float(rng.uniform(0.03, 0.5))
+        scene[top : top + height, max(left, 0) : left + width] = color(rng, (gray, gray * 0.9, gray * 0.75), 0.2)
     if rng.random() < 0.6:
         left = int(rng.integers(0, 50))
-        scene[0 : int(rng.integers(10, 30)), left : left + int(rng.integers(6, 16))] = colour(
-            rng, (1.5, 1.4, 1.2), 0.15
-        )
+        scene[0 : int(rng.integers(10, 30)), left : left + int(rng.integers(6, 16))] = color(rng, (1.5, 1.4, 1.2), 0.15)
     return blur(resize(scene.astype(np.float32), (64, 48)), float(rng.uniform(3, 6)))

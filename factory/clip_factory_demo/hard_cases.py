@@ -1,4 +1,4 @@
-"""Files as they lie about in real folders: broken, doubled, rotated, in odd colour modes. Each writer makes one kind.
+"""Files as they lie about in real folders: broken, doubled, rotated, in odd color modes. Each writer makes one kind.
 
 A writer takes the folder, the number of the first file and a generator. It returns (file name, class) for every file
 that a reader should be able to open; the broken ones are written too but not returned.
@@ -64,11 +64,11 @@ def near_duplicates(folder: Path, number: int, rng: Generator) -> Truth:
     return truth
 
 
-def grey_16_bit(folder: Path, number: int, rng: Generator) -> Truth:
-    """A grey PNG of 16 bits a pixel, as scanners and machine-vision cameras write."""
+def gray_16_bit(folder: Path, number: int, rng: Generator) -> Truth:
+    """A gray PNG of 16 bits a pixel, as scanners and machine-vision cameras write."""
     picture, name = _picture(rng)
-    grey = np.asarray(picture.convert("L"), np.uint16) * 257
-    Image.fromarray(grey).save(folder / f"img_{number:04d}.png")
+    gray = np.asarray(picture.convert("L"), np.uint16) * 257
+    Image.fromarray(gray).save(folder / f"img_{number:04d}.png")
     return [(f"img_{number:04d}.png", name)]
 
 
@@ -111,7 +111,7 @@ WRITERS = {
     text_as_png: 1,
     exact_copy: 2,
     near_duplicates: 3,
-    grey_16_bit: 1,
+    gray_16_bit: 1,
     cmyk_jpeg: 1,
     rotated_by_exif: 1,
     transparent_png: 1,

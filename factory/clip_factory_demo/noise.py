@@ -78,7 +78,7 @@ def smoothstep(low: float, high: float, x: Floats) -> Floats:
 
 
 def mix(a: Floats, b: Floats, weight: Floats) -> Floats:
-    """Blend colours (..., 3) or (3,): `a` where `weight` (...) is 0, `b` where it is 1."""
+    """Blend colors (..., 3) or (3,): `a` where `weight` (...) is 0, `b` where it is 1."""
     w = np.asarray(weight, np.float32)[..., None]
     return (a * (1 - w) + b * w).astype(np.float32)
 

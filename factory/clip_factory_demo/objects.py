@@ -9,8 +9,8 @@ from clip_factory_demo.noise import Floats, length, mix, noise3, smoothstep
 from clip_factory_demo.solids import Solid, Surface, unit
 
 
-def colour(rng: Generator, rgb: tuple[float, float, float], spread: float = 0.08) -> Floats:
-    """A linear RGB colour (3,) near `rgb`, each channel moved by a factor of about 1 +- `spread`."""
+def color(rng: Generator, rgb: tuple[float, float, float], spread: float = 0.08) -> Floats:
+    """A linear RGB color (3,) near `rgb`, each channel moved by a factor of about 1 +- `spread`."""
     return np.clip(np.array(rgb) * np.exp(rng.normal(0, spread, 3)), 0, 0.95).astype(np.float32)
 
 
@@ -20,7 +20,7 @@ def sphere(points: Floats) -> Floats:
 
 
 @lru_cache(maxsize=1)
-def _face_centres() -> tuple[Floats, Floats]:
+def _face_centers() -> tuple[Floats, Floats]:
     """Unit directions (32, 3) of a truncated icosahedron's faces, 12 pentagons first, and 1/distance of each (32,)."""
     golden = (1 + 5**0.5) / 2
     base = [(0, a, b * golden) for a in (-1, 1) for b in (-1, 1)]
@@ -35,7 +35,7 @@ def _face_centres() -> tuple[Floats, Floats]:
 
 def _panels(points: Floats) -> tuple[Floats, Floats]:
     """For points (N, 3) on the ball: 1 where the panel is a pentagon (N,), and angular distance to the seam (N,)."""
-    faces, weight = _face_centres()
+    faces, weight = _face_centers()
     score = unit(points) @ (faces * weight[:, None]).T
     rows, best = np.arange(len(score)), score.argmax(axis=1)
     first = score[rows, best]
@@ -45,7 +45,7 @@ def _panels(points: Floats) -> tuple[Floats, Floats]:
 
 def soccer_ball(rng: Generator) -> Solid:
     """A football of black pentagons and white hexagons, with grooved seams and some dirt."""
-    dark, white = colour(rng, (0.012, 0.012, 0.014)), colour(rng, (0.80, 0.80, 0.77), 0.03)
+    dark, white = color(rng, (0.012, 0.012, 0.014)), color(rng, (0.80, 0.80, 0.77), 0.03)
     dirt = float(rng.uniform(0, 0.35))
 
     def paint(points: Floats) -> Surface:
@@ -68,7 +68,7 @@ def _tennis_seam(points: Floats) -> Floats:
 
 def tennis_ball(rng: Generator) -> Solid:
     """A tennis ball: optic yellow felt and a white seam."""
-    felt, seam = colour(rng, (0.56, 0.66, 0.06), 0.06), np.float32([0.78, 0.78, 0.70])
+    felt, seam = color(rng, (0.56, 0.66, 0.06), 0.06), np.float32([0.78, 0.78, 0.70])
 
     def paint(points: Floats) -> Surface:
         fuzz = 1 + 0.10 * noise3(points, 38, 0.3) + 0.06 * noise3(points, 9)
@@ -90,7 +90,7 @@ def _basketball_seam(points: Floats) -> Floats:
 
 def basketball(rng: Generator) -> Solid:
     """A basketball: pebbled orange-brown skin with wide black seams."""
-    skin, line = colour(rng, (0.55, 0.17, 0.045), 0.12), np.float32([0.012, 0.010, 0.010])
+    skin, line = color(rng, (0.55, 0.17, 0.045), 0.12), np.float32([0.012, 0.010, 0.010])
 
     def paint(points: Floats) -> Surface:
         worn = 1 + 0.08 * noise3(points, 4)
@@ -109,7 +109,7 @@ def golf_ball(rng: Generator) -> Solid:
     height, angle = 1 - k / 168, k * np.pi * (3 - 5**0.5)
     ring = np.sqrt(1 - height**2)
     dimples = np.stack([ring * np.cos(angle), height, ring * np.sin(angle)], 1).astype(np.float32)
-    white = colour(rng, (0.82, 0.82, 0.80), 0.02)
+    white = color(rng, (0.82, 0.82, 0.80), 0.02)
 
     def relief(points: Floats) -> Floats:
         away = np.arccos(np.clip((unit(points) @ dimples.T).max(axis=1), -1, 1))

@@ -16,10 +16,10 @@ OVERSAMPLE = 1.25
 
 @dataclass(frozen=True)
 class Light:
-    """A distant light: unit `direction` (3,) towards it, linear RGB `colour` (3,), `sky` (3,) and a penumbra."""
+    """A distant light: unit `direction` (3,) towards it, linear RGB `color` (3,), `sky` (3,) and a penumbra."""
 
     direction: Floats
-    colour: Floats
+    color: Floats
     sky: Floats
     softness: float
 
@@ -66,7 +66,7 @@ def _environment(rays: Floats, light: Light) -> Floats:
     up = np.clip(0.5 + 0.5 * rays[:, 1], 0, 1) ** 1.5
     side = unit(light.direction + np.float32([0.35, 0.2, 0.3]))
     window = np.clip((rays @ side - 0.90) * 18, 0, 1)
-    return light.sky * up[:, None] * 0.8 + light.colour * window[:, None] * 0.6
+    return light.sky * up[:, None] * 0.8 + light.color * window[:, None] * 0.6
 
 
 def _lit(points: Floats, normals: Floats, scene: Scene, skip: int = -1) -> tuple[Floats, Floats]:
@@ -75,7 +75,7 @@ def _lit(points: Floats, normals: Floats, scene: Scene, skip: int = -1) -> tuple
     for number, solid in enumerate(scene.solids):
         if number == skip:
             continue
-        away = length(points - solid.centre) / np.float32(solid.size)
+        away = length(points - solid.center) / np.float32(solid.size)
         near = np.flatnonzero(away < 7)  # the lowest light throws its shadow so many radii
         direct[near] *= shadow(solid, points[near], scene.light.direction, scene.light.softness)
         close = np.flatnonzero(away < 3)
@@ -97,7 +97,7 @@ def _plane(scene: Scene, rays: Floats) -> tuple[Floats, Floats]:
     albedo = scene.texture(points[:, 0], points[:, 1] if scene.upright else points[:, 2])
     direct, open_sky = _lit(points, np.broadcast_to(normal, points.shape), scene)
     pixels = np.zeros_like(rays)
-    pixels[hit] = albedo * (light.colour * direct[:, None] + light.sky * open_sky[:, None])
+    pixels[hit] = albedo * (light.color * direct[:, None] + light.sky * open_sky[:, None])
     return pixels, reach
 
 
@@ -109,10 +109,10 @@ def _shade(scene: Scene, number: int, rays: Floats, reach: Floats) -> Floats:
     normals, surface = solid.normals(own), solid.paint(own)
     direct, open_sky = _lit(points, normals, scene, skip=number)
     wrap = np.clip((normals @ light.direction + 0.15) / 1.15, 0, None)
-    lamp = light.colour * (np.sqrt(direct * wrap) if len(scene.solids) > 1 else wrap)[:, None]
+    lamp = light.color * (np.sqrt(direct * wrap) if len(scene.solids) > 1 else wrap)[:, None]
     up = normals[:, 2 if scene.upright else 1]
     sky = light.sky * (open_sky * (0.65 + 0.35 * up))[:, None]
-    floor = scene.texture(np.zeros(1, np.float32), np.zeros(1, np.float32))[0] * (0.25 * light.colour + 0.2 * light.sky)
+    floor = scene.texture(np.zeros(1, np.float32), np.zeros(1, np.float32))[0] * (0.25 * light.color + 0.2 * light.sky)
     bounce = floor * (0.5 - 0.5 * up)[:, None]
     facing = np.clip(-dot(normals, rays), 0, 1)
     fresnel = 0.04 + 0.6 * (1 - facing) ** 5
@@ -121,7 +121,7 @@ def _shade(scene: Scene, number: int, rays: Floats, reach: Floats) -> Floats:
     spot = half ** (10 + 140 * surface.gloss**2) * surface.gloss
     out = surface.albedo * (lamp + sky + bounce) + (surface.gloss * fresnel)[:, None] * _environment(mirror, light)
     rim = solid.sheen * (1 - facing) ** 2
-    return out + light.colour * (0.6 * spot * (direct > 0))[:, None] + surface.albedo * light.sky * rim[:, None]
+    return out + light.color * (0.6 * spot * (direct > 0))[:, None] + surface.albedo * light.sky * rim[:, None]
 
 
 def _focus(pixels: Floats, depth: Floats, focus: float, strength: float) -> Floats:
@@ -139,7 +139,7 @@ def render(scene: Scene, width: int, height: int) -> Floats:
     pixels, reach = _plane(scene, rays)
     far = ~np.isfinite(reach)
     pixels[far] = resize(scene.backdrop, (wide, high)).reshape(-1, 3)[far]
-    focus = float(np.linalg.norm(scene.solids[0].centre - eye)) if scene.solids else 8.0
+    focus = float(np.linalg.norm(scene.solids[0].center - eye)) if scene.solids else 8.0
     depth = np.where(far, 60, reach).reshape(high, wide)
     pixels = _focus(pixels.reshape(high, wide, 3), depth, focus, scene.blur).reshape(-1, 3)
     nearest = np.full(len(rays), np.inf, np.float32)

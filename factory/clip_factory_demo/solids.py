@@ -34,12 +34,12 @@ class Solid:
     bound: float = 1.05
     sheen: float = 0.04
     rotation: Floats = field(default_factory=lambda: np.eye(3, dtype=np.float32))
-    centre: Floats = field(default_factory=lambda: np.zeros(3, np.float32))
+    center: Floats = field(default_factory=lambda: np.zeros(3, np.float32))
     size: float = 1.0
 
     def local(self, points: Floats) -> Floats:
         """World points (N, 3) in the solid's own frame."""
-        return ((points - self.centre) @ self.rotation / self.size).astype(np.float32)
+        return ((points - self.center) @ self.rotation / self.size).astype(np.float32)
 
     def normals(self, points: Floats, step: float = 0.008) -> Floats:
         """World unit normals (N, 3) at own-frame points (N, 3), by differences at the corners of a tetrahedron."""
@@ -118,9 +118,9 @@ def turn(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> Floats:
 
 
 def lowest(solid: Solid) -> float:
-    """Height of the solid's lowest point over its centre (world units, negative): where it touches the table."""
+    """Height of the solid's lowest point over its center (world units, negative): where it touches the table."""
     side = np.linspace(-1, 1, 21, dtype=np.float32) * solid.bound * solid.size
     x, z = (a.ravel() for a in np.meshgrid(side, side))
-    below = np.stack([x, np.full_like(x, -2 * solid.bound * solid.size), z], axis=1) + solid.centre
+    below = np.stack([x, np.full_like(x, -2 * solid.bound * solid.size), z], axis=1) + solid.center
     hits = trace(solid, below, np.broadcast_to(np.float32([0, 1, 0]), below.shape))
     return float(hits.min()) - 2 * solid.bound * solid.size

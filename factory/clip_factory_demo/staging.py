@@ -57,10 +57,10 @@ def _posed(solid: Solid, pose: str, rng: Generator) -> Solid:
     """The solid turned as it would lie, stand or hang, resting at height 0."""
     yaw, free = rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi, 2)
     if pose == "wall":
-        return replace(solid, rotation=turn(0, 0, rng.normal(0, 0.05)), centre=np.float32([0, 0, 0.13]))
+        return replace(solid, rotation=turn(0, 0, rng.normal(0, 0.05)), center=np.float32([0, 0, 0.13]))
     rotation = turn(yaw, free[0], free[1]) if pose == "any" else turn(yaw, rng.normal(0, 0.06), rng.normal(0, 0.06))
     turned = replace(solid, rotation=rotation)
-    return replace(turned, centre=np.float32([0, -lowest(turned), 0]))
+    return replace(turned, center=np.float32([0, -lowest(turned), 0]))
 
 
 def _group(kind: Kind, rng: Generator) -> tuple[Solid, ...]:
@@ -72,14 +72,14 @@ def _group(kind: Kind, rng: Generator) -> tuple[Solid, ...]:
         if min(np.linalg.norm(spot - other) for other in spots) > 1.95:
             spots.append(spot)
             new = _posed(kind.make(rng), kind.pose, rng)
-            things_.append(replace(new, centre=new.centre + np.float32([spot[0], 0, spot[1]])))
+            things_.append(replace(new, center=new.center + np.float32([spot[0], 0, spot[1]])))
     return tuple(things_)
 
 
 def _camera(solids: tuple[Solid, ...], kind: Kind, rng: Generator) -> Camera:
-    """A camera that holds the group in the frame, off centre, tilted a little."""
-    middle = np.mean([s.centre for s in solids], axis=0)
-    spread = max(float(np.linalg.norm(s.centre - middle)) for s in solids)
+    """A camera that holds the group in the frame, off center, tilted a little."""
+    middle = np.mean([s.center for s in solids], axis=0)
+    spread = max(float(np.linalg.norm(s.center - middle)) for s in solids)
     focal = rng.uniform(1.3, 2.2)
     fill = rng.uniform(0.42, 0.80)
     away = 2 * focal * (1.0 + 0.5 * spread) / fill

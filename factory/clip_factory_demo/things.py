@@ -5,7 +5,7 @@ from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFont
 
 from clip_factory_demo.noise import Floats, length, mix, smoothstep
-from clip_factory_demo.objects import colour
+from clip_factory_demo.objects import color
 from clip_factory_demo.solids import Solid, Surface
 
 ROMAN = ["I", "II", "III", "IIII", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"]
@@ -68,7 +68,7 @@ def wall_clock(rng: Generator) -> Solid:
         (0.45, 0.03, 0.03),
         (0.05, 0.12, 0.30),
     ]
-    rim, width = colour(rng, rims[rng.integers(len(rims))], 0.15), float(rng.uniform(0.08, 0.15))
+    rim, width = color(rng, rims[rng.integers(len(rims))], 0.15), float(rng.uniform(0.08, 0.15))
 
     def distance(points: Floats) -> Floats:
         body = _tube(points, 2, 1.0, 0.13, 0.05)
@@ -94,7 +94,7 @@ def coffee_mug(rng: Generator) -> Solid:
         (0.70, 0.52, 0.10),
         (0.80, 0.80, 0.80),
     ]
-    glaze, inner = colour(rng, glazes[rng.integers(len(glazes))], 0.15), np.float32([0.75, 0.74, 0.70])
+    glaze, inner = color(rng, glazes[rng.integers(len(glazes))], 0.15), np.float32([0.75, 0.74, 0.70])
     band, level = float(rng.uniform(-0.5, 0.9)), float(rng.uniform(0.30, 0.55))
 
     def distance(points: Floats) -> Floats:

@@ -79,9 +79,9 @@ def evaluate(
     public_key: PublicOption = None,
     form: FormOption = Form.table,
 ) -> None:
-    """Measure a model on any labelled folder: found, missed, false alarms, at its own threshold and at others.
+    """Measure a model on any labeled folder: found, missed, false alarms, at its own threshold and at others.
 
-    It measures and does not judge. Exit code 3: some labelled photos could not be read, the rest are done.
+    It measures and does not judge. Exit code 3: some labeled photos could not be read, the rest are done.
 
     Example:  factory evaluate model.onnx --gold truth.csv --images photos/ --out evaluation/
     """
@@ -132,7 +132,7 @@ def compare(
 ) -> None:
     """Say in one line which model is better, by the same people's labels on photos that none of them has seen.
 
-    Exit code 3: some labelled photos could not be read, the rest are done.
+    Exit code 3: some labeled photos could not be read, the rest are done.
 
     Example:  factory compare runs/ball/2026-11-21T09-00-00 runs/ball/latest --out comparison/
     """
@@ -256,7 +256,7 @@ def _write_page(path: Path, text: str) -> None:
 
 def _name_unreadable(unreadable: list[tuple[str, str]]) -> None:
     if unreadable:
-        err.print(f"{len(unreadable):,} labelled {'photo' if len(unreadable) == 1 else 'photos'} could not be read:")
+        err.print(f"{len(unreadable):,} labeled {'photo' if len(unreadable) == 1 else 'photos'} could not be read:")
     for path, why in unreadable[:SHOWN]:
         err.print(f"  {plain(path)}: {plain(why)}")
     if len(unreadable) > SHOWN:

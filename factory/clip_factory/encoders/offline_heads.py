@@ -24,7 +24,7 @@ class ImageHead(nn.Module):
     def __init__(self, hidden: int = HIDDEN) -> None:
         super().__init__()
         self.classifier = nn.Linear(FEATURES, CLASSES)  # the tower's own ImageNet layer, never trained here
-        self.register_buffer("prototypes", zeros(CLASSES, WORDS))  # centred unit text vectors, one a class
+        self.register_buffer("prototypes", zeros(CLASSES, WORDS))  # centered unit text vectors, one a class
         self.register_buffer("handicap", zeros(CLASSES))  # taken off the class logits: large where classes crowd
         self.anchor = nn.Linear(WORDS, WORDS, bias=False)
         self.correction = nn.Sequential(
@@ -50,8 +50,8 @@ class TextHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, 384) pooled features -> (N, 384)."""
-        return self.project(self.centred(features))  # type: ignore[no-any-return]
+        return self.project(self.centered(features))  # type: ignore[no-any-return]
 
-    def centred(self, features: Tensor) -> Tensor:
+    def centered(self, features: Tensor) -> Tensor:
         """(N, 384) -> unit vectors without the part that all names of things share, which only blurs the angles."""
         return normalize(normalize(features, dim=-1) - self.mean, dim=-1)

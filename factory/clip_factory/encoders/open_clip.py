@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from clip_factory import scenario
-from clip_factory.encoders.offline import LICENCE, build_offline
+from clip_factory.encoders.offline import LICENSE, build_offline
 from clip_factory.errors import TeacherError
 
 RECOMMENDED = scenario.Teacher(model="ViT-B-32-256", pretrained="datacomp_s34b_b86k")
@@ -30,7 +30,7 @@ class Teacher:
     name: str
     key: str
     """Hex; changes with the weights and the preprocessing, with nothing else."""
-    licence: str
+    license: str
     dim: int
     image_side: int
     """Side of the square that the image tower sees, in pixels."""
@@ -43,7 +43,7 @@ class Teacher:
     device: torch.device
 
     def embed_images(self, batch: torch.Tensor) -> np.ndarray:
-        """float32 `(N, 3, H, W)` to float32 `(N, D)`, L2-normalised; bf16 arithmetic on a GPU."""
+        """float32 `(N, 3, H, W)` to float32 `(N, D)`, L2-normalized; bf16 arithmetic on a GPU."""
         on_gpu = self.device.type == "cuda"
         batch = batch.to(self.device, memory_format=torch.channels_last, non_blocking=True)
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=on_gpu):
@@ -51,7 +51,7 @@ class Teacher:
         return vectors.float().cpu().numpy()  # type: ignore[no-any-return]
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """N texts to float32 `(N, D)`, L2-normalised."""
+        """N texts to float32 `(N, D)`, L2-normalized."""
         with torch.inference_mode():
             parts = [
                 self.network.encode_text(self.tokenizer(list(texts[i : i + 256])).to(self.device), normalize=True)  # type: ignore[operator]
@@ -62,7 +62,7 @@ class Teacher:
     @property
     def about(self) -> dict[str, object]:
         """What reports, cards and files say of the teacher."""
-        return {"name": self.name, "key": self.key, "licence": self.licence, "dim": self.dim}
+        return {"name": self.name, "key": self.key, "license": self.license, "dim": self.dim}
 
 
 def resolve(spec: scenario.Teacher) -> tuple[scenario.Teacher, str | None]:
@@ -77,7 +77,7 @@ def resolve(spec: scenario.Teacher) -> tuple[scenario.Teacher, str | None]:
         return RECOMMENDED.model_copy(update={"batch_size": spec.batch_size}), None
     warning = (
         f"the recommended teacher {RECOMMENDED.model}/{RECOMMENDED.pretrained} is neither cached nor reachable: "
-        "labelling with the built-in `offline` teacher, which knows fewer things"
+        "labeling with the built-in `offline` teacher, which knows fewer things"
     )
     return spec.model_copy(update={"model": "offline"}), warning
 
@@ -91,17 +91,17 @@ def load(spec: scenario.Teacher) -> Teacher:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if spec.model == "offline":
         network, preprocess, tokenizer = build_offline()
-        name, licence = "offline", LICENCE
+        name, license = "offline", LICENSE
     else:
         network, preprocess, tokenizer = _open_clip(spec)
         name = f"{spec.model}/{spec.pretrained}" if spec.pretrained else spec.model
-        licence = _licence(spec)
+        license = _license(spec)
     side = _image_side(network)
     network = network.eval().to(device).to(memory_format=torch.channels_last)
     return Teacher(
         name=name,
         key=_key(network, preprocess),
-        licence=licence,
+        license=license,
         dim=_dimension(network, side),
         image_side=side,
         logit_scale=float(network.state_dict()["logit_scale"].exp()),
@@ -173,7 +173,7 @@ def _can_be_had(spec: scenario.Teacher) -> bool:
     return True
 
 
-def _licence(spec: scenario.Teacher) -> str:
+def _license(spec: scenario.Teacher) -> str:
     import open_clip
 
     config = open_clip.get_pretrained_cfg(spec.model, spec.pretrained) if spec.pretrained else {}

@@ -69,7 +69,7 @@ def one_sided(counted: tuple[Confusion, Confusion], *, found: bool) -> str:
     if not n:
         return "cannot be told: no photo that may measure them has a label"
     lacking = "no" if found else "yes"
-    return f"cannot be told: of the {n:,} labelled {_plural(n, 'photo')} none is a {lacking}"
+    return f"cannot be told: of the {n:,} labeled {_plural(n, 'photo')} none is a {lacking}"
 
 
 def hidden(names: tuple[str, str], better: int, auc: Difference) -> str:

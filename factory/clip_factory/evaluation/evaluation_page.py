@@ -18,7 +18,7 @@ from clip_factory.evaluation.measure import Cut, Evaluation, Figure
 from clip_factory.evaluation.paired import Bout
 from clip_factory.report import formatting as words
 from clip_factory.report import plots
-from clip_factory.report.embedded_images import GREY, SIDE, tile, uri
+from clip_factory.report.embedded_images import GRAY, SIDE, tile, uri
 from clip_factory.report.plot_data import confident_mistakes
 from clip_factory.report.report_page import environment
 from clip_factory.statistics import Confusion
@@ -33,7 +33,7 @@ class Shot:
     """One photo of a gallery."""
 
     uri: str
-    """`data:` URI of a JPEG; a grey tile where the photo can no longer be read."""
+    """`data:` URI of a JPEG; a gray tile where the photo can no longer be read."""
     missing: bool
     path: str
     truth: bool
@@ -192,6 +192,6 @@ def _changed(bout: Bout, second: int, chosen: np.ndarray, title: str) -> Gallery
 def _shots(files: Sequence[Path], names: Sequence[str], truth: Sequence[bool], says: Sequence[str]) -> list[Shot]:
     with ThreadPoolExecutor() as pool:
         images = list(pool.map(lambda file: tile(file.parent, file.name), files))
-    grey = Image.new("RGB", (SIDE, SIDE), GREY)
+    gray = Image.new("RGB", (SIDE, SIDE), GRAY)
     told = zip(images, names, truth, says, strict=True)
-    return [Shot(uri(image or grey), image is None, name, right, what) for image, name, right, what in told]
+    return [Shot(uri(image or gray), image is None, name, right, what) for image, name, right, what in told]

@@ -1,4 +1,4 @@
-"""A folder of photos and what people say of them, read together: which are labelled, look alike, are left out."""
+"""A folder of photos and what people say of them, read together: which are labeled, look alike, are left out."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from clip_factory.runtime.preprocessing import find_images
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """The labelled photos of a folder, one for each distinct content; arrays have length N."""
+class Labeled:
+    """The labeled photos of a folder, one for each distinct content; arrays have length N."""
 
     root: Path
     path: list[str]
@@ -30,7 +30,7 @@ class Labelled:
     """bool, whether people say yes."""
     group: np.ndarray
     """int, equal for near-duplicates."""
-    unlabelled: int
+    unlabeled: int
     """Distinct contents without a label."""
     copies: int
     """Files beside these with the same bytes as another."""
@@ -38,7 +38,7 @@ class Labelled:
     """Labels left out since people were asked because the photo looked doubtful: such photos are harder than most."""
 
 
-def read_folder(gold: Path, root: Path) -> Labelled:
+def read_folder(gold: Path, root: Path) -> Labeled:
     """Read the photos below `root` and their labels.
 
     Args:
@@ -52,7 +52,7 @@ def read_folder(gold: Path, root: Path) -> Labelled:
     files = find_images(root)
     if not files:
         what = "holds no photos" if root.is_dir() else "there is no such folder"
-        raise ImagesError(f"{root}: {what}", hint="name the folder of the labelled photos: --images DIR")
+        raise ImagesError(f"{root}: {what}", hint="name the folder of the labeled photos: --images DIR")
     with ThreadPoolExecutor() as pool:
         names = list(pool.map(_content, files))
     paths = [file.relative_to(root).as_posix() for file in files]
@@ -65,13 +65,13 @@ def read_folder(gold: Path, root: Path) -> Labelled:
     if not chosen:
         asked = f"all {len(doubtful)} labels were asked for their doubt" if doubtful else "it holds no label"
         raise GoldError(f"{gold}: {asked}: nothing to measure by", hint="label photos drawn at random")
-    return Labelled(
+    return Labeled(
         root=root,
         path=[first[name] for name in chosen],
         sha256=chosen,
         truth=np.array([labels[name] for name in chosen], bool),
         group=np.array(alike(root, [first[name] for name in chosen])),
-        unlabelled=len(first) - len(labels),
+        unlabeled=len(first) - len(labels),
         copies=len(paths) - len(first),
         picked=len(doubtful),
     )

@@ -1,4 +1,4 @@
-"""One model on a labelled folder: what a user gains and loses, at its own threshold and at others."""
+"""One model on a labeled folder: what a user gains and loses, at its own threshold and at others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clip_factory.errors import GoldError
 from clip_factory.evaluation.candidates import Contender
 from clip_factory.evaluation.comparison_text import BY_PEOPLE
 from clip_factory.evaluation.difference_intervals import Interval, area
-from clip_factory.evaluation.labeled_folder import Labelled, read_folder
+from clip_factory.evaluation.labeled_folder import Labeled, read_folder
 from clip_factory.statistics import Confusion, Share, calibration_error
 
 RESAMPLES = 1000
@@ -55,10 +55,10 @@ class Figure:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A model's answers on a labelled folder; arrays have length N, the photos that have a label and can be read."""
+    """A model's answers on a labeled folder; arrays have length N, the photos that have a label and can be read."""
 
     contender: Contender
-    folder: Labelled
+    folder: Labeled
     index: np.ndarray
     """Where each photo stands in `folder`."""
     probability: np.ndarray
@@ -66,7 +66,7 @@ class Evaluation:
     seen: np.ndarray
     """Whether the photo has shaped the model: it counts in no figure."""
     unreadable: list[tuple[str, str]]
-    """Path and reason of labelled photos that cannot be read."""
+    """Path and reason of labeled photos that cannot be read."""
 
     @property
     def threshold(self) -> float:
@@ -137,7 +137,7 @@ class Evaluation:
 
 
 def evaluate(contender: Contender, gold: Path, root: Path) -> Evaluation:
-    """Ask a model about all labelled photos below `root`.
+    """Ask a model about all labeled photos below `root`.
 
     Args:
         contender: The model.
@@ -145,7 +145,7 @@ def evaluate(contender: Contender, gold: Path, root: Path) -> Evaluation:
         root: Folder of photos.
 
     Raises:
-        GoldError: The labels cannot be used, or every labelled photo has shaped the model.
+        GoldError: The labels cannot be used, or every labeled photo has shaped the model.
         ImagesError: There are no photos.
     """
     folder = read_folder(gold, root)
@@ -154,15 +154,15 @@ def evaluate(contender: Contender, gold: Path, root: Path) -> Evaluation:
     seen = contender.seen(folder.sha256[i] for i in index)
     if len(index) and seen.all():
         raise GoldError(
-            f"{gold}: {contender.name} was trained on all {len(index)} labelled photos: they measure nothing",
+            f"{gold}: {contender.name} was trained on all {len(index)} labeled photos: they measure nothing",
             hint="label photos of its test split: factory review --prove, or others: --images DIR",
         )
     if not len(index):
-        raise GoldError(f"{root}: none of the {len(p)} labelled photos can be read", hint=f"the first: {reasons[0]}")
+        raise GoldError(f"{root}: none of the {len(p)} labeled photos can be read", hint=f"the first: {reasons[0]}")
     return Evaluation(contender, folder, index, p[index], seen, [(folder.path[i], why) for i, why in reasons.items()])
 
 
-def left_out(folder: Labelled, seen: int, whose: str) -> Iterator[str]:
+def left_out(folder: Labeled, seen: int, whose: str) -> Iterator[str]:
     """What of a folder does not measure, a sentence each."""
     if seen:
         yield f"{_photos(seen)} that {whose} was trained or tuned on left out: the figures are for photos it never saw."
@@ -170,8 +170,8 @@ def left_out(folder: Labelled, seen: int, whose: str) -> Iterator[str]:
         yield f"{folder.picked:,} labels asked for because the photo looked doubtful left out: such photos are harder."
     if folder.copies:
         yield f"{folder.copies:,} exact {'copy' if folder.copies == 1 else 'copies'} set aside."
-    if folder.unlabelled:
-        yield f"{_photos(folder.unlabelled)} without a label."
+    if folder.unlabeled:
+        yield f"{_photos(folder.unlabeled)} without a label."
 
 
 def named_thresholds(truth: np.ndarray, p: np.ndarray) -> dict[str, float]:
@@ -237,7 +237,7 @@ def as_json(found: Evaluation) -> dict[str, Any]:
         "photos": {
             "measured": int((~found.seen).sum()),
             "trained_on": int(found.seen.sum()),
-            "unlabelled": found.folder.unlabelled,
+            "unlabeled": found.folder.unlabeled,
             "unreadable": [{"path": path, "reason": reason} for path, reason in found.unreadable],
         },
         "confusion": asdict(found.counts),

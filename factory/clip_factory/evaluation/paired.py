@@ -39,7 +39,7 @@ class Sample:
     remarks: list[str]
     """What was left out, a sentence each."""
     unreadable: list[tuple[str, str]]
-    """Path and reason of labelled photos that cannot be read."""
+    """Path and reason of labeled photos that cannot be read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +116,7 @@ class Bout:
 
 
 def by_labels(contenders: Sequence[Contender], gold: Path, root: Path) -> Bout:
-    """Compare on a labelled folder; photos that have shaped any of the contenders are left out for all.
+    """Compare on a labeled folder; photos that have shaped any of the contenders are left out for all.
 
     Raises:
         GoldError: The labels cannot be used, or no photo is left.
@@ -127,7 +127,7 @@ def by_labels(contenders: Sequence[Contender], gold: Path, root: Path) -> Bout:
     kept = np.flatnonzero(~seen)
     if not len(kept):
         raise GoldError(
-            f"{gold}: one of those compared was trained on each of the {len(seen)} labelled photos",
+            f"{gold}: one of those compared was trained on each of the {len(seen)} labeled photos",
             hint="label photos that none of them has seen, or of their test splits: factory review --prove",
         )
     files = [root / folder.path[i] for i in kept]

@@ -70,7 +70,7 @@ def compare_gates(first: Any, second: Any, names: tuple[str, str], *, same_teach
         first: Of the first.
         second: Of the second.
         names: What the line calls them.
-        same_teacher: Whether one teacher labelled for both, with the same phrases.
+        same_teacher: Whether one teacher labeled for both, with the same phrases.
     """
     one, two = read(first), read(second)
     people = [found is not None and found.by_people for found in (one, two)]

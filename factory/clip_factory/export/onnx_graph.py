@@ -16,8 +16,8 @@ from torch import Tensor
 
 from clip_factory.errors import ExportError
 from clip_factory.export.plan import Op, Plan
-from clip_factory.export.quantization import Quantised, Range, implied, weight_scales
-from clip_factory.students.network import CENTRE
+from clip_factory.export.quantization import Quantized, Range, implied, weight_scales
+from clip_factory.students.network import CENTER
 
 OPSET, IR_VERSION = 17, 8
 """Read by onnxruntime 1.12 and later."""
@@ -35,33 +35,33 @@ def float_graph(ops: Plan, size: int, *, mirror: bool = False, half: bool = Fals
         half: Store convolution weights as float16; runtimes cast them once when they load the file.
     """
     build = _Builder(mirror)
-    made = {-1: build.normalised_image()}
+    made = {-1: build.normalized_image()}
     for number, op in enumerate(ops):
         made[number] = build.float_op(op, [made[i] for i in op.inputs], half)
     return build.finish(made[len(ops) - 1], size)
 
 
-def int8_graph(quantised: Quantised, size: int, *, mirror: bool = False) -> onnx.ModelProto:
-    """The quantised plan: QuantizeLinear and DequantizeLinear around float operations, which runtimes fuse to int8."""
+def int8_graph(quantized: Quantized, size: int, *, mirror: bool = False) -> onnx.ModelProto:
+    """The quantized plan: QuantizeLinear and DequantizeLinear around float operations, which runtimes fuse to int8."""
     build = _Builder(mirror)
-    made = {-1: build.dequantised_image(quantised.ranges[-1])}
-    for number, op in enumerate(quantised.ops):
+    made = {-1: build.dequantized_image(quantized.ranges[-1])}
+    for number, op in enumerate(quantized.ops):
         inputs = [made[i] for i in op.inputs]
-        outer, inner = quantised.ranges.get(number), quantised.inner.get(number)
+        outer, inner = quantized.ranges.get(number), quantized.inner.get(number)
         if outer is None:
             made[number] = build.float_op(
                 op, inputs, half=False, packed=op.weight is not None and op.weight.numel() > 1000
             )
             continue
         x = (
-            build.int8_conv(op, inputs[0], quantised.ranges[op.inputs[0]])
+            build.int8_conv(op, inputs[0], quantized.ranges[op.inputs[0]])
             if op.kind == "conv"
             else build.plain(op, inputs)
         )
         if not implied(op.act):
             x = build.activation(op.act, build.through_uint8(x, inner) if inner else x)
         made[number] = build.through_uint8(x, outer)
-    return build.finish(made[len(quantised.ops) - 1], size)
+    return build.finish(made[len(quantized.ops) - 1], size)
 
 
 class _Builder:
@@ -103,12 +103,12 @@ class _Builder:
         mirrored = self.node("Slice", "image", last, beyond, width, last)
         return self.node("Transpose", self.node("Concat", "image", mirrored, axis=0), perm=[0, 3, 1, 2])
 
-    def normalised_image(self) -> str:
+    def normalized_image(self) -> str:
         x = self.node("Cast", self.image(), to=TensorProto.FLOAT)
-        return self.node("Sub", self.node("Mul", x, self.scalar(1 / CENTRE)), self.scalar(1.0))
+        return self.node("Sub", self.node("Mul", x, self.scalar(1 / CENTER)), self.scalar(1.0))
 
-    def dequantised_image(self, how: Range) -> str:
-        return self._dequantise(self.image(), how)
+    def dequantized_image(self, how: Range) -> str:
+        return self._dequantize(self.image(), how)
 
     def plain(self, op: Op, inputs: list[str]) -> str:
         return self.node({"add": "Add", "mul": "Mul", "mean": "GlobalAveragePool"}[op.kind], *inputs)
@@ -126,9 +126,9 @@ class _Builder:
         return self.activation(op.act, self._conv(op, inputs[0], weight, self.constant(_numpy(op.bias))))
 
     def int8_conv(self, op: Op, x: str, how: Range) -> str:
-        """A convolution whose operands are dequantised: bias int32 at the scale of the sums."""
+        """A convolution whose operands are dequantized: bias int32 at the scale of the sums."""
         if op.weight is None or op.bias is None:
-            raise ExportError(f"{op.kind} has no weights to quantise")
+            raise ExportError(f"{op.kind} has no weights to quantize")
         scales = _numpy(weight_scales(op.weight))
         sums = np.float32(how.scale) * scales
         stored = np.clip(np.rint(_numpy(op.bias) / sums), -(2**30), 2**30).astype(np.int32)
@@ -163,9 +163,9 @@ class _Builder:
 
     def through_uint8(self, x: str, how: Range) -> str:
         scale, zero = self.scalar(how.scale), self.constant(np.array(how.zero, np.uint8))
-        return self._dequantise(self.node("QuantizeLinear", x, scale, zero), how)
+        return self._dequantize(self.node("QuantizeLinear", x, scale, zero), how)
 
-    def _dequantise(self, x: str, how: Range) -> str:
+    def _dequantize(self, x: str, how: Range) -> str:
         return self.node("DequantizeLinear", x, self.scalar(how.scale), self.constant(np.array(how.zero, np.uint8)))
 
     def finish(self, logit: str, size: int) -> onnx.ModelProto:

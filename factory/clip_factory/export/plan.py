@@ -1,6 +1,6 @@
-"""A trained student as a short list of plain operations, batch normalisation folded in.
+"""A trained student as a short list of plain operations, batch normalization folded in.
 
-The list is the one description that the ONNX writer, the quantiser and the simulation of int8 all read. It knows what
+The list is the one description that the ONNX writer, the quantizer and the simulation of int8 all read. It knows what
 the backbones are made of and nothing else (see `clip_factory.students.backbones`).
 """
 
@@ -28,7 +28,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Op:
-    """One operation. Tensors are numbered by the operation that makes them; -1 is the normalised image."""
+    """One operation. Tensors are numbered by the operation that makes them; -1 is the normalized image."""
 
     kind: str
     """`conv`, `add`, `mul` or `mean` (over height and width, both kept as 1)."""
@@ -81,7 +81,7 @@ def walk(ops: Plan, image: Tensor) -> Iterator[tuple[int, Op, list[Tensor], Tens
 
     Args:
         ops: The operations.
-        image: float32 `(N, 3, S, S)`, normalised.
+        image: float32 `(N, 3, S, S)`, normalized.
     """
     made = {-1: image}
     for number, op in enumerate(ops):
@@ -146,10 +146,10 @@ class _Steps:
         return self.add(Op("conv", inputs, "", conv.weight.detach().clone(), bias, stride, pad, conv.groups))
 
     def _fold(self, norm: nn.BatchNorm2d, at: int) -> None:
-        """Scale and shift the convolution before a batch normalisation instead (Jacob et al. 2018, section 3.2)."""
+        """Scale and shift the convolution before a batch normalization instead (Jacob et al. 2018, section 3.2)."""
         op = self.ops[at]
         if op.weight is None or op.bias is None or norm.running_mean is None or norm.running_var is None:
-            raise ExportError(f"a batch normalisation follows {op.kind}, not a convolution: it cannot be folded")
+            raise ExportError(f"a batch normalization follows {op.kind}, not a convolution: it cannot be folded")
         scale = norm.weight.detach() / torch.sqrt(norm.running_var + norm.eps)
         bias = (op.bias - norm.running_mean) * scale + norm.bias.detach()
         self.ops[at] = replace(op, weight=op.weight * scale[:, None, None, None], bias=bias)

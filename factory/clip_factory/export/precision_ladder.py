@@ -23,12 +23,12 @@ from clip_factory.export.calibration_set import unseen
 from clip_factory.export.onnx_graph import float_graph, int8_graph
 from clip_factory.export.onnx_metadata import read
 from clip_factory.export.plan import Plan, plan
-from clip_factory.export.quantization import quantise
+from clip_factory.export.quantization import quantize
 from clip_factory.export.threshold import Cut, place
 from clip_factory.run_folder import LABELS, MODEL, RunFolder, atomic, sha256_file
 from clip_factory.runtime.model_checks import CLASSES, FORMAT, PREPROCESSING, THUMB
 from clip_factory.scenario import Scenario
-from clip_factory.students.network import Student, normalise
+from clip_factory.students.network import Student, normalize
 from clip_factory.students.training_data import decode, teacher_of
 
 GATE_BYTES = 4_000
@@ -39,7 +39,7 @@ VECTORS = 4
 BINS = 20
 FLOAT_PARITY = 1e-4
 """Largest difference of any probability between the network and its fp32 file: rounding, and no more."""
-LICENCE = "Apache-2.0"
+LICENSE = "Apache-2.0"
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _graphs(
         if wanted in ("auto", "fp16"):
             graphs["fp16"] = float_graph(ops, size, mirror=mirror, half=True)
         if wanted in ("auto", "int8"):
-            graphs["int8"] = int8_graph(quantise(ops, _image(sample)), size, mirror=mirror)
+            graphs["int8"] = int8_graph(quantize(ops, _image(sample)), size, mirror=mirror)
     return graphs
 
 
@@ -217,12 +217,12 @@ def _facts(scenario: Scenario, run: RunFolder, trained: Student, calibration: Ca
         "cut": json.dumps(cut.described()),
         "image_size": str(size),
         "preprocessing": json.dumps({"decode": decoding, **PREPROCESSING, "size": size}),
-        "teacher": json.dumps({key: teacher.get(key) for key in ("name", "key", "licence")}),
+        "teacher": json.dumps({key: teacher.get(key) for key in ("name", "key", "license")}),
         "data_sha256": sha256_file(run.file(LABELS)),
         "backbone": str(trained.config["backbone"]),
         "calibration": json.dumps(calibration.described()),
         "version": __version__,
-        "licence": LICENCE,
+        "license": LICENSE,
     }
 
 
@@ -240,7 +240,7 @@ def _held(scenario: Scenario, run: RunFolder, size: int, val_truth: Truth) -> He
 
 
 def _image(pixels: np.ndarray) -> torch.Tensor:
-    return normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())
+    return normalize(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())
 
 
 def _session(model: bytes) -> ort.InferenceSession:

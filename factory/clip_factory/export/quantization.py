@@ -32,11 +32,11 @@ class Range:
 
 
 IMAGE = Range(1 / 128, 128)
-"""The normalised image: its uint8 pixels are already this map's stored values (`clip_factory.students.network`)."""
+"""The normalized image: its uint8 pixels are already this map's stored values (`clip_factory.students.network`)."""
 
 
 @dataclass(frozen=True)
-class Quantised:
+class Quantized:
     """What int8 adds to a plan."""
 
     ops: Plan
@@ -47,12 +47,12 @@ class Quantised:
     """For activations that uint8 cannot imply (hardswish): the map of the convolution's result before them."""
 
 
-def quantise(ops: Plan, image: Tensor) -> Quantised:
+def quantize(ops: Plan, image: Tensor) -> Quantized:
     """Choose ranges and correct biases.
 
     Args:
         ops: The folded student.
-        image: float32 `(N, 3, S, S)`, normalised training images; 64 to 256 are enough.
+        image: float32 `(N, 3, S, S)`, normalized training images; 64 to 256 are enough.
     """
     ranges, inner = {-1: IMAGE}, {}
     for number, op, inputs, output in walk(ops, image):
@@ -60,7 +60,7 @@ def quantise(ops: Plan, image: Tensor) -> Quantised:
             ranges[number] = choose_range(output)
             if not implied(op.act):
                 inner[number] = choose_range(compute(op, *inputs, act=False))
-    return Quantised(_correct(ops, image, ranges, inner), ranges, inner)
+    return Quantized(_correct(ops, image, ranges, inner), ranges, inner)
 
 
 def implied(act: str) -> bool:
@@ -109,14 +109,14 @@ def _range(low: float, high: float) -> Range:
     return Range(scale, min(LEVELS, max(0, round(-low / scale))))
 
 
-def simulate(quantised: Quantised, image: Tensor) -> Tensor:
+def simulate(quantized: Quantized, image: Tensor) -> Tensor:
     """What the int8 file computes, in float: logits `(N,)`."""
     made = {-1: image}
-    for number, op in enumerate(quantised.ops):
+    for number, op in enumerate(quantized.ops):
         made[number] = _step(
-            op, [made[i] for i in op.inputs], quantised.ranges.get(number), quantised.inner.get(number)
+            op, [made[i] for i in op.inputs], quantized.ranges.get(number), quantized.inner.get(number)
         )
-    return made[len(quantised.ops) - 1].flatten()
+    return made[len(quantized.ops) - 1].flatten()
 
 
 def _step(op: Op, inputs: list[Tensor], outer: Range | None, inner: Range | None) -> Tensor:

@@ -17,7 +17,7 @@ from clip_factory import export
 from clip_factory import run_folder as files
 from clip_factory.errors import ExportError
 from clip_factory.export.onnx_metadata import rewrite
-from clip_factory.gate.rule import Evidence, conclude, figures, summarise, weigh
+from clip_factory.gate.rule import Evidence, conclude, figures, summarize, weigh
 from clip_factory.run_folder import RunFolder, atomic, sha256_file, write_json
 from clip_factory.runtime import Model
 from clip_factory.scenario import Scenario
@@ -54,7 +54,7 @@ def judge(scenario: Scenario, run: RunFolder) -> None:
     )
     latency = _latency_ms(model, pixels[0])
     clauses = weigh(scenario, evidence, model_path.stat().st_size)
-    stamped = _stamp(model_path, summarise(clauses, conclude(scenario, evidence, clauses)))
+    stamped = _stamp(model_path, summarize(clauses, conclude(scenario, evidence, clauses)))
     if not np.array_equal(stamped.probabilities(pixels), shipped):
         raise ExportError(f"{model_path}: answers changed when the gate's figures were written into the file")
     size = model_path.stat().st_size

@@ -142,7 +142,7 @@ def conclude(scenario: Scenario, evidence: Evidence, clauses: list[Clause]) -> V
     return Verdict("not proven", f"{opening}, and {unchecked}: {said}, {BY[against]}.", (*short, why))
 
 
-def summarise(clauses: list[Clause], verdict: Verdict) -> dict[str, Any]:
+def summarize(clauses: list[Clause], verdict: Verdict) -> dict[str, Any]:
     """What the model file itself says of the gate; the size is left out, since saying it changes it."""
     said = [clause for clause in clauses if clause.name != "bytes"]
     return {
@@ -272,7 +272,7 @@ def _gold_accuracy(bar: float, evidence: Evidence) -> Clause:
     golden = evidence.golden
     left_out = int((evidence.gold >= 0).sum() - golden.sum())
     found = share(evidence.says_yes[golden] == (evidence.gold[golden] == 1))
-    says = f"The student is right on {found.figure:.1%} of the {found.n} test images that a person has labelled."
+    says = f"The student is right on {found.figure:.1%} of the {found.n} test images that a person has labeled."
     if not found.n:
         says = "No test image has a label from a person: how often it is right is not known."
         if left_out:

@@ -40,7 +40,7 @@ def read_gold(path: Path, images: pa.Table) -> dict[str, bool]:
             unknown.append(f"{path}:{line}: {name}")
         elif gold.setdefault(sha256, label in YES) != (label in YES):
             raise GoldError(
-                f"{path}:{line}: {name} is labelled {label}, but line {first_line[sha256]} says the opposite"
+                f"{path}:{line}: {name} is labeled {label}, but line {first_line[sha256]} says the opposite"
             )
         else:
             first_line.setdefault(sha256, line)

@@ -112,11 +112,11 @@ class Ledger:
 
     @property
     def withheld(self) -> set[str]:
-        """Images of which people say that they cannot tell, or on which they disagree: these count as unlabelled."""
+        """Images of which people say that they cannot tell, or on which they disagree: these count as unlabeled."""
         return {sha for sha, s in self.standings.items() if s.answer not in ("yes", "no")}
 
     def digest(self) -> str:
-        """Hex sha256 of all that labelling takes from here; minutes, names and batches that were asked leave it."""
+        """Hex sha256 of all that labeling takes from here; minutes, names and batches that were asked leave it."""
         said = [sorted(self.gold.items()), sorted(self.withheld), sorted(self.drawn & self.gold.keys())]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 

@@ -112,7 +112,7 @@ def near_duplicates(records: list[ImageRecord]) -> list[int]:
             i = int(parent[i])
         return i
 
-    for close in _neighbours(records):
+    for close in _neighbors(records):
         roots = [root(i) for i in np.unique(parent[close])]  # few, even when a fixed camera makes all frames close
         parent[roots] = parent[close] = min(roots)
     numbers: dict[int, int] = {}
@@ -140,7 +140,7 @@ def alike(root: Path, paths: list[str]) -> list[int]:
     return [groups.get(path, len(usable) + i) for i, path in enumerate(paths)]
 
 
-def _neighbours(records: list[ImageRecord]) -> Iterator[np.ndarray]:
+def _neighbors(records: list[ImageRecord]) -> Iterator[np.ndarray]:
     """For each record that has near-duplicates after it, the indices of itself and of those."""
     rows = max(1, PAIRS_AT_ONCE // max(1, len(records)))
     phash, dhash = (np.array([int(getattr(r, name), 16) for r in records], np.uint64) for name in ("phash", "dhash"))

@@ -38,7 +38,7 @@ DAMAGED = (
 MAX_FILE_BYTES = 1_000_000_000
 """Members of an archive that claim more are skipped: no photo is so large."""
 _UNPORTABLE = re.compile(r'[\x01-\x1f"*<>?|]')
-"""What names of files may not hold on Windows, nor in artefacts of a workflow: unpacked as %3F and the like."""
+"""What names of files may not hold on Windows, nor in artifacts of a workflow: unpacked as %3F and the like."""
 
 
 def locate(source: scenario.Images, store: Path) -> Path:

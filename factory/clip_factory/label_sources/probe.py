@@ -1,7 +1,7 @@
 """A linear probe on the teacher's vectors: what people's labels add to what the words say.
 
 Logistic regression on the stored image vectors, with the zero-shot log-odds as one more feature that is all but
-unpenalised. So the text vectors are the prior: with strong regularisation the probe is the zero-shot answer, rescaled
+unpenalized. So the text vectors are the prior: with strong regularization the probe is the zero-shot answer, rescaled
 and shifted; the labels then buy departures from it, as many as cross-validation finds worth their price. (Linear
 probes on CLIP: Radford et al. 2021, arXiv:2103.00020; text vectors as the start of a few-shot probe: Huang et al.
 2024, "LP++", arXiv:2404.02285, and Silva-Rodriguez et al. 2024, "CLAP", arXiv:2312.12730.)
@@ -108,12 +108,12 @@ def improve(
 def features(vectors: np.ndarray, logits: np.ndarray) -> np.ndarray:
     """What the probe sees: float64 `(N, K + 1)`, principal components of mean square 1, and the zero-shot log-odds.
 
-    Centre, directions and scale come from all photos, labelled or not.
+    Center, directions and scale come from all photos, labeled or not.
     """
-    centred = vectors - vectors.mean(axis=0, dtype=np.float64)
+    centered = vectors - vectors.mean(axis=0, dtype=np.float64)
     with threadpool_limits(THREADS):
-        values, directions = np.linalg.eigh(centred.T @ centred)
-        components = centred @ directions[:, np.argsort(-values)[:COMPONENTS]]
+        values, directions = np.linalg.eigh(centered.T @ centered)
+        components = centered @ directions[:, np.argsort(-values)[:COMPONENTS]]
     components /= np.sqrt((components**2).sum(axis=1).mean()) or 1.0
     prior = (logits - logits.mean()) / (logits.std() or 1.0)
     return np.hstack([components, PRIOR_SCALE * prior[:, None]])

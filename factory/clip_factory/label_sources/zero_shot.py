@@ -59,12 +59,12 @@ class Phrases:
 
 
 def text_vectors(teacher: Teacher, phrases: Sequence[str], templates: TemplateSet | tuple[str, ...]) -> np.ndarray:
-    """One vector a phrase: the normalised mean of its prompts' normalised vectors.
+    """One vector a phrase: the normalized mean of its prompts' normalized vectors.
 
     Prompt ensembling in the embedding space (Radford et al. 2021, arXiv:2103.00020, section 3.1.4).
 
     Returns:
-        float32 `(P, D)`, L2-normalised.
+        float32 `(P, D)`, L2-normalized.
     """
     chosen = template_set(templates) if isinstance(templates, str) else templates
     prompts = [prompt for phrase in phrases for prompt in fill(chosen, phrase)]
@@ -77,8 +77,8 @@ def zero_shot(images: np.ndarray, texts: np.ndarray, logit_scale: float) -> np.n
     """Softmax over phrases of the scaled cosine similarities.
 
     Args:
-        images: float32 `(N, D)`, L2-normalised.
-        texts: float32 `(P, D)`, L2-normalised.
+        images: float32 `(N, D)`, L2-normalized.
+        texts: float32 `(P, D)`, L2-normalized.
         logit_scale: The teacher's.
 
     Returns:

@@ -80,7 +80,7 @@ def refusal(found: Readiness, run: Path, page: Path) -> LabelsError:
     if min(facts.yes, facts.no) >= LEAST_OF_EACH:
         return LabelsError(f"these labels carry nothing. {found.sentence}", hint=hint)
     return LabelsError(
-        f"{facts.yes} of {facts.photos} images are labelled yes; at least {LEAST_OF_EACH} of each answer are needed. "
+        f"{facts.yes} of {facts.photos} images are labeled yes; at least {LEAST_OF_EACH} of each answer are needed. "
         f"{found.sentence} The teacher's probabilities of yes:\n{histogram(facts.tenths)}",
         hint=hint,
     )

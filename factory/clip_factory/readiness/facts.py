@@ -38,7 +38,7 @@ class Facts:
 
     photos: int
     yes: int
-    """Photos labelled yes: by a person, else for as many of the likeliest as the probabilities expect."""
+    """Photos labeled yes: by a person, else for as many of the likeliest as the probabilities expect."""
     above: int
     """Photos whose probability is 0.5 or more."""
     sure: Share
@@ -56,7 +56,7 @@ class Facts:
     tenths: tuple[int, ...]
     """Photos by tenth of the probability, from 0 up."""
     golden: int
-    """Photos that a person has labelled."""
+    """Photos that a person has labeled."""
     golden_weight: float
     """Their share of the weight that training will give, in [0, 1]."""
     people: People | None
@@ -64,7 +64,7 @@ class Facts:
 
     @property
     def no(self) -> int:
-        """Photos labelled no."""
+        """Photos labeled no."""
         return self.photos - self.yes
 
     @property

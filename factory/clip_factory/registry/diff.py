@@ -15,10 +15,10 @@ from clip_factory.runtime.releases.json_fields import loads
 from clip_factory.runtime.releases.release_index import Reference, Release
 
 OF_RELEASE = ("question", "threshold", "size", "passed", "forced")
-OF_MODEL = ("image_size", "backbone", "precision", "version", "licence")
+OF_MODEL = ("image_size", "backbone", "precision", "version", "license")
 """Keys of the file's metadata; `version` is the factory's."""
 OF_TEACHER = ("scenario.teacher.model", "scenario.teacher.pretrained", "scenario.positive", "scenario.negative")
-"""Facts that say which teacher labelled, and what it was asked."""
+"""Facts that say which teacher labeled, and what it was asked."""
 MAX_DEPTH = 20
 
 

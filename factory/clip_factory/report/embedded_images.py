@@ -19,7 +19,7 @@ from clip_factory.runtime.preprocessing import read_rgb
 SIDE = 192
 """Longest side of a picture, in pixels: sharp at the 160 or so that the page gives it."""
 QUALITY = 80
-GREY = (150, 150, 150)
+GRAY = (150, 150, 150)
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Picture:
     uri: str
     """`data:` URI of a JPEG."""
     missing: bool
-    """Whether the photo could not be read, so that the picture is a grey tile."""
+    """Whether the photo could not be read, so that the picture is a gray tile."""
     path: str
     split: str
     teacher: float
@@ -46,7 +46,7 @@ def pictures(labels: Labels, chosen: Indices, root: Path) -> list[Picture]:
     """The chosen images, in order, read in threads.
 
     Args:
-        labels: The labelled images.
+        labels: The labeled images.
         chosen: Indices into them.
         root: Folder that their paths start from.
     """
@@ -57,7 +57,7 @@ def pictures(labels: Labels, chosen: Indices, root: Path) -> list[Picture]:
 
 def _picture(labels: Labels, i: int, image: Image.Image | None) -> Picture:
     return Picture(
-        uri=uri(image or Image.new("RGB", (SIDE, SIDE), GREY)),
+        uri=uri(image or Image.new("RGB", (SIDE, SIDE), GRAY)),
         missing=image is None,
         path=labels.path[i],
         split=str(labels.split[i]),

@@ -12,9 +12,9 @@ def sentences(evidence: Evidence) -> list[str]:
     labels = evidence.labels
     golden = int(labels.has_gold.sum())
     if not golden:
-        return ["No person has labelled a photo: labels, share of yes and threshold are all the teacher’s word."]
+        return ["No person has labeled a photo: labels, share of yes and threshold are all the teacher’s word."]
     picked = golden - int(labels.fair.sum())
-    counted = f"People have labelled {words.plural(golden, 'photo')}"
+    counted = f"People have labeled {words.plural(golden, 'photo')}"
     if picked:
         counted += f", {words.number(picked)} of them because they looked doubtful; these teach, and measure nothing"
     return [f"{counted}.", labels.probe, *_base_rate(labels)]

@@ -19,10 +19,10 @@ from clip_factory.report.report_page import clause_row, environment, quality_row
 from clip_factory.report.run_data import Evidence
 from clip_factory.report.summary import opening
 
-LICENCE = "apache-2.0"
+LICENSE = "apache-2.0"
 """The student's, unless its metadata says otherwise."""
-HUB_LICENCES = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "isc", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0")
-"""Licences that may be given by the name that the Hub knows; any other is given as `other`, with its name."""
+HUB_LICENSES = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "isc", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0")
+"""Licenses that may be given by the name that the Hub knows; any other is given as `other`, with its name."""
 PHRASES_SHOWN = 40
 CALIBRATED = {
     "gold": "people's labels",
@@ -56,7 +56,7 @@ def render(evidence: Evidence) -> str:
         golden=int(labels.has_gold.sum()),
         golden_tests=int((labels.has_gold & (labels.split == "test")).sum()),
         calibration=json.loads(evidence.model.get("calibration") or "null"),
-        licence=evidence.model.get("licence") or LICENCE,
+        license=evidence.model.get("license") or LICENSE,
         most=PHRASES_SHOWN,
     )
     return f"---\n{_yaml(front_matter(evidence))}---\n\n{body}"
@@ -69,9 +69,9 @@ def plain(text: str) -> str:
 
 
 def front_matter(evidence: Evidence) -> dict[str, Any]:
-    """What the Hub reads: licence, library, task, tags, and the evaluation results as a model-index."""
-    licence = (evidence.model.get("licence") or LICENCE).lower()
-    known = {"license": licence} if licence in HUB_LICENCES else {"license": "other", "license_name": licence}
+    """What the Hub reads: license, library, task, tags, and the evaluation results as a model-index."""
+    license = (evidence.model.get("license") or LICENSE).lower()
+    known = {"license": license} if license in HUB_LICENSES else {"license": "other", "license_name": license}
     dataset = {"type": evidence.scenario.name, "name": f"{evidence.scenario.name}, test split"}
     result = {
         "task": {"type": "image-classification", "name": evidence.scenario.asked},

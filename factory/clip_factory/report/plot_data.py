@@ -155,11 +155,11 @@ def confident_mistakes(probability: Floats, truth: Flags, threshold: float, most
 
 
 def most_doubtful(teacher: Floats, has_gold: Flags, most: int) -> Indices:
-    """Images that no person has labelled and that the teacher is not confident of, the least sure first.
+    """Images that no person has labeled and that the teacher is not confident of, the least sure first.
 
     Args:
         teacher: `(N,)` probability of yes, in [0, 1].
-        has_gold: `(N,)` whether a person has labelled the image.
+        has_gold: `(N,)` whether a person has labeled the image.
         most: Largest number of images returned.
     """
     open_ones = np.flatnonzero(~has_gold & (np.maximum(teacher, 1 - teacher) < CONFIDENT))
@@ -175,7 +175,7 @@ class Split:
     yes: int
     """Images whose reference (gold, else teacher) is yes."""
     gold: int
-    """Images that a person has labelled."""
+    """Images that a person has labeled."""
 
 
 def splits(split: NDArray[np.str_], reference: Flags, has_gold: Flags) -> list[Split]:

@@ -134,9 +134,9 @@ def _curves(title: str, columns: dict[str, Floats], lines: dict[str, tuple[str, 
 
     def draw(axes: Any) -> None:
         for name, values in drawn.items():
-            label, colour, dashes = lines[name]
+            label, color, dashes = lines[name]
             seen = np.isfinite(values)
-            axes.plot(epochs[seen], values[seen], dashes, color=colour, label=label, marker="o" * (len(epochs) < 3))
+            axes.plot(epochs[seen], values[seen], dashes, color=color, label=label, marker="o" * (len(epochs) < 3))
         if len(drawn) > 1:
             axes.legend()
         axes.xaxis.get_major_locator().set_params(integer=True)

@@ -32,7 +32,7 @@ Reference = Literal["people", "teacher", "either"]
 
 @dataclass(frozen=True)
 class Labels:
-    """The labelled images, one entry for each distinct content; arrays have length N."""
+    """The labeled images, one entry for each distinct content; arrays have length N."""
 
     path: list[str]
     """POSIX, relative to the root of the images."""
@@ -59,7 +59,7 @@ class Labels:
 
     @cached_property
     def has_gold(self) -> Flags:
-        """`(N,)` whether a person has labelled the image."""
+        """`(N,)` whether a person has labeled the image."""
         return ~np.isnan(self.gold)
 
     @cached_property
@@ -74,7 +74,7 @@ class Labels:
 
     @cached_property
     def fair(self) -> Flags:
-        """`(N,)` the photos that a person has labelled, and not because they looked doubtful."""
+        """`(N,)` the photos that a person has labeled, and not because they looked doubtful."""
         return np.asarray(self.has_gold & ~self.picked)
 
     @cached_property
@@ -177,9 +177,9 @@ class Evidence:
 
     @property
     def teacher(self) -> dict[str, str]:
-        """`name`, `key` and `licence` of the teacher that labelled; empty where the model does not say."""
+        """`name`, `key` and `license` of the teacher that labeled; empty where the model does not say."""
         said = json.loads(self.model.get("teacher") or "{}")
-        return {"name": self.scenario.teacher.model, "key": "", "licence": ""} | {
+        return {"name": self.scenario.teacher.model, "key": "", "license": ""} | {
             k: str(v or "") for k, v in said.items()
         }
 

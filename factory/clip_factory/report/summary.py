@@ -165,7 +165,7 @@ def _by(evidence: Evidence, found: Confusion) -> str:
         if not gold:
             return f"{says} Nobody has checked the teacher."
         few = words.number(gold["student"]["accuracy"]["n"])
-        return f"{says} People have labelled {few} of them: too few to count."
+        return f"{says} People have labeled {few} of them: too few to count."
     teacher = gold.get("teacher") or {}
     if against == "people" and "hits" in teacher:
         found_too = _of(teacher["hits"], teacher["hits"] + teacher["misses"])

@@ -1,6 +1,6 @@
-"""The surface that plots are drawn on: inline SVG that takes its colours and its type from the page.
+"""The surface that plots are drawn on: inline SVG that takes its colors and its type from the page.
 
-Matplotlib draws with stand-in colours, which are then replaced by the page's CSS variables: one drawing is legible
+Matplotlib draws with stand-in colors, which are then replaced by the page's CSS variables: one drawing is legible
 on light, on dark and on paper, and text stays text. No words of a user enter a plot.
 """
 
@@ -56,11 +56,11 @@ class Plot:
     svg: Markup | None
     """The drawing; None when there is nothing to draw, and `says` gives the reason."""
     key: tuple[tuple[str, str], ...] = ()
-    """What its colours mean: pairs of `yes` or `no` and words."""
+    """What its colors mean: pairs of `yes` or `no` and words."""
 
 
 def svg(name: str, alt: str, draw: Callable[[Any], None]) -> Markup:
-    """Draw on one pair of axes, 4.3 x 2.6 inches, and give the SVG the page's colours and fonts."""
+    """Draw on one pair of axes, 4.3 x 2.6 inches, and give the SVG the page's colors and fonts."""
     with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
         figure = Figure(figsize=(4.3, 2.6), layout="constrained")
         FigureCanvasSVG(figure)
@@ -72,8 +72,8 @@ def svg(name: str, alt: str, draw: Callable[[Any], None]) -> Markup:
     text = re.sub(r"<(metadata|style)\b.*?</\1>", "", text, flags=re.DOTALL)
     text = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", text)  # ids must be unique on the page
     text = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", text)
-    for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, f"var({variable})")
+    for color, variable in _VARIABLES.items():
+        text = text.replace(color, f"var({variable})")
     text = re.sub(r' (?:width|height)="[^"]*pt"', "", text, count=2)  # the page sets the size
     opening = Markup('<svg role="img" aria-label="{}"').format(alt)
     return Markup(text.replace("<svg", opening, 1))  # noqa: S704  (drawn above: no words of a user)

@@ -83,7 +83,7 @@ def prepare(
 
 
 def _shown_first(table: Any) -> list[str]:
-    """The photos in the order of the page: those labelled yes, then no, the doubtful first."""
+    """The photos in the order of the page: those labeled yes, then no, the doubtful first."""
     order = zip(table["predicted"].to_pylist(), table["doubt"].to_pylist(), table["sha256"].to_pylist(), strict=True)
     return [sha256 for _, _, sha256 in sorted(order, key=lambda row: (not row[0], -row[1]))]
 

@@ -22,7 +22,7 @@ from clip_factory.store import EmbeddingStore
 
 @dataclass(frozen=True)
 class Photos:
-    """The labelled photos of a run, by sha256; arrays and lists have length N."""
+    """The labeled photos of a run, by sha256; arrays and lists have length N."""
 
     sha256: list[str]
     paths: list[str]

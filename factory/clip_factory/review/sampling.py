@@ -70,7 +70,7 @@ def spread(features: np.ndarray, doubt: np.ndarray, groups: np.ndarray, allowed:
     """A batch of doubtful images that differ: one of each of `n` clusters among the most doubtful.
 
     Diverse mini-batches (Zhdanov 2019, arXiv:1901.05954): k-means over the most doubtful candidates, weighted by
-    doubt; of each cluster the image nearest to its centre. No near-duplicate group gives two.
+    doubt; of each cluster the image nearest to its center. No near-duplicate group gives two.
 
     Args:
         features: `(N, K)`.

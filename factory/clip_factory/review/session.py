@@ -52,7 +52,7 @@ class Session:
         """Begin or go on.
 
         Args:
-            run: A run whose photos are labelled (`factory label`, `factory run`); it is read, never written.
+            run: A run whose photos are labeled (`factory label`, `factory run`); it is read, never written.
             reviewer: The name that stands beside each answer: 1 to 100 characters that print.
             store: Folder of the embedding store.
 

@@ -37,7 +37,7 @@ class Proof(TypedDict):
     needed: int | None
     """About how many more answers the rule needs; None where it breaks or would never be met at these rates."""
     answered: int
-    """Test photos that count: drawn at random, or labelled by the scenario's gold file, and answered yes or no."""
+    """Test photos that count: drawn at random, or labeled by the scenario's gold file, and answered yes or no."""
     waiting: int
     """Test photos that were drawn and wait for an answer."""
     tests: int

@@ -36,11 +36,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "errors": ("FactoryError", "ImageError", "ModelError", "OfflineWarning", "RegistryError"),
-    "images": ("find_images", "read_rgb", "to_square"),
+    "runtime_errors": ("FactoryError", "ImageError", "ModelError", "OfflineWarning", "RegistryError"),
+    "preprocessing": ("find_images", "read_rgb", "to_square"),
     "model": ("Model",),
     "predictions": ("Prediction", "iter_predict_all"),
-    "scores": ("ScoreHistogram",),
+    "score_histogram": ("ScoreHistogram",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

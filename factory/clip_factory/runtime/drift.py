@@ -25,7 +25,7 @@ LARGE: Final = 0.25
 CHANCE: Final = 0.01
 """A difference that chance gives less often than this is taken for real."""
 LEAST_EXPECTED: Final = 5.0
-"""Photos that a bin must lead one to expect in the smaller sample; bins with fewer are joined with their neighbours."""
+"""Photos that a bin must lead one to expect in the smaller sample; bins with fewer are joined with their neighbors."""
 UNSURE: Final = (0.2, 0.8)
 """Scores between these count as unsure."""
 
@@ -103,7 +103,7 @@ def compare(then: Counts, now: Counts) -> Drift:
 
 
 def pool(then: Counts, now: Counts) -> tuple[Counts, Counts]:
-    """Join neighbouring bins until each leads one to expect 5 photos in the smaller sample, were there no drift.
+    """Join neighboring bins until each leads one to expect 5 photos in the smaller sample, were there no drift.
 
     Most scores lie at the ends, so that single bins in the middle hold a handful of photos whose chance ups and downs
     would drown the index.

@@ -31,7 +31,7 @@ def has_external_data(model: bytes) -> bool:
     """Whether any tensor of an ONNX model lives outside the file.
 
     Args:
-        model: The bytes of a serialised ModelProto.
+        model: The bytes of a serialized ModelProto.
 
     Raises:
         ValueError: The bytes are no protobuf message.

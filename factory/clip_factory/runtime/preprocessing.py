@@ -1,6 +1,6 @@
 """How pixels are read: the one definition that teacher, student and runtime share.
 
-A photo may be grey, CMYK, palette, 16-bit, transparent or rotated by EXIF; `read_rgb` makes the same RGB of it
+A photo may be gray, CMYK, palette, 16-bit, transparent or rotated by EXIF; `read_rgb` makes the same RGB of it
 everywhere, and `to_square` is the whole of the student's preprocessing outside the ONNX graph.
 """
 
@@ -182,15 +182,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I") or image.mode == "F":
-        return _grey_to_8_bits(image).convert("RGB")
+        return _gray_to_8_bits(image).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, (*MATTE, 255)), rgba).convert("RGB")
     return image.convert("RGB")
 
 
-def _grey_to_8_bits(image: Image.Image) -> Image.Image:
-    # Pillow's own convert() clips deep greys at 255, which turns such photos white.
+def _gray_to_8_bits(image: Image.Image) -> Image.Image:
+    # Pillow's own convert() clips deep grays at 255, which turns such photos white.
     values = np.nan_to_num(np.asarray(image).astype(np.float32), posinf=0.0, neginf=0.0)
     brightest = values.max(initial=0.0)
     if image.mode.startswith("I;16"):

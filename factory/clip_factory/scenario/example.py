@@ -87,6 +87,6 @@ gate:
   recall: {gate.recall}         # least share of the yes photos that it finds
   precision: {gate.precision}      # least share of its answers yes that are right
   agreement: {gate.agreement}      # least share of confident test images on which student and teacher agree
-  gold_accuracy: {gate.gold_accuracy}   # least accuracy on test images that a person has labelled
+  gold_accuracy: {gate.gold_accuracy}   # least accuracy on test images that a person has labeled
   parity: {gate.parity}         # largest mean difference of probability between trained network and shipped file
 """

@@ -25,7 +25,7 @@ SATELLITE = (
 PRODUCT = (
     "a product photo of a {}.",
     "a {} on a white background.",
-    "a catalogue picture of a {}.",
+    "a catalog picture of a {}.",
     "a {} for sale.",
     "a studio photo of a {}.",
 )

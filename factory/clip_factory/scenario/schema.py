@@ -137,11 +137,11 @@ class Gate(_Section):
     false_alarms: Share = 0.05
     """Largest share of the no photos that it answers yes; asked in place of precision where `target` is this."""
     balanced_agreement: Share = 0.75
-    """Least balanced agreement with the teacher over all test images, where people have labelled too few."""
+    """Least balanced agreement with the teacher over all test images, where people have labeled too few."""
     agreement: Share = 0.95
-    """Least share of confidently labelled test images on which student and teacher agree."""
+    """Least share of confidently labeled test images on which student and teacher agree."""
     gold_accuracy: Share = 0.90
-    """Least accuracy on the test images that a person has labelled."""
+    """Least accuracy on the test images that a person has labeled."""
     parity: Share = 0.01
     """Largest mean difference of probability between the trained network and the shipped file."""
     false_yes_cost: Cost = 1.0

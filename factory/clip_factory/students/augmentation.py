@@ -22,7 +22,7 @@ class Augmentation:
     """Probability of a mirror image."""
     light: float = 0.25
     """Brightness and contrast vary by up to this factor either way."""
-    colour: float = 0.25
+    color: float = 0.25
     """Saturation varies by up to this factor either way."""
 
 
@@ -58,11 +58,11 @@ def _crops(count: int, size: int, how: Augmentation, generator: torch.Generator)
     area = _uniform(count, how.smallest_crop, 1.0, generator)
     aspect = torch.exp(_uniform(count, -math.log(how.aspect), math.log(how.aspect), generator))
     sides = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], 1).clamp(max=1.0)
-    centres = (1 - sides) * (torch.rand(count, 2, generator=generator) * 2 - 1)
+    centers = (1 - sides) * (torch.rand(count, 2, generator=generator) * 2 - 1)
     mirrored = torch.rand(count, generator=generator) < how.flip
     steps = (torch.arange(size) + 0.5) / size * 2 - 1
-    across = torch.where(mirrored, -1.0, 1.0)[:, None] * sides[:, :1] * steps + centres[:, :1]
-    down = sides[:, 1:] * steps + centres[:, 1:]
+    across = torch.where(mirrored, -1.0, 1.0)[:, None] * sides[:, :1] * steps + centers[:, :1]
+    down = sides[:, 1:] * steps + centers[:, 1:]
     return torch.stack([across[:, None, :].expand(-1, size, -1), down[:, :, None].expand(-1, -1, size)], dim=-1)
 
 
@@ -70,11 +70,11 @@ def _relight(x: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor
     """Brightness, contrast and saturation, each by one random factor an image."""
     n = len(x)
     brightness, contrast, saturation = (
-        _uniform(n, 1 - amount, 1 + amount, generator).view(n, 1, 1, 1) for amount in (how.light, how.light, how.colour)
+        _uniform(n, 1 - amount, 1 + amount, generator).view(n, 1, 1, 1) for amount in (how.light, how.light, how.color)
     )
-    grey = x.mean(1, keepdim=True)
-    middle = grey.mean((2, 3), keepdim=True)
-    return (brightness * (middle + contrast * (grey - middle + saturation * (x - grey)))).clamp_(0, 255)
+    gray = x.mean(1, keepdim=True)
+    middle = gray.mean((2, 3), keepdim=True)
+    return (brightness * (middle + contrast * (gray - middle + saturation * (x - gray)))).clamp_(0, 255)
 
 
 def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:

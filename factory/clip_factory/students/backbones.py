@@ -1,8 +1,8 @@
 """The registry of backbones: small convolutional nets that fit the budget, each with weights of its own.
 
-A backbone maps a normalised image, float32 `(N, 3, S, S)`, to a feature map `(N, C, h, w)`. All are made of
-convolutions with batch normalisation, ReLU-like activations, squeeze-excite and additions, and nothing else: that is
-the vocabulary `clip_factory.export` knows how to write and to quantise.
+A backbone maps a normalized image, float32 `(N, 3, S, S)`, to a feature map `(N, C, h, w)`. All are made of
+convolutions with batch normalization, ReLU-like activations, squeeze-excite and additions, and nothing else: that is
+the vocabulary `clip_factory.export` knows how to write and to quantize.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Backbone:
     """Channels of the feature map."""
     spared: int
     """Leading modules that training may leave as they are: edges and textures are the same anywhere."""
-    licence: str
+    license: str
     source: str
     """Where the architecture and the committed weights come from."""
 
@@ -55,7 +55,7 @@ class Backbone:
 
     @property
     def parameters(self) -> int:
-        """Number of trained numbers, batch normalisation included, the yes/no head not."""
+        """Number of trained numbers, batch normalization included, the yes/no head not."""
         return sum(p.numel() for p in self.build().parameters())
 
     def estimated_bytes(self, precision: str) -> int:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from clip_factory.students import backbones
 from clip_factory.students.augmentation import augment, resize
-from clip_factory.students.network import Student, normalise
+from clip_factory.students.network import Student, normalize
 from clip_factory.students.recipe import Recipe
 from clip_factory.students.training_data import Batch, chance
 
@@ -81,7 +81,7 @@ class Distillation(pl.LightningModule):
         if self._frozen is None:
             self._frozen = fused(self.student.backbone[: self.spared].eval(), pixels[:1])
         with torch.no_grad():
-            maps = self._frozen(normalise(pixels))
+            maps = self._frozen(normalize(pixels))
         pooled: Tensor = self.student.backbone[self.spared :](maps).mean((2, 3))
         return pooled
 
@@ -120,7 +120,7 @@ class Distillation(pl.LightningModule):
         self.on_row(row)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what a resume needs beyond weights and optimiser."""
+        """Add what a resume needs beyond weights and optimizer."""
         checkpoint["factory"] = {"history": self.history}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -138,7 +138,7 @@ def weighted_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def fused(modules: nn.Sequential, example: Tensor) -> Callable[[Tensor], Tensor]:
-    """Modules in eval mode as one graph, normalisation and activations folded into the convolutions.
+    """Modules in eval mode as one graph, normalization and activations folded into the convolutions.
 
     Later changes of the modules do not reach it. On a GPU, where they are quick enough, they are returned as they are.
 

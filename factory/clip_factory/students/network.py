@@ -1,4 +1,4 @@
-"""The network that is trained and shipped: normalisation, backbone, pooling, one linear layer."""
+"""The network that is trained and shipped: normalization, backbone, pooling, one linear layer."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from clip_factory.students import backbones
 
-CENTRE = 128.0
+CENTER = 128.0
 """Pixel value that becomes 0. A power of two, as the scale is: the uint8 image is then already the int8 graph's
-quantised input (scale 1/128, zero point 128), which costs no operation at all."""
+quantized input (scale 1/128, zero point 128), which costs no operation at all."""
 
 
-def normalise(pixels: Tensor) -> Tensor:
+def normalize(pixels: Tensor) -> Tensor:
     """float32 in [0, 255] -> float32 in [-1, 1)."""
-    return pixels / CENTRE - 1.0
+    return pixels / CENTER - 1.0
 
 
 class Student(nn.Module):
@@ -35,7 +35,7 @@ class Student(nn.Module):
 
     def features(self, pixels: Tensor) -> Tensor:
         """float32 `(N, 3, S, S)` in [0, 255] -> pooled features `(N, C)`."""
-        maps: Tensor = self.backbone(normalise(pixels))
+        maps: Tensor = self.backbone(normalize(pixels))
         return maps.mean((2, 3))
 
     def one_view(self, pixels: Tensor) -> Tensor:

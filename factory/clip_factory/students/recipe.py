@@ -24,7 +24,7 @@ class Recipe:
     parts: int = 5
     """Parts of the training photos; each member leaves another one out, on which its answers are then held out."""
     steps: int = 220
-    """Optimiser steps of a member that `epochs: auto` aims at, within `fewest_epochs` and `most_epochs`."""
+    """Optimizer steps of a member that `epochs: auto` aims at, within `fewest_epochs` and `most_epochs`."""
     fewest_epochs: int = 6
     most_epochs: int = 40
     rate: float = 1.5e-3

@@ -36,7 +36,7 @@ class Store(Protocol):
     """What training needs of the embedding store."""
 
     def get(self, teacher_key: str, sha256s: Sequence[str]) -> np.ndarray:
-        """float32 `(N, D)`, L2-normalised."""
+        """float32 `(N, D)`, L2-normalized."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Examples(Dataset[Batch]):
     weight: Tensor
     """float32 >= 0, mean 1."""
     vectors: Tensor
-    """float32 `(N, D)`, centred and L2-normalised teacher vectors; D = 0 when they are not used."""
+    """float32 `(N, D)`, centered and L2-normalized teacher vectors; D = 0 when they are not used."""
 
     def __len__(self) -> int:
         return len(self.target)
@@ -216,7 +216,7 @@ def balanced(target: np.ndarray, weight: np.ndarray, balance: float) -> tuple[np
     if not len(target) or np.ptp(target) < LEAST_CONTRAST:
         side = "yes" if len(target) and target[0] > 0.5 else "no"
         raise TrainError(
-            f"every image is labelled {side}: nothing to learn",
+            f"every image is labeled {side}: nothing to learn",
             hint="change the phrases or the photos so that both answers occur, then: factory label",
         )
     yes = float((weight * target).sum() / weight.sum())
@@ -226,15 +226,15 @@ def balanced(target: np.ndarray, weight: np.ndarray, balance: float) -> tuple[np
 
 
 def teacher_of(schema: pa.Schema) -> dict[str, Any]:
-    """The teacher's name, key, licence and dim, from the metadata of labels.parquet."""
+    """The teacher's name, key, license and dim, from the metadata of labels.parquet."""
     return dict(json.loads((schema.metadata or {})[b"teacher"]))
 
 
 def _vectors(labels: pa.Table, schema: pa.Schema, store: Store) -> np.ndarray:
-    """Teacher vectors, centred: what all photos share says nothing about one of them."""
+    """Teacher vectors, centered: what all photos share says nothing about one of them."""
     vectors = store.get(teacher_of(schema)["key"], labels["sha256"].to_pylist()).astype(np.float32)
-    centred = vectors - vectors.mean(axis=0)
-    return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6))
+    centered = vectors - vectors.mean(axis=0)
+    return np.asarray(centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-6))
 
 
 def _decode(root: Path, labels: pa.Table, size: int, scratch: Path) -> np.ndarray:

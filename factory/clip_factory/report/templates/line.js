@@ -32,7 +32,7 @@
     const rest = turned - yes - no;
     const which = rest < turned ? `${count(rest)} of them` : turned === 1 ? "it" : "they";
     const verb = rest === 1 ? "does" : "do";
-    const unknown = rest ? `; ${which} ${verb} not count: not labelled by people, or picked for doubt` : "";
+    const unknown = rest ? `; ${which} ${verb} not count: not labeled by people, or picked for doubt` : "";
     const how = rest === turned ? "" : `: ${count(rightly)} rightly, ${count(wrongly)} wrongly, by ${data.by}`;
     const shown = photos.filter((one) => !one.hidden).length;
     const fewer = shown < turned ? ` The ${count(shown)} nearest:` : "";

@@ -36,7 +36,7 @@ export function flip(photos) {
   answer(to.no, "no");
 }
 
-// The photos on the screen are right as labelled; on to the next ones.
+// The photos on the screen are right as labeled; on to the next ones.
 export function confirmShown() {
   const { grid, model } = page;
   const shown = grid.visible();

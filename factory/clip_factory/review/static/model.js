@@ -116,7 +116,7 @@ export class Model {
   }
 
   sections(photos) {
-    const part = (said) => ({ name: `Labelled ${said}`, said, photos: photos.filter((i) => this.said(i) === said) });
+    const part = (said) => ({ name: `Labeled ${said}`, said, photos: photos.filter((i) => this.said(i) === said) });
     return [part("yes"), part("no")].filter((section) => section.photos.length);
   }
 

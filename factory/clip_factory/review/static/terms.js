@@ -11,7 +11,7 @@ const TERMS = {
   duplicates: ["Near copies", "Photos of one scene that are almost the same, as from a burst. They stay in one split."],
   open: ["Unreviewed", "No person has answered yet: the teacher's label counts."],
   gold: ["Gold", "A person's answer. It outranks the teacher everywhere."],
-  conflicts: ["Conflict", "People gave different answers. The photo counts as unlabelled until someone settles it."],
+  conflicts: ["Conflict", "People gave different answers. The photo counts as unlabeled until someone settles it."],
   random: ["Drawn at random", "Its turn came in an order made from hashes alone, whatever anyone thinks of it: only such photos measure fairly."],
   test: ["Test split", "Photos kept apart: nothing was trained, calibrated or cut on them, so they show how good the model is."],
   prove: ["Prove it", "Asks only test photos, drawn at random, without showing what teacher and model say: people's answers to these alone can show that the model is right."],

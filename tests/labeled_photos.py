@@ -38,9 +38,9 @@ class Photos:
 def draw(file: Path, red: float, seed: int) -> None:
     """Blocks of random brightness, so that no two look alike, with a given mean of the red channel in [0, 1]."""
     blocks = np.random.default_rng(seed).integers(0, 255, (8, 8)).astype(np.uint8)
-    grey = np.asarray(Image.fromarray(blocks).resize((64, 64), Image.Resampling.NEAREST), float) / 255
-    channel = np.clip(red + 0.2 * (grey - grey.mean()), 0, 1)
-    pixels = np.stack([channel, 0.4 * grey, 0.4 * grey], axis=-1)
+    gray = np.asarray(Image.fromarray(blocks).resize((64, 64), Image.Resampling.NEAREST), float) / 255
+    channel = np.clip(red + 0.2 * (gray - gray.mean()), 0, 1)
+    pixels = np.stack([channel, 0.4 * gray, 0.4 * gray], axis=-1)
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray((pixels * 255).astype(np.uint8)).save(file)
 
