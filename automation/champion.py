@@ -1,4 +1,4 @@
-"""Whether a run is better than the release that stands as champion, and what it changes, as `factory models diff`."""
+"""Whether a run is better than the release that is champion now, and what it changes, as `factory models diff`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from typing import Any
 
 from automation.markdown import NOTHING, code, codes
 from automation.runs import Run
-from clip_factory.errors import FactoryError
-from clip_factory.evaluation.recorded import Recorded, is_against_teacher
-from clip_factory.registry import Registry, open_existing
-from clip_factory.registry.diff import Change, changes, of_files, verdict, without_teacher, written
-from clip_factory.registry.release_contents import read_gate
+from clip_factory.evaluation.gate_comparison import GateComparison, is_about_teacher
+from clip_factory.registry import Registry, RegistryNotFoundError, open_existing
+from clip_factory.registry.diff import (
+    Change,
+    changes,
+    compare_records,
+    facts_of_files,
+    facts_without_model,
+    without_teacher,
+)
+from clip_factory.registry.release_reader import read_gate
 from clip_factory.report import formatting as words
-from clip_factory.runtime.releases.release_index import Reference
+from clip_factory.runtime.releases.release_reference import Reference
 
 ALWAYS = (
     ("gate.agreement.figure", "agrees with its teacher"),
@@ -24,51 +30,52 @@ ALWAYS = (
     ("figures.test_images", "test photos"),
     ("size", "size"),
 )
-"""Facts that are told also where they are the same."""
+"""Facts that are shown also where they are the same."""
 CHANGED = (
     ("gate.agreement.rule", "asked: agreement"),
     ("gate.gold_accuracy.rule", "asked: people’s labels"),
     ("figures.calibration_error", "calibration error"),
     ("threshold", "threshold"),
 )
-"""Facts that are told where they differ; those of the scenario follow, under their keys."""
+"""Facts that are shown where they differ; those of the scenario follow, under their keys."""
 PLACES = ("scenario.images", "scenario.answers", "scenario.gold")
 """Where files lie on the machine that ran: of no interest."""
-MOST = 25
+MAX_ROWS = 25
+"""Of the table in the comment."""
 
 
 @dataclass(frozen=True)
-class Standing:
+class Comparison:
     """The release that an alias stands for, and what it and a run say of themselves, under the names of a diff."""
 
     version: int | None
     """None: there is none yet."""
     before: Mapping[str, Any] = field(default_factory=dict)
     now: Mapping[str, Any] = field(default_factory=dict)
-    recorded: Recorded | None = None
+    recorded: GateComparison | None = None
     """Which of the two is better, by what they say of themselves; None where there is no release."""
 
 
-def against(run: Run, registry: Registry | None, alias: str) -> Standing:
-    """Hold a run against the release that the alias stands for; `registry` None: there is none yet.
+def compare(run: Run, registry: Registry | None, alias: str) -> Comparison:
+    """Compare a run with the release that the alias stands for; `registry` None: there is none yet.
 
     Raises:
         FactoryError: The registry cannot be read, or was altered.
     """
     entry = registry.index().models.get(run.name) if registry is not None else None
     if registry is None or entry is None or alias not in entry.aliases:
-        return Standing(None)
+        return Comparison(None)
     release = registry.index().find(Reference(run.name, alias=alias))
     gate = {"clauses": list(run.clauses), "figures": run.figures}
     scenario = json.loads(run.scenario.model_dump_json())
-    new = {"threshold": run.threshold, "size": run.size, **of_files(gate, scenario)}
+    new = {"threshold": run.threshold, "size": run.size, **facts_of_files(gate, scenario)}
     champion = read_gate(registry, release)
-    old = written(registry, release, champion)
-    found = verdict((champion, gate), (old, new), (f"version {release.version}", "this run"))
-    return Standing(release.version, old, new, found)
+    old = facts_without_model(registry, release, champion)
+    recorded = compare_records((champion, gate), (old, new), (f"version {release.version}", "this run"))
+    return Comparison(release.version, old, new, recorded)
 
 
-def open_if_there(address: str) -> Registry | None:
+def open_if_exists(address: str) -> Registry | None:
     """The registry at an address; None where there is none yet.
 
     Raises:
@@ -76,27 +83,25 @@ def open_if_there(address: str) -> Registry | None:
     """
     try:
         return open_existing(address)
-    except FactoryError as error:
-        if "there is no such folder" in error.what:
-            return None
-        raise
+    except RegistryNotFoundError:
+        return None
 
 
-def rows(standing: Standing) -> list[tuple[str, str, str]]:
+def rows(comparison: Comparison) -> list[tuple[str, str, str]]:
     """What a run has and the release had, as cells of a table: what, before, now; texts of a scenario are in code."""
-    found = changes(dict(standing.before), dict(standing.now))
-    hidden = standing.recorded is not None and standing.recorded.people
-    if standing.recorded is not None:
-        found = without_teacher(found, standing.recorded)
-    by_key = {change.what: change for change in found}
-    told = [(title, Change(key, standing.before.get(key), standing.now.get(key))) for key, title in ALWAYS]
-    told = [(title, change) for title, change in told if (change.before, change.after) != (None, None)]
-    told = [(title, change) for title, change in told if not (hidden and is_against_teacher(change.what))]
-    told += [(title, by_key[key]) for key, title in CHANGED if key in by_key]
-    for change in found:
+    changed = changes(dict(comparison.before), dict(comparison.now))
+    by_people = comparison.recorded is not None and comparison.recorded.by_people
+    if comparison.recorded is not None:
+        changed = without_teacher(changed, comparison.recorded)
+    by_key = {change.what: change for change in changed}
+    shown = [(title, Change(key, comparison.before.get(key), comparison.now.get(key))) for key, title in ALWAYS]
+    shown = [(title, change) for title, change in shown if (change.before, change.after) != (None, None)]
+    shown = [(title, change) for title, change in shown if not (by_people and is_about_teacher(change.what))]
+    shown += [(title, by_key[key]) for key, title in CHANGED if key in by_key]
+    for change in changed:
         if change.what.startswith("scenario.") and not change.what.startswith(PLACES):
-            told.append((code(change.what.removeprefix("scenario.")), change))
-    return [(title, *_cells(change)) for title, change in told]
+            shown.append((code(change.what.removeprefix("scenario.")), change))
+    return [(title, *_cells(change)) for title, change in shown]
 
 
 def _cells(change: Change) -> tuple[str, str]:

@@ -18,12 +18,12 @@ from automation.git import REGULAR, Entry, Git
 from clip_factory.errors import FactoryError, ScenarioError
 from clip_factory.scenario import Scenario
 
-MOST = 256
-"""Jobs of a matrix; GitHub takes no more."""
+MAX_JOBS = 256
+"""Of a matrix; GitHub accepts no more."""
 
 
 @dataclass(frozen=True)
-class Work:
+class MatrixEntry:
     """One scenario to run."""
 
     name: str
@@ -35,7 +35,7 @@ class Work:
     """What it is run with, as a word that may stand in the key of a cache."""
 
 
-def find(git: Git, head: str, base: str | None, names: list[str], teacher: str | None = None) -> list[Work]:
+def find(git: Git, head: str, base: str | None, names: list[str], teacher: str | None = None) -> list[MatrixEntry]:
     """The scenarios to run, by name.
 
     Args:
@@ -88,8 +88,8 @@ def _is_scenario(parts: list[str]) -> bool:
     return len(parts) == 3 and (parts[0], parts[2]) == (policy.DATASETS, policy.FILE)
 
 
-def _read(git: Git, files: dict[str, Entry], names: list[str], teacher: str | None) -> list[Work]:
-    work, faults = [], []
+def _read(git: Git, files: dict[str, Entry], names: list[str], teacher: str | None) -> list[MatrixEntry]:
+    entries, faults = [], []
     links = [path for path, entry in files.items() if entry.mode not in REGULAR]
     for name in names:
         folder = f"{policy.DATASETS}/{name}"
@@ -100,24 +100,24 @@ def _read(git: Git, files: dict[str, Entry], names: list[str], teacher: str | No
         if entry.mode not in REGULAR or entry.size > policy.MAX_BYTES:
             faults.append(f"{entry.path!a}: no file of at most {policy.MAX_BYTES:,} bytes")
             continue
-        scenario, found = policy.read(git.read(entry), entry.path)
-        found += policy.linked(scenario, folder, links) if scenario else []
-        faults += found
-        if scenario is not None and not found:
-            work.append(_work(scenario, entry.path, teacher))
-    if len(work) > MOST:
-        faults.append(f"{len(work)} scenarios at once; a matrix holds {MOST}")
+        scenario, problems = policy.read(git.read(entry), entry.path)
+        problems += policy.linked(scenario, folder, links) if scenario else []
+        faults += problems
+        if scenario is not None and not problems:
+            entries.append(_matrix_entry(scenario, entry.path, teacher))
+    if len(entries) > MAX_JOBS:
+        faults.append(f"{len(entries)} scenarios at once; a matrix holds {MAX_JOBS}")
     if faults:
         raise ScenarioError("\n".join(faults), hint="mend them, and push again")
-    return work
+    return entries
 
 
-def _work(scenario: Scenario, path: str, teacher: str | None) -> Work:
+def _matrix_entry(scenario: Scenario, path: str, teacher: str | None) -> MatrixEntry:
     images, own = scenario.images, scenario.teacher
     source = images.sha256 if images.path is None else policy.inside(posixpath.dirname(path), images.path)
     named = teacher or "/".join(filter(None, (own.model, own.pretrained)))
     short = hashlib.sha256(json.dumps([source, named]).encode()).hexdigest()[:12]
-    return Work(scenario.name, path, short, re.sub(r"[^A-Za-z0-9._-]+", "-", named)[:64])
+    return MatrixEntry(scenario.name, path, short, re.sub(r"[^A-Za-z0-9._-]+", "-", named)[:64])
 
 
 def main(
@@ -141,12 +141,13 @@ def main(
     if not (every or names or base is not None):
         raise typer.BadParameter("say what to compare with: --base REF, or --name NAME, or --all")
     git = Git(root)
-    found = find(git, head, None if every or not base else _known(git, base), names, teacher or None)
+    scenarios = find(git, head, None if every or not base else _known(git, base), names, teacher or None)
     sets: dict[str, dict[str, str]] = {}
-    for one in found:
+    for one in scenarios:
         sets.setdefault(one.set, {"set": one.set, "path": one.path, "teacher": one.teacher})
-    say(f"{len(found)} scenarios on {len(sets)} sets of images: {', '.join(one.name for one in found) or 'none'}")
-    outputs(scenarios=[asdict(one) for one in found], sets=list(sets.values()), count=str(len(found)))
+    listed = ", ".join(one.name for one in scenarios) or "none"
+    say(f"{len(scenarios)} scenarios on {len(sets)} sets of images: {listed}")
+    outputs(scenarios=[asdict(one) for one in scenarios], sets=list(sets.values()), count=str(len(scenarios)))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from clip_factory.errors import FactoryError
-from clip_factory.terminal import err, obey, plain
+from clip_factory.terminal import err, plain, run_app
 
 OUTPUT = re.compile(r"[\x20-\x7e]*")
 SHA = re.compile(r"[0-9a-f]{40}")
@@ -38,7 +38,7 @@ def application(name: str, function: Callable[..., None]) -> typer.Typer:
 
 def program(name: str, function: Callable[..., None]) -> None:
     """Run `function` as the command `python -m automation.NAME`, and leave with the factory's exit codes."""
-    obey(application(name, function))
+    run_app(application(name, function))
 
 
 def outputs(**values: object) -> None:
@@ -57,7 +57,7 @@ def outputs(**values: object) -> None:
 
 
 def say(text: object) -> None:
-    """Print words for people to stderr, with nothing in them that a terminal or a runner's log would obey."""
+    """Print words for people to stderr, with nothing in them that a terminal or a runner's log would run_app."""
     for line in str(text).splitlines():
         shown = plain(line)
         err.print(f" {shown}" if shown.lstrip().startswith("::") else shown)  # `::` begins a command to the runner

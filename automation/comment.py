@@ -10,11 +10,11 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from automation import champion, policy
-from automation.champion import Standing
+from automation.champion import Comparison
 from automation.markdown import MAX_COMMENT, block, code, codes, details, prose, table
 from automation.runs import Run
 from clip_factory.report import formatting as words
-from clip_factory.runtime.releases.release_index import SLUG
+from clip_factory.runtime.releases.release_reference import SLUG
 
 MARKS = {"pass": "✅ pass", "fail": "❌ fail", "unproven": "➖ unproven", "not measured": "➖ not measured"}
 Outcome = Literal["passed", "not proven", "refused", "does not add up", "no result"]
@@ -47,14 +47,14 @@ class Result:
     run: Run | None
     why: str = ""
     """Where there is no run: the reason; it may hold text from anywhere."""
-    standing: Standing | None = None
+    comparison: Comparison | None = None
     """None: no registry, or it could not be read."""
     pictures: Mapping[str, str] = field(default_factory=dict)
     """Alternative text -> address of the picture."""
 
     @property
     def outcome(self) -> Outcome:
-        """What has come of it."""
+        """The verdict, or why there is none."""
         if self.run is None:
             return "no result"
         return "does not add up" if self.run.doubts else self.run.verdict.state
@@ -73,7 +73,7 @@ class Setting:
 
 
 def render(results: Sequence[Result], setting: Setting) -> str:
-    """The whole comment; where it grows too long for GitHub, the last scenarios are told in the table alone."""
+    """The whole comment; where it grows too long for GitHub, the last scenarios are in the table alone."""
     shown = len(results)
     while True:
         text = _render(results, setting, shown)
@@ -100,7 +100,7 @@ def _render(results: Sequence[Result], setting: Setting, shown: int) -> str:
 
 
 def section(one: Result, setting: Setting) -> str:
-    """All that is told of one scenario."""
+    """All that the comment says of one scenario."""
     run = one.run
     if run is None:
         return f"There is no result: {code(one.why)}. The workflow’s log says more."
@@ -114,7 +114,7 @@ def section(one: Result, setting: Setting) -> str:
         shown.get(WORST, ""),
         _changes(one, setting),
         _facts(run),
-        details("Commands", _commands(run, one.standing, setting)),
+        details("Commands", _commands(run, one.comparison, setting)),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -143,19 +143,19 @@ def _line(one: Result) -> tuple[str, ...]:
     run, verdict = one.run, f"{OUTCOMES[one.outcome][0]} {one.outcome}"
     if run is None:
         return code(one.name), verdict, "", "", "", "", "", ""
-    found = run.figures["outcome"]
+    outcome = run.figures["outcome"]
     counts = [
-        f"{words.number(found[right])} of {words.number(found[right] + found[wrong])}"
+        f"{words.number(outcome[right])} of {words.number(outcome[right] + outcome[wrong])}"
         for right, wrong in (("hits", "misses"), ("false_alarms", "correct_rejections"))
     ]
-    about = words.BY[run.against], words.kilobytes(run.size), _minutes(run), _stands(one)
+    about = words.BY[run.against], words.kilobytes(run.size), _minutes(run), _current_version(one)
     return code(one.name), verdict, *counts, *about
 
 
-def _stands(one: Result) -> str:
-    if one.standing is None:
+def _current_version(one: Result) -> str:
+    if one.comparison is None:
         return ""
-    return "the first" if one.standing.version is None else f"version {one.standing.version}"
+    return "the first" if one.comparison.version is None else f"version {one.comparison.version}"
 
 
 def _verdict(run: Run, setting: Setting, *, pictured: bool) -> str:
@@ -212,24 +212,24 @@ def _gate(run: Run) -> str:
 
 
 def _changes(one: Result, setting: Setting) -> str:
-    standing = one.standing
-    if standing is None:
+    comparison = one.comparison
+    if comparison is None:
         return (
             "No registry was read: nothing to compare with."
             if not setting.registry
             else ("The registry could not be read, so nothing is compared with it.")
         )
-    if standing.version is None:
+    if comparison.version is None:
         return f"**First of its name:** no version stands as {_at(setting)} yet."
-    rows = champion.rows(standing)
-    heading = f"**Against {_at(setting)}, version {standing.version}**"
-    if standing.recorded is not None:
-        heading = f"{heading}: {standing.recorded.line}\n\nWhat changed"
+    rows = champion.rows(comparison)
+    heading = f"**Against {_at(setting)}, version {comparison.version}**"
+    if comparison.recorded is not None:
+        heading = f"{heading}: {comparison.recorded.line}\n\nWhat changed"
     if not rows:
         return f"{heading}: no difference."
-    more = f"\n\nand {len(rows) - champion.MOST} more" if len(rows) > champion.MOST else ""
+    more = f"\n\nand {len(rows) - champion.MAX_ROWS} more" if len(rows) > champion.MAX_ROWS else ""
     note = " (each on the test photos of its day)"
-    return f"{heading}{note}\n\n" + table(("", "before", "now"), rows[: champion.MOST]) + more
+    return f"{heading}{note}\n\n" + table(("", "before", "now"), rows[: champion.MAX_ROWS]) + more
 
 
 def _facts(run: Run) -> str:
@@ -244,9 +244,9 @@ def _facts(run: Run) -> str:
 
 
 def _wrong(run: Run) -> str:
-    test, golden = run.labels.test, run.labels.has_gold
+    test, gold = run.labels.test, run.labels.labeled
     wrong = int(((run.labels.student >= run.threshold) != run.labels.reference)[test].sum())
-    by = words.BY["people" if golden[test].all() else "either" if golden[test].any() else "teacher"]
+    by = words.BY["people" if gold[test].all() else "either" if gold[test].any() else "teacher"]
     count = words.number(wrong) if wrong else "None"
     return f"{count} of {words.plural(int(test.sum()), 'test photo')} answered wrongly, by {by}."
 
@@ -255,7 +255,7 @@ def _minutes(run: Run) -> str:
     return f"{run.seconds / 60:.1f}{words.THIN}min"
 
 
-def _commands(run: Run, standing: Standing | None, setting: Setting) -> str:
+def _commands(run: Run, comparison: Comparison | None, setting: Setting) -> str:
     teacher = "/".join(filter(None, (run.scenario.teacher.model, run.scenario.teacher.pretrained)))
     path = PurePosixPath(policy.DATASETS, run.name, policy.FILE)
     again = [f"git checkout {setting.commit}"] * bool(setting.commit)
@@ -263,7 +263,7 @@ def _commands(run: Run, standing: Standing | None, setting: Setting) -> str:
     where = f" --registry {shlex.quote(setting.registry)}" if setting.registry else ""
     back = f"factory models rollback {run.name} {setting.alias}{where}"
     text = "To have the same run:\n\n" + block("\n".join(again), "sh")
-    if standing is not None and standing.version is None:
+    if comparison is not None and comparison.version is None:
         return f"{text}\n\nOnce it is published there is no version before it to roll back to."
     return f"{text}\n\nOnce it is published, to go back to the version before:\n\n" + block(back, "sh")
 

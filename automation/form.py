@@ -20,10 +20,10 @@ LABELS = (NAME, QUESTION, YES, NO, IMAGES, SHA256, EXISTS)
 REQUIRED = (NAME, YES, IMAGES)
 EMPTY = "_No response_"
 MAX_BODY = 65_536
-"""Characters of an issue; GitHub takes no more."""
-MOST = {YES: 50, NO: 200}
+"""Characters of an issue; GitHub accepts no more."""
+MAX_PHRASES = {YES: 50, NO: 200}
 """Phrases that a form may name; a scenario file may hold more."""
-LONGEST = {NAME: 64, QUESTION: 500, IMAGES: policy.MAX_URL, SHA256: 64}
+MAX_LENGTHS = {NAME: 64, QUESTION: 500, IMAGES: policy.MAX_URL, SHA256: 64}
 """Characters of the answers that are one line."""
 KEYS = {"name": NAME, "question": QUESTION, "positive": YES, "negative": NO, "images": IMAGES}
 """Key of a scenario -> the field that it comes from, for messages."""
@@ -33,7 +33,7 @@ _TICKED = re.compile(r"- \[[xX]\] .*")
 
 
 @dataclass(frozen=True)
-class Wish:
+class ScenarioRequest:
     """What an issue asks for."""
 
     scenario: Scenario
@@ -43,30 +43,30 @@ class Wish:
     """Whether it says that it changes a scenario that is there."""
 
 
-def read(body: str) -> tuple[Wish | None, list[str]]:
+def read(body: str) -> tuple[ScenarioRequest | None, list[str]]:
     """Read an issue's body.
 
     Returns:
-        The wish, None if there is any fault; and every fault, one line each.
+        The request, None if there is any fault; and every fault, one line each.
     """
     if len(body) > MAX_BODY:
         return None, [f"the issue has {len(body):,} characters; {MAX_BODY:,} are read"]
     answers, faults = _answers(body)
     faults += [f"{label}: is required and missing" for label in REQUIRED if not answers.get(label)]
-    for label, most in LONGEST.items():
+    for label, limit in MAX_LENGTHS.items():
         text = answers.get(label, "")
-        if "\n" in text or len(text) > most:
-            faults.append(f"{label}: must be one line of at most {most} characters")
-    phrases = {label: _phrases(answers.get(label, "")) for label in MOST}
-    for label, most in MOST.items():
-        if len(phrases[label]) > most:
-            faults.append(f"{label}: {len(phrases[label])} phrases; at most {most}, and a dozen is plenty")
+        if "\n" in text or len(text) > limit:
+            faults.append(f"{label}: must be one line of at most {limit} characters")
+    phrases = {label: _phrases(answers.get(label, "")) for label in MAX_PHRASES}
+    for label, limit in MAX_PHRASES.items():
+        if len(phrases[label]) > limit:
+            faults.append(f"{label}: {len(phrases[label])} phrases; at most {limit}, and a dozen is plenty")
     if faults:
         return None, faults
-    return _wish(answers, phrases)
+    return _request(answers, phrases)
 
 
-def _wish(answers: dict[str, str], phrases: dict[str, list[str]]) -> tuple[Wish | None, list[str]]:
+def _request(answers: dict[str, str], phrases: dict[str, list[str]]) -> tuple[ScenarioRequest | None, list[str]]:
     where, sha256 = answers[IMAGES], answers.get(SHA256, "")
     if "://" not in where and sha256:
         return None, [f"{SHA256}: goes with an address; {IMAGES} gives a path in the repository"]
@@ -86,12 +86,12 @@ def _wish(answers: dict[str, str], phrases: dict[str, list[str]]) -> tuple[Wish 
         return None, odd + [_in_words(line) for line in explain(error, fields, "").splitlines()]
     faults = policy.faults(scenario, f"{policy.DATASETS}/{scenario.name}")
     change = bool(_TICKED.fullmatch(answers.get(EXISTS, "").strip()))
-    return (None, [_in_words(fault) for fault in faults]) if faults else (Wish(scenario, fields, change), [])
+    return (None, [_in_words(fault) for fault in faults]) if faults else (ScenarioRequest(scenario, fields, change), [])
 
 
 def _answers(body: str) -> tuple[dict[str, str], list[str]]:
     """What stands under each heading; headings that the form has not, or has once and the body twice, are faults."""
-    found: dict[str, list[str]] = {}
+    by_label: dict[str, list[str]] = {}
     faults: list[str] = []
     lines: list[str] = []
     for line in body.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
@@ -102,10 +102,10 @@ def _answers(body: str) -> tuple[dict[str, str], list[str]]:
         label = heading[1]
         if label not in LABELS:
             faults.append(f"the heading {label[:80]!r} is none of the form's: {', '.join(LABELS)}")
-        elif label in found:
+        elif label in by_label:
             faults.append(f"the heading {label!r} stands there twice")
-        lines = found[label] = []
-    return {label: _bare("\n".join(lines)) for label, lines in found.items()}, faults
+        lines = by_label[label] = []
+    return {label: _bare("\n".join(lines)) for label, lines in by_label.items()}, faults
 
 
 def _bare(answer: str) -> str:

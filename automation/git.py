@@ -56,12 +56,12 @@ class Git:
 
     def files(self, commit: str) -> dict[str, Entry]:
         """The files of a commit, by path."""
-        found = {}
+        entries = {}
         for line in self._names("ls-tree", "-r", "-z", "--long", commit):
             about, _, path = line.partition("\t")
             mode, _, blob, size = about.split()
-            found[path] = Entry(path, mode, blob, int(size) if size.isdigit() else 0)
-        return found
+            entries[path] = Entry(path, mode, blob, int(size) if size.isdigit() else 0)
+        return entries
 
     def read(self, entry: Entry) -> bytes:
         """The content of a file."""
@@ -83,6 +83,6 @@ class Git:
             [git, "-C", str(self.root), *words], capture_output=True, timeout=SECONDS, check=False
         )
         if done.returncode:
-            said = re.sub(r"\s+", " ", done.stderr.decode("utf-8", "replace"))[:300]
-            raise FactoryError(f"git {words[0]} fails in {self.root}: {said!a}")
+            message = re.sub(r"\s+", " ", done.stderr.decode("utf-8", "replace"))[:300]
+            raise FactoryError(f"git {words[0]} fails in {self.root}: {message!a}")
         return done.stdout

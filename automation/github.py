@@ -1,6 +1,6 @@
 """One repository on GitHub as the workflows see it: pull requests, issues, comments, files on branches.
 
-It is built on the registry's client of the same API: retries, rate limits, and words for what is not allowed are there.
+It is built on the registry's client of the same API: retries, rate limits and errors for what is not allowed are there.
 Comments and issues of our own carry a hidden marker. Anybody can write such a marker, so the author must be ours too.
 """
 
@@ -17,15 +17,15 @@ from urllib.parse import quote
 
 from automation.command import environment
 from automation.markdown import MAX_COMMENT
-from clip_factory.errors import FactoryError, RegistryError
-from clip_factory.registry.backends.github_api import Repository
-from clip_factory.registry.backends.rest import Answer
+from clip_factory.errors import FactoryError
+from clip_factory.registry.backends.github_client import Repository
+from clip_factory.registry.backends.rest_client import Response
+from clip_factory.registry.backends.retries import ConflictError, until_committed
 
 BOT = "github-actions[bot]"
 """Who speaks with the token of a workflow; $FACTORY_BOT names another."""
-RIGHT = "the job needs the right in its `permissions:`; see automation/README.md"
+PERMISSION = "the job needs the right in its `permissions:`; see automation/README.md"
 PAGE, PAGES = 100, 50
-TRIES = 8
 MARK = re.compile(r"[a-z0-9 =@._-]+")
 
 
@@ -48,22 +48,22 @@ class GitHub:
         slug = environment("GITHUB_REPOSITORY", "OWNER/REPO of the repository to write to")
         environment("GITHUB_TOKEN", "nothing can be written without a token")
         server = os.environ.get("GITHUB_SERVER_URL") or "https://github.com"
-        repository = Repository.open(slug, None, time.sleep, RIGHT)
+        repository = Repository.open(slug, None, time.sleep, PERMISSION)
         return cls(repository, f"{server}/{slug}", os.environ.get("FACTORY_BOT") or BOT)
 
-    def call(self, method: str, path: str, body: Any = None, allowed: tuple[int, ...] = ()) -> Answer:
+    def request(self, method: str, path: str, body: Any = None, allowed: tuple[int, ...] = ()) -> Response:
         """One call below /repos/OWNER/REPO.
 
         Raises:
             RegistryError: It is not allowed or fails, and its status is not among `allowed`.
         """
-        return self.repository.call(method, path, body, allowed)
+        return self.repository.request(method, path, body, allowed)
 
     def pages(self, path: str) -> Iterator[Any]:
         """All entries of a list, page by page."""
         joint = "&" if "?" in path else "?"
         for page in range(1, PAGES + 1):
-            entries = self.call("GET", f"{path}{joint}per_page={PAGE}&page={page}").json
+            entries = self.request("GET", f"{path}{joint}per_page={PAGE}&page={page}").json
             yield from entries
             if len(entries) < PAGE:
                 return
@@ -73,12 +73,12 @@ class GitHub:
         body = _marked(mark, text)
         own = [one for one in self.pages(f"/issues/{issue}/comments") if self._is_ours(one, mark)]
         if not own:
-            self.call("POST", f"/issues/{issue}/comments", {"body": body})
+            self.request("POST", f"/issues/{issue}/comments", {"body": body})
             return
         if own[0]["body"] != body:
-            self.call("PATCH", f"/issues/comments/{int(own[0]['id'])}", {"body": body})
+            self.request("PATCH", f"/issues/comments/{int(own[0]['id'])}", {"body": body})
         for copy in own[1:]:  # an answer that was lost on the way made a second one
-            self.call("DELETE", f"/issues/comments/{int(copy['id'])}", allowed=(204, 404))
+            self.request("DELETE", f"/issues/comments/{int(copy['id'])}", allowed=(204, 404))
 
     def own_comment(self, issue: int, mark: str) -> str:
         """Our comment under a mark, without it; empty if there is none."""
@@ -92,16 +92,16 @@ class GitHub:
     def issue(self, mark: str) -> int | None:
         """The number of our open issue under a mark."""
         issues = self.pages("/issues?state=open&creator=" + quote(self.bot))
-        found = (one for one in issues if "pull_request" not in one and self._is_ours(one, mark))
-        return next((int(one["number"]) for one in found), None)
+        own = (one for one in issues if "pull_request" not in one and self._is_ours(one, mark))
+        return next((int(one["number"]) for one in own), None)
 
     def open_issue(self, mark: str, title: str, text: str) -> int:
-        """Open an issue, or bring our open one up to date; gives its number."""
-        wish = {"title": title, "body": _marked(mark, text)}
+        """Open an issue, or bring our open one up to date; return its number."""
+        payload = {"title": title, "body": _marked(mark, text)}
         number = self.issue(mark)
         if number is None:
-            return int(self.call("POST", "/issues", wish).json["number"])
-        self.call("PATCH", f"/issues/{number}", wish)
+            return int(self.request("POST", "/issues", payload).json["number"])
+        self.request("PATCH", f"/issues/{number}", payload)
         return number
 
     def close_issue(self, mark: str, text: str) -> int | None:
@@ -109,36 +109,40 @@ class GitHub:
         number = self.issue(mark)
         if number is not None:
             self.comment(number, f"{mark} closed", text)
-            self.call("PATCH", f"/issues/{number}", {"state": "closed", "state_reason": "completed"})
+            self.request("PATCH", f"/issues/{number}", {"state": "closed", "state_reason": "completed"})
         return number
 
     def pull(self, branch: str) -> dict[str, Any] | None:
         """The open pull request from a branch of this repository."""
         owner = self.repository.slug.split("/")[0]
-        found = self.call("GET", f"/pulls?state=open&head={quote(f'{owner}:{branch}')}").json
-        return dict(found[0]) if found else None
+        pulls = self.request("GET", f"/pulls?state=open&head={quote(f'{owner}:{branch}')}").json
+        return dict(pulls[0]) if pulls else None
 
-    def text(self, path: str, ref: str, most: int) -> bytes | None:
-        """A file on a branch, of at most `most` bytes; None if it is not there."""
-        return self.repository.read(path, quote(ref, safe=""), most)
+    def text(self, path: str, ref: str, max_bytes: int) -> bytes | None:
+        """A file on a branch, of at most `max_bytes` bytes; None if it is not there."""
+        return self.repository.read(path, quote(ref, safe=""), max_bytes)
 
     def put(self, branch: str, path: str, text: str, message: str) -> bool:
         """Commit a file to a branch through the contents API; False if it says so already.
 
         Raises:
-            RegistryError: Somebody else changed the branch at the same moment, every time.
+            RegistryError: Others commit to it all the time.
         """
-        address = f"/contents/{quote(path)}"
-        for _ in range(TRIES):
-            answer = self.call("GET", f"{address}?ref={quote(branch, safe='')}", allowed=(200, 404))
-            there = answer.json if answer.status == 200 else {}
-            if there and base64.b64decode(there["content"]) == text.encode():
+        address, branch_ref = f"/contents/{quote(path)}", quote(branch, safe="")
+
+        def attempt() -> bool:
+            current = self.request("GET", f"{address}?ref={branch_ref}", allowed=(200, 404))
+            known = current.json if current.status == 200 else {}
+            if known and base64.b64decode(known["content"]) == text.encode():
                 return False
-            wish = {"message": message, "content": base64.b64encode(text.encode()).decode(), "branch": branch}
-            known = {"sha": there["sha"]} if there else {}
-            if self.call("PUT", address, wish | known, allowed=(200, 201, 409)).status != 409:
-                return True
-        raise RegistryError(f"{branch}: others commit to it all the time; nothing was changed")
+            content = base64.b64encode(text.encode()).decode()
+            payload = {"message": message, "content": content, "branch": branch}
+            payload |= {"sha": known["sha"]} if known else {}
+            if self.request("PUT", address, payload, allowed=(200, 201, 409)).status == 409:
+                raise ConflictError
+            return True
+
+        return until_committed(branch, self.repository.client.sleep, attempt)
 
     def add(self, branch: str, files: Mapping[str, bytes], message: str) -> None:
         """Commit files to a branch that has no history in common with any other; it is made if need be.
@@ -146,11 +150,11 @@ class GitHub:
         Raises:
             RegistryError: Others commit to it all the time.
         """
-        for tries in range(TRIES):
-            if self.repository.commit(files, self.repository.head(branch), message, branch):
-                return
-            self.repository.service.sleep(0.2 * 2**tries)
-        raise RegistryError(f"{branch}: others commit to it all the time; nothing was changed", hint="run it again")
+
+        def attempt() -> None:
+            self.repository.commit(files, self.repository.head(branch), message, branch)
+
+        until_committed(branch, self.repository.client.sleep, attempt)
 
     def picture(self, branch: str, path: str) -> str:
         """Where a picture on a branch is seen in a comment; in a private repository by those who may read it."""

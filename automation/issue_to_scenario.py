@@ -62,7 +62,7 @@ class Issue:
 
 def propose(
     github: GitHub, issue: Issue, workflow: str, earlier: int | None = None
-) -> tuple[form.Wish, dict[str, Any]]:
+) -> tuple[form.ScenarioRequest, dict[str, Any]]:
     """Make or bring up to date the branch and the pull request that an issue asks for, and start its workflow.
 
     Args:
@@ -72,37 +72,37 @@ def propose(
         earlier: The pull request that our comment on the issue names: its workflow was started.
 
     Returns:
-        The wish, and the pull request as GitHub describes it.
+        The request, and the pull request as GitHub describes it.
 
     Raises:
         ScenarioError: The issue cannot be made a scenario; each fault has a line. Nothing was written.
         RegistryError: GitHub does not allow it, or cannot be reached.
     """
-    wish, faults = form.read(issue.body)
-    if wish is None:
+    request, faults = form.read(issue.body)
+    if request is None:
         raise ScenarioError("\n".join(faults))
-    name = wish.scenario.name
+    name = request.scenario.name
     branch, path = BRANCH.format(name=name), f"{policy.DATASETS}/{name}/{policy.FILE}"
     before = github.text(path, issue.base, policy.MAX_BYTES)
-    if before is not None and not wish.change:
+    if before is not None and not request.change:
         raise ScenarioError(f"{form.NAME}: {name!r} is taken: take another, or tick the box that says it is changed")
     pull = github.pull(branch)
     if pull is not None and _origin(pull) != issue.number:
         raise ScenarioError(f"{form.NAME}: pull request {pull['number']} is at work on {name!r}: take another name")
-    text = written(wish, before)
+    text = written(request, before)
     if pull is None:
-        _start(github, branch, issue.base)
+        _start_branch(github, branch, issue.base)
     changed = github.put(branch, path, text, f"{name}: scenario from issue {issue.number}")
-    pull = _request(github, pull, issue, wish, text)
+    pull = _open_pull(github, pull, issue, request, text)
     # what the token of a workflow opens or pushes starts no workflow by itself
     if changed or pull["number"] != earlier:
         inputs = {"pull": str(pull["number"]), "names": name}
         address = f"/actions/workflows/{workflow}/dispatches"
-        github.call("POST", address, {"ref": branch, "inputs": inputs})
-    return wish, pull
+        github.request("POST", address, {"ref": branch, "inputs": inputs})
+    return request, pull
 
 
-def written(wish: form.Wish, before: bytes | None) -> str:
+def written(request: form.ScenarioRequest, before: bytes | None) -> str:
     """The text of the scenario file; of one that is changed, keys that the form does not name stay, comments too.
 
     Raises:
@@ -116,43 +116,45 @@ def written(wish: form.Wish, before: bytes | None) -> str:
         tree = None
     if not isinstance(tree, dict):
         raise ScenarioError(f"{policy.FILE}: what is there under this name cannot be read: it must be mended first")
-    for key, value in wish.fields.items():
+    for key, value in request.fields.items():
         tree[key] = value
     stream = io.StringIO()
     yaml.dump(dict(tree) if before is None else tree, stream)
     text = stream.getvalue()
     parsed = parse(text, policy.FILE)
-    if any(getattr(parsed, key) != getattr(wish.scenario, key) for key in wish.fields):
+    if any(getattr(parsed, key) != getattr(request.scenario, key) for key in request.fields):
         raise ScenarioError(f"{policy.FILE}: YAML cannot say what was asked for")
     return text
 
 
-def _start(github: GitHub, branch: str, base: str) -> None:
+def _start_branch(github: GitHub, branch: str, base: str) -> None:
     """The branch at the head of `base`. Branches of this name are ours: one that is left over starts anew."""
     head = github.repository.head(base)
     if head is None:
         raise FactoryError(f"the repository has no branch {base!a}")
-    wish = {"ref": f"refs/heads/{branch}", "sha": head}
-    if github.call("POST", "/git/refs", wish, allowed=(201, 422)).status == 422:
-        github.call("PATCH", f"/git/refs/heads/{branch}", {"sha": head, "force": True})
+    payload = {"ref": f"refs/heads/{branch}", "sha": head}
+    if github.request("POST", "/git/refs", payload, allowed=(201, 422)).status == 422:
+        github.request("PATCH", f"/git/refs/heads/{branch}", {"sha": head, "force": True})
 
 
-def _request(github: GitHub, pull: dict[str, Any] | None, issue: Issue, wish: form.Wish, text: str) -> dict[str, Any]:
-    wish_for = {"title": f"New prompt: {wish.scenario.name}", "body": describe(wish, text, issue.number)}
+def _open_pull(
+    github: GitHub, pull: dict[str, Any] | None, issue: Issue, request: form.ScenarioRequest, text: str
+) -> dict[str, Any]:
+    payload = {"title": f"New prompt: {request.scenario.name}", "body": describe(request, text, issue.number)}
     if pull is not None:
-        return dict(github.call("PATCH", f"/pulls/{pull['number']}", wish_for).json)
-    branch = BRANCH.format(name=wish.scenario.name)
-    return dict(github.call("POST", "/pulls", {**wish_for, "head": branch, "base": issue.base}).json)
+        return dict(github.request("PATCH", f"/pulls/{pull['number']}", payload).json)
+    branch = BRANCH.format(name=request.scenario.name)
+    return dict(github.request("POST", "/pulls", {**payload, "head": branch, "base": issue.base}).json)
 
 
 def _origin(pull: dict[str, Any]) -> int | None:
-    found = _ORIGIN.match(str(pull.get("body") or ""))
-    return int(found[1]) if found else None
+    match = _ORIGIN.match(str(pull.get("body") or ""))
+    return int(match[1]) if match else None
 
 
-def describe(wish: form.Wish, text: str, issue: int) -> str:
+def describe(request: form.ScenarioRequest, text: str, issue: int) -> str:
     """The pull request's description."""
-    scenario = wish.scenario
+    scenario = request.scenario
     phrases = [scenario.asked, *scenario.positive, *(scenario.negative or ())]
     lines = [
         f"<!-- clip-factory: from issue {issue} -->",
@@ -189,25 +191,25 @@ def main(
     """
     issue = Issue.read(event)
     if dry_run:
-        wish, faults = form.read(issue.body)
-        if wish is None:
+        request, faults = form.read(issue.body)
+        if request is None:
             raise ScenarioError("\n".join(faults))
-        print(written(wish, None), end="")  # noqa: T201
+        print(written(request, None), end="")  # noqa: T201
         return
     if issue.closed:
         say(f"issue {issue.number} is closed: nothing to do")
         return
     github = GitHub.open()
-    found = _ADDED.match(github.own_comment(issue.number, MARK))
-    earlier = int(found[1]) if found else None
+    match = _ADDED.match(github.own_comment(issue.number, MARK))
+    earlier = int(match[1]) if match else None
     try:
-        wish, pull = propose(github, issue, workflow, earlier)
+        request, pull = propose(github, issue, workflow, earlier)
     except ScenarioError as error:
         github.comment(issue.number, MARK, complaint(error, earlier))
         raise
-    name, number = wish.scenario.name, int(pull["number"])
+    name, number = request.scenario.name, int(pull["number"])
     if earlier not in (None, number):  # the issue asks under another name now
-        github.call("PATCH", f"/pulls/{earlier}", {"state": "closed"})
+        github.request("PATCH", f"/pulls/{earlier}", {"state": "closed"})
     text = f"Pull request #{number} adds it; the factory is at work, and answers there."
     github.comment(issue.number, MARK, _remember(number) + text)
     say(f"pull request {number} adds {name}")

@@ -13,13 +13,13 @@ from automation.runs import Run
 from automation.worst_images import COLUMNS, GROUND, worst
 from clip_factory.report.embedded_images import QUALITY, SIDE
 from clip_factory.report.formatting import score
-from clip_factory.report.run_data import Floats, Labels
+from clip_factory.report.run_data import Floats, LabeledPhotos
 
 MAX_BYTES = 8_000_000
 """Of a sheet of photos."""
 GAP, CAPTION = 8, 40
 """Pixels between two photos, and below one for its two lines."""
-TALLEST = 1e6
+MAX_LOSS = 1e6
 """Numbers beyond are not drawn: no loss is so large, and axes break on them."""
 INK, SOFT, WRONG, RIGHT = "#1f2328", "#59636e", "#cf222e", "#8c959f"
 TRAIN, VAL = "#8c959f", "#0969da"
@@ -64,11 +64,11 @@ def _panel(axes: Any, title: str, lines: dict[str, tuple[str, str]], training: d
 
 def _seen(training: dict[str, Floats], name: str) -> Any:
     """Where a column has a number that can be drawn."""
-    return np.abs(training.get(name, np.empty(0))) < TALLEST
+    return np.abs(training.get(name, np.empty(0))) < MAX_LOSS
 
 
 def captioned(run: Run, sheet: Path) -> bytes | None:
-    """The sheet that `worst_images` made, with what was said of each photo, as a JPEG; None where it is no such sheet.
+    """The sheet that `worst_images` made, with the answers for each photo, as a JPEG; None where it is no such sheet.
 
     The photos are decoded and encoded anew, so that no byte of the file is passed on; the words are ours.
     """
@@ -105,11 +105,11 @@ def _decoded(path: Path, size: tuple[int, int]) -> Image.Image | None:
         return None
 
 
-def _caption(labels: Labels, index: int, threshold: float) -> tuple[bool, tuple[str, str]]:
+def _caption(labels: LabeledPhotos, index: int, threshold: float) -> tuple[bool, tuple[str, str]]:
     """Whether it is answered wrongly, and the two lines below it."""
     student, truth = labels.student[index], bool(labels.reference[index])
     wrong = bool((student >= threshold) != truth)
-    who = "person" if labels.has_gold[index] else "teacher"
+    who = "person" if labels.labeled[index] else "teacher"
     answer = f"{who}: {'yes' if truth else 'no'}"
     first = f"{'wrong' if wrong else 'right'}: {'yes' if student >= threshold else 'no'} ({score(student)})"
     return wrong, (first, answer if who == "person" else f"{answer} ({score(labels.teacher[index])})")

@@ -28,6 +28,8 @@ SCHEME = "https://"
 ANSWERS = "scenario.answers.jsonl"
 """Where people's answers lie if a scenario says nothing of them: beside its file, and named like it."""
 MAX_URL = 2_000
+LOCAL = ("local-dir:", "onnx:")
+"""Teachers that are folders of the machine that runs."""
 
 
 def read(data: bytes, path: str) -> tuple[Scenario | None, list[str]]:
@@ -55,22 +57,22 @@ def read(data: bytes, path: str) -> tuple[Scenario | None, list[str]]:
 
 def faults(scenario: Scenario, folder: str) -> list[str]:
     """Why a valid scenario in `folder` of the repository, such as datasets/forklift, may not run here."""
-    found = []
+    problems = []
     if folder != f"{DATASETS}/{scenario.name}":
-        found.append(f"name: the scenario {scenario.name} belongs in {DATASETS}/{scenario.name}/, not in {folder}/")
-    found += _images(scenario, folder)
+        problems.append(f"name: the scenario {scenario.name} belongs in {DATASETS}/{scenario.name}/, not in {folder}/")
+    problems += _images(scenario, folder)
     for key, value in (("gold", scenario.gold), ("answers", scenario.answers)):
         if value is not None and inside(folder, value) is None:
-            found.append(f"{key}: {value!r} leaves the repository")
-    if scenario.teacher.model.startswith("local-dir:"):
-        found.append("teacher.model: a folder of this machine; name a model of open_clip or of the hub")
+            problems.append(f"{key}: {value!r} leaves the repository")
+    if scenario.teacher.model.startswith(LOCAL):
+        problems.append("teacher.model: a folder of this machine; name a model of open_clip or of the hub")
     for key, texts in (
         ("question", (scenario.question,)),
         ("positive", scenario.positive),
         ("negative", scenario.negative),
     ):
-        found += [f"{key}: {text[:60]!r}: {fault}" for text in texts or () for fault in misleading(text)]
-    return found
+        problems += [f"{key}: {text[:60]!r}: {fault}" for text in texts or () for fault in misleading(text)]
+    return problems
 
 
 def linked(scenario: Scenario, folder: str, links: Sequence[str]) -> list[str]:
@@ -83,7 +85,7 @@ def linked(scenario: Scenario, folder: str, links: Sequence[str]) -> list[str]:
         folder: Its folder in the repository.
         links: Paths of all links and of repositories within the repository.
     """
-    found = []
+    problems = []
     for key, path in _named(scenario).items():
         whole = inside(folder, path)
         if whole is None:
@@ -91,8 +93,8 @@ def linked(scenario: Scenario, folder: str, links: Sequence[str]) -> list[str]:
         ours = [
             link for link in links if whole == "." or f"{link}/".startswith(f"{whole}/") or whole.startswith(f"{link}/")
         ]
-        found += [f"{folder}/{FILE}: {key}: {link!a} is a link, or a repository of its own" for link in ours[:3]]
-    return found
+        problems += [f"{folder}/{FILE}: {key}: {link!a} is a link, or a repository of its own" for link in ours[:3]]
+    return problems
 
 
 def places(scenario: Scenario, folder: str) -> list[str]:

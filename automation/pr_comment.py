@@ -1,4 +1,4 @@
-"""What a pull request's runs have come to, as one comment that is updated in place."""
+"""The results of a pull request's runs, as one comment that is updated in place."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from automation.github import GitHub
 from automation.worst_images import SUFFIX
 from clip_factory.errors import FactoryError
 from clip_factory.registry import Registry
-from clip_factory.runtime.releases.release_index import SLUG
+from clip_factory.runtime.releases.release_reference import SLUG
 
 BRANCH = "factory-evidence"
 """Where the pictures of comments are kept: PULL/SHA256.png; it has no history in common with any other branch."""
 MARK = "pr_comment"
-MOST_PICTURED = 20
+MAX_PICTURED = 20
 """Scenarios that have pictures in one comment."""
 
 
@@ -34,37 +34,37 @@ def results(folder: Path, expected: list[dict[str, str]] | None) -> list[Result]
         folder: Where artifacts were unpacked.
         expected: Name and path of each scenario that was to run; None: whatever is there.
     """
-    found = runs.newest(runs.find(folder))
-    good = {name: run for name, run in found.items() if isinstance(run, runs.Run)}
-    broken = {name: error.what for name, error in found.items() if isinstance(error, FactoryError)}
+    by_name = runs.newest(runs.find(folder))
+    good = {name: run for name, run in by_name.items() if isinstance(run, runs.Run)}
+    broken = {name: error.what for name, error in by_name.items() if isinstance(error, FactoryError)}
     if expected is None:
         listed = [Result(name, good[name]) for name in sorted(good)]
         return listed + [Result(name, None, why) for name, why in broken.items()]
     names = [one["name"] for one in expected]
     for name in sorted(set(good) - set(names)):
         say(f"a run of {name} was not asked for, and is passed over")
-    why = "; ".join(broken.values()) or "the run ended before the gate had its say"
+    why = "; ".join(broken.values()) or "the run ended before the gate was evaluated"
     return [Result(name, good[name]) if name in good else Result(name, None, why) for name in names]
 
 
 def compared(listed: list[Result], registry: Registry | None, alias: str) -> list[Result]:
-    """The results, each held against the release that stands in its place now; None: there is no registry yet."""
+    """The results, each compared with the release of the alias now; None: there is no registry yet."""
 
-    def standing(one: Result) -> champion.Standing | None:
+    def compare(one: Result) -> champion.Comparison | None:
         try:
-            return champion.against(one.run, registry, alias) if one.run is not None else None
+            return champion.compare(one.run, registry, alias) if one.run is not None else None
         except FactoryError as error:
             say(f"{one.name}: {error}")
             return None
 
-    return [replace(one, standing=standing(one)) for one in listed]
+    return [replace(one, comparison=compare(one)) for one in listed]
 
 
 def draw(listed: list[Result], folder: Path) -> dict[str, dict[str, bytes]]:
     """Name of a scenario -> what a picture shows -> its bytes: PNG or JPEG, made here."""
     sheets = {path.name: path for path in sorted(folder.rglob(f"*{SUFFIX}"))}
     drawn: dict[str, dict[str, bytes]] = {}
-    for run in [one.run for one in listed if one.run is not None][:MOST_PICTURED]:
+    for run in [one.run for one in listed if one.run is not None][:MAX_PICTURED]:
         sheet = sheets.get(f"{run.name}{SUFFIX}")
         made = {CURVES: pictures.curves(run), WORST: pictures.captioned(run, sheet) if sheet else None}
         drawn[run.name] = {title: data for title, data in made.items() if data is not None}
@@ -124,7 +124,7 @@ def _expected(text: str) -> list[dict[str, str]] | None:
 def _registry(address: str) -> tuple[bool, Registry | None]:
     """Whether the registry can be read, and the registry; None where there is none yet."""
     try:
-        registry = champion.open_if_there(address) if address else None
+        registry = champion.open_if_exists(address) if address else None
         if registry is not None:
             registry.index()
     except FactoryError as error:
@@ -144,7 +144,7 @@ def main(
     send: Annotated[bool, typer.Option("--post", help="Post the comment on the pull request.")] = False,
     allow_unproven: AllowUnproven = False,
 ) -> None:
-    """Write what the runs have come to as a comment, and post it with --post, in the place of an earlier one.
+    """Write the results of the runs as a comment, and post it with --post, in the place of an earlier one.
 
     summary.md is the comment without pictures, for $GITHUB_STEP_SUMMARY. Prints passed (whether all have), runs and
     publish (a JSON list of {name, path} of the runs that may be published) for $GITHUB_OUTPUT. Exit code 0 also where

@@ -42,17 +42,19 @@ def _definition(inputs: Mapping[str, str], commit: str, scenario: str) -> dict[s
     materials = [{"name": name, "digest": {"sha256": sha256}} for name, sha256 in sorted(inputs.items())]
     return {
         "buildType": BUILD,
-        "externalParameters": {"scenario": scenario, "repository": _repository(), "ref": _said("GITHUB_REF")},
-        "internalParameters": {"github": {"actor": _said("GITHUB_ACTOR"), "event_name": _said("GITHUB_EVENT_NAME")}},
+        "externalParameters": {"scenario": scenario, "repository": _repository(), "ref": _variable("GITHUB_REF")},
+        "internalParameters": {
+            "github": {"actor": _variable("GITHUB_ACTOR"), "event_name": _variable("GITHUB_EVENT_NAME")}
+        },
         "resolvedDependencies": [source, *materials],
     }
 
 
 def _details() -> dict[str, Any]:
-    run, attempt = _said("GITHUB_RUN_ID"), _said("GITHUB_RUN_ATTEMPT") or "1"
+    run, attempt = _variable("GITHUB_RUN_ID"), _variable("GITHUB_RUN_ATTEMPT") or "1"
     invocation = f"{_repository()}/actions/runs/{run}/attempts/{attempt}" if run else ""
-    workflow = _said("GITHUB_WORKFLOW_REF")
-    server = _said("GITHUB_SERVER_URL") or "https://github.com"
+    workflow = _variable("GITHUB_WORKFLOW_REF")
+    server = _variable("GITHUB_SERVER_URL") or "https://github.com"
     return {
         "builder": {
             "id": f"{server}/{workflow}" if workflow else server,
@@ -63,8 +65,8 @@ def _details() -> dict[str, Any]:
 
 
 def _repository() -> str:
-    return f"{_said('GITHUB_SERVER_URL') or 'https://github.com'}/{_said('GITHUB_REPOSITORY')}"
+    return f"{_variable('GITHUB_SERVER_URL') or 'https://github.com'}/{_variable('GITHUB_REPOSITORY')}"
 
 
-def _said(name: str) -> str:
+def _variable(name: str) -> str:
     return os.environ.get(name, "")

@@ -1,4 +1,4 @@
-"""Publishing what a workflow has run: nothing of the artifact is taken on trust."""
+"""Publishing what a workflow has run: everything in the artifact is checked."""
 
 from __future__ import annotations
 
@@ -17,16 +17,24 @@ from automation.git import Git
 from automation.provenance import statement
 from clip_factory import run_folder as files
 from clip_factory.errors import FactoryError, RunError
-from clip_factory.registry import GateRefusedError, NotProvenError, Signer, Terms, open_registry, publish, whoever
+from clip_factory.registry import (
+    GateRefusedError,
+    NotProvenError,
+    PublishOptions,
+    Signer,
+    current_user,
+    open_registry,
+    publish,
+)
 from clip_factory.registry import verify as replay
-from clip_factory.registry.aliases import check_alias, point
-from clip_factory.registry.draft import RELEASED
+from clip_factory.registry.aliases import check_alias, move_alias
+from clip_factory.registry.draft_from_run import RELEASED
 from clip_factory.registry.publish import Published
 from clip_factory.run_folder import RunFolder
 from clip_factory.scenario import Scenario
 from clip_factory.terminal import NOT_PROVEN, REFUSED, err, plain
 
-SAME = ("name", "question", "positive", "negative", "templates", "student", "gate")
+SAME = ("name", "question", "positive", "negative", "templates", "labels", "student", "target", "gate")
 """Keys in which the run must say what the scenario file says; images and teacher are compared in ways of their own.
 
 Gold and answers are files: git says whether they changed."""
@@ -38,10 +46,10 @@ def only_run(folder: Path) -> runs.Run:
     Raises:
         FactoryError: There is none, or more than one, or it is no whole run.
     """
-    found = runs.find(folder)
-    if len(found) != 1:
-        raise RunError(f"{folder}: {len(found)} runs, expected one", hint="name the folder of the run")
-    return runs.read(found[0])
+    folders = runs.find(folder)
+    if len(folders) != 1:
+        raise RunError(f"{folder}: {len(folders)} runs, expected one", hint="name the folder of the run")
+    return runs.read(folders[0])
 
 
 def check(run: runs.Run, merged: Scenario, folder: str, *, allow_unproven: bool = False) -> None:
@@ -74,9 +82,9 @@ def check(run: runs.Run, merged: Scenario, folder: str, *, allow_unproven: bool 
         hint = "commit people's answers or labels for it, or allow it: --allow-unproven"
         raise NotProvenError(f"{run.name}: {run.verdict.headline}", hint=hint)
     model = replay(run.folder / files.MODEL).model
-    inside, said = (model.name, model.question, model.threshold), (run.name, run.scenario.asked, run.threshold)
-    if inside != said:
-        raise GateRefusedError(f"{run.name}: the model says {inside}, the run {said}")
+    inside, stated = (model.name, model.question, model.threshold), (run.name, run.scenario.asked, run.threshold)
+    if inside != stated:
+        raise GateRefusedError(f"{run.name}: the model says {inside}, the run {stated}")
 
 
 def check_since(git: Git, commit: str, merged: Scenario, folder: str) -> None:
@@ -95,10 +103,10 @@ def check_since(git: Git, commit: str, merged: Scenario, folder: str) -> None:
         FactoryError: The repository does not have the commit.
     """
     below = [folder, *policy.places(merged, folder)]
-    found = git.differs(git.commit(commit), git.commit("HEAD"), below)
-    if found:
-        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-        shown = ", ".join(f"{path!a}" for path in found[:3])
+    changed = git.differs(git.commit(commit), git.commit("HEAD"), below)
+    if changed:
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        shown = ", ".join(f"{path!a}" for path in changed[:3])
         hint = "run it again: what it was made from is not what the branch has now"
         raise GateRefusedError(f"{merged.name}: changed since commit {commit[:12]}: {shown}{more}", hint=hint)
 
@@ -126,8 +134,8 @@ def release(
     inputs = {name: hashes[name] for name in (files.IMAGES, files.LABELS)}
     inputs[path] = hashlib.sha256(scenario).hexdigest()
     actor, repository = (os.environ.get(name) for name in ("GITHUB_ACTOR", "GITHUB_REPOSITORY"))
-    terms = Terms(
-        by=f"{actor or whoever()} ({repository})" if repository else whoever(),
+    options = PublishOptions(
+        by=f"{actor or current_user()} ({repository})" if repository else current_user(),
         signer=Signer.read(key) if key else None,
         provenance=statement(released, inputs, commit, path),
         allow_unproven=allow_unproven,
@@ -135,22 +143,22 @@ def release(
     if alias:
         check_alias(alias)
     opened = open_registry(registry)
-    done = publish(run.folder, opened, None, terms)
+    done = publish(run.folder, opened, None, options)
     stands = opened.index().models[run.name].aliases.get(alias, 0)
     if not done.new and stands > done.release.version:
         say(f"{alias} stands for version {stands}, which is later, and stays; to go back: factory models rollback")
         return done
-    return replace(done, move=point(opened, done.release, alias, "publish", terms)) if alias else done
+    return replace(done, move=move_alias(opened, done.release, alias, "publish", options)) if alias else done
 
 
 def _same_images(folder: Path, merged: Scenario, datasets: str) -> bool:
     """Whether the run's manifest says that its photos came from where the scenario says."""
-    came = RunFolder(folder).json(files.MANIFEST, "run").get("images_from") or {}
+    source = RunFolder(folder).json(files.MANIFEST, "run").get("images_from") or {}
     if merged.images.path is None:
-        return bool(came.get("url") == merged.images.url and came.get("sha256") == merged.images.sha256)
+        return bool(source.get("url") == merged.images.url and source.get("sha256") == merged.images.sha256)
     inside = policy.inside(datasets, merged.images.path)
     # the place of the checkout differs from machine to machine; the way inside it does not
-    path = posixpath.normpath(str(came.get("path", "")).replace("\\", "/"))
+    path = posixpath.normpath(str(source.get("path", "")).replace("\\", "/"))
     return inside is not None and path.endswith(f"/{inside}")
 
 

@@ -1,6 +1,6 @@
-"""Published models against the photos of today: labeled anew, judged by the same rule, told in an issue.
+"""Published models against the photos of today: labeled anew, evaluated by the same rule, reported in an issue.
 
-One that would be refused is told of, and one that has passed and is not proven any more; not one that never was.
+Reported is one that would be refused, and one that has passed and is not proven any more; not one that never was.
 
 Of the release come the question, the phrases, the teacher, the rule and the seed; of the repository the photos and
 people's labels. Which photos test is a hash of the seed and the photo, so that none that the model was trained on does.
@@ -20,17 +20,18 @@ from automation.command import outputs, program, say
 from automation.github import GitHub
 from automation.markdown import block, code, prose, table
 from clip_factory.errors import FactoryError
-from clip_factory.gate.rule import Clause, Evidence, conclude, weigh
+from clip_factory.gate.evidence import Evidence
+from clip_factory.gate.rule import Clause, decide, evaluate_clauses
 from clip_factory.gate.verdict import Verdict
+from clip_factory.labels import Labels
 from clip_factory.registry import Reference, Registry, open_existing
-from clip_factory.registry.release_contents import clauses as gate_clauses
-from clip_factory.registry.release_contents import read_checked, read_gate, read_model
+from clip_factory.registry.release_reader import clauses as gate_clauses
+from clip_factory.registry.release_reader import read_checked, read_gate, read_model
 from clip_factory.report import formatting as words
-from clip_factory.run_folder import LABELS, SCENARIO, RunFolder
+from clip_factory.run_folder import SCENARIO, RunFolder
 from clip_factory.runtime import Model
-from clip_factory.runtime.releases.release_index import Release
-from clip_factory.scenario import Scenario, load, parse
-from clip_factory.statistics import break_even
+from clip_factory.runtime.releases.release_record import Release
+from clip_factory.scenario import load, parse
 from clip_factory.terminal import NOT_PROVEN, REFUSED
 
 UNSEEN = "parity"
@@ -44,7 +45,7 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Check:
-    """What became of one published model."""
+    """The result for one published model."""
 
     release: Release
     clauses: tuple[Clause, ...]
@@ -52,11 +53,11 @@ class Check:
     """The clauses as they were when it was published."""
 
     verdict: Verdict
-    """What the gate says of it now."""
+    """The gate's verdict now."""
 
     @property
     def worse(self) -> bool:
-        """Whether somebody must be told: it would be refused, or has passed and is not proven now."""
+        """Whether somebody must know: it would be refused, or has passed and is not proven now."""
         return self.verdict.state == "refused" or (self.verdict.state, self.release.state) == ("not proven", "passed")
 
 
@@ -80,38 +81,25 @@ def check(registry: Registry, release: Release, file: Path, out: Path, store: Pa
     published, now = parse(text, f"{release}: {SCENARIO}"), load(file)
     request = published.model_copy(update={"images": now.images, "gold": now.gold, "answers": now.answers})
     model = read_model(registry, release)
-    with start.begin(request, out, store, resume=True) as run:
+    with start.start_run(request, out, store, resume=True) as run:
         pipeline.run(run, store, "label", go_on=True)
         evidence = measure(run, model)
-    found = [clause for clause in weigh(published, evidence, release.size) if clause.name != UNSEEN]
+    clauses = [clause for clause in evaluate_clauses(published, evidence, release.size) if clause.name != UNSEEN]
     then = tuple(gate_clauses(read_gate(registry, release)))
-    return Check(release, tuple(found), then, conclude(published, evidence, found))
+    return Check(release, tuple(clauses), then, decide(published, evidence, clauses))
 
 
 def measure(run: RunFolder, model: Model) -> Evidence:
-    """What a model says of the test photos of a labeled run."""
-    import numpy as np
-    import pyarrow.compute as pc
-
+    """What the gate holds the rule against, for a model on the test photos of a labeled run."""
+    from clip_factory.gate.evidence import collect
     from clip_factory.students.training_data import decode
 
-    labels = run.table(LABELS, "label")
-    rows = labels.filter(pc.equal(labels["split"], "test"))
-    scenario: Scenario = load(run.file(SCENARIO))
-    root = Path(scenario.images.path or ".")
-    said = model.probabilities(decode([root / path for path in rows["path"].to_pylist()], model.image_size))
-    return Evidence(
-        student=said,
-        network=said,
-        teacher=rows["p_teacher"].to_numpy(),
-        gold=np.array([-1 if gold is None else int(gold) for gold in rows["gold"].to_pylist()]),
-        threshold=model.threshold,
-        picked=rows["picked"].to_numpy(zero_copy_only=False),
-        teacher_threshold=break_even(labels["p_teacher"].to_numpy()),
-    )
+    labels, scenario = Labels.of_run(run), load(run.file(SCENARIO))
+    photos = labels.of_split("test").paths(Path(scenario.images.path or "."))
+    return collect(labels, model.threshold, model.probabilities(decode(photos, model.image_size)))
 
 
-def standing(registry: Registry, alias: str, root: Path, names: list[str]) -> Iterator[tuple[Release, Path]]:
+def aliased_releases(registry: Registry, alias: str, root: Path, names: list[str]) -> Iterator[tuple[Release, Path]]:
     """The releases that an alias stands for and whose scenario is in the repository, with the file of that."""
     for name, entry in registry.index().models.items():
         file = root / policy.DATASETS / name / policy.FILE
@@ -156,7 +144,7 @@ def describe(one: Check, alias: str, registry: str) -> str:
     )
 
 
-def tell(github: GitHub, one: Check, alias: str, registry: str) -> None:
+def update_issue(github: GitHub, one: Check, alias: str, registry: str) -> None:
     """Open an issue on a model that is worse than when it was published, bring it up to date, or close it."""
     name, mark = one.release.name, f"recheck {one.release.name}"
     if one.worse:
@@ -173,7 +161,7 @@ def main(
     name: Annotated[list[str] | None, typer.Option(help="Only this model; may be repeated.")] = None,
     send: Annotated[bool, typer.Option("--post", help="Open, update or close an issue for each.")] = False,
 ) -> None:
-    """Judge the published models on the photos of today, and open an issue for each that is worse than it was.
+    """Evaluate the published models on the photos of today, and open an issue for each that is worse than it was.
 
     Prints failing and unproven (JSON lists of names) and checked for $GITHUB_OUTPUT. Exit codes: 1 one would be
     refused; 4 one has passed and is not proven now; 2 one could not be checked, the others were.
@@ -185,7 +173,7 @@ def main(
     opened, github = open_existing(registry), GitHub.open() if send else None
     done: list[Check] = []
     wrong: list[str] = []
-    for release, file in standing(opened, alias, root, [one for one in name or [] if one]):
+    for release, file in aliased_releases(opened, alias, root, [one for one in name or [] if one]):
         try:
             one = check(opened, release, file, out / "runs", start.default_store())
         except FactoryError as error:
@@ -195,7 +183,7 @@ def main(
         say(f"{release}: {one.verdict.state}. {one.verdict.headline}")
         (out / f"{release.name}.md").write_text(describe(one, alias, opened.url) + "\n", encoding="utf-8")
         if github is not None:
-            tell(github, one, alias, opened.url)
+            update_issue(github, one, alias, opened.url)
     failing, unproven = (
         [one.release.name for one in done if one.verdict.state == state] for state in ("refused", "not proven")
     )

@@ -1,6 +1,6 @@
-"""What a run's gate.json says, held against what its labels and predictions say: the rule is applied anew.
+"""Whether a run's gate.json agrees with its labels and predictions: the rule is applied anew.
 
-Only parity cannot be counted again, since the trained network's answers are not kept: it is taken at its word.
+Only parity cannot be counted again, since the trained network's answers are not kept: gate.json's figure is used.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from clip_factory.gate import rule
+from clip_factory.gate.evidence import Evidence, Reference
+from clip_factory.gate.figures import compute_figures
 from clip_factory.gate.verdict import Verdict
 from clip_factory.gate.verdict import read as read_verdict
 from clip_factory.report import formatting as words
-from clip_factory.report.run_data import Labels
+from clip_factory.report.run_data import LabeledPhotos
 from clip_factory.scenario import Scenario
 
 CLOSE = 1e-6
@@ -29,11 +31,11 @@ NO_PARITY = 1.0
 
 @dataclass(frozen=True)
 class Recount:
-    """What came of it."""
+    """The rule's results, and where gate.json differs."""
 
     verdict: Verdict
-    against: rule.Reference
-    """Whose word it was held against."""
+    against: Reference
+    """Whose labels the student was compared with."""
     figures: dict[str, Any]
     """As in gate.json, without parity."""
     doubts: tuple[str, ...]
@@ -41,7 +43,7 @@ class Recount:
 
 
 def recount(
-    scenario: Scenario, labels: Labels, threshold: float, size: int, claims: Sequence[Mapping[str, Any]]
+    scenario: Scenario, labels: LabeledPhotos, threshold: float, size: int, claims: Sequence[Mapping[str, Any]]
 ) -> Recount:
     """Apply the rule to a run's labels and predictions.
 
@@ -53,10 +55,10 @@ def recount(
         claims: The clauses of its gate.json.
     """
     evidence = _evidence(labels, threshold, _parity(claims))
-    counted = rule.weigh(scenario, evidence, size)
-    figures = json.loads(json.dumps(rule.figures(scenario, evidence)))
+    counted = rule.evaluate_clauses(scenario, evidence, size)
+    figures = json.loads(json.dumps(compute_figures(scenario, evidence)))
     del figures["parity"]
-    verdict, against = rule.conclude(scenario, evidence, counted), rule.reference(scenario, evidence)
+    verdict, against = rule.decide(scenario, evidence, counted), rule.choose_reference(scenario, evidence)
     return Recount(verdict, against, figures, tuple(_doubts(counted, claims)))
 
 
@@ -70,15 +72,15 @@ def contradictions(gate: Mapping[str, Any], verdict: Verdict) -> list[str]:
     return []
 
 
-def _evidence(labels: Labels, threshold: float, parity: float) -> rule.Evidence:
+def _evidence(labels: LabeledPhotos, threshold: float, parity: float) -> Evidence:
     """The test split; what stands in for the network's answers lies as far off as gate.json says."""
     test = labels.test
     student = labels.student[test].astype(np.float32)  # in the precision in which the gate compares
-    return rule.Evidence(
+    return Evidence(
         student=student,
         network=student + np.float64(parity),
         teacher=labels.teacher[test].astype(np.float32),
-        gold=np.where(labels.has_gold, labels.gold, -1).astype(int)[test],
+        gold=labels.gold[test],
         threshold=threshold,
         picked=labels.picked[test],
         teacher_threshold=labels.teacher_threshold,
@@ -86,22 +88,22 @@ def _evidence(labels: Labels, threshold: float, parity: float) -> rule.Evidence:
 
 
 def _parity(claims: Sequence[Mapping[str, Any]]) -> float:
-    said: Any = next((clause["figure"] for clause in claims if clause["name"] == "parity"), None)
-    return float(said) if words.known(said) else NO_PARITY
+    figure: Any = next((clause["figure"] for clause in claims if clause["name"] == "parity"), None)
+    return float(figure) if words.known(figure) else NO_PARITY
 
 
 def _doubts(counted: Sequence[rule.Clause], claims: Sequence[Mapping[str, Any]]) -> list[str]:
-    said = {clause["name"]: clause for clause in claims}
-    found = []
+    by_name = {clause["name"]: clause for clause in claims}
+    doubts = []
     for clause in counted:
-        claim, title = said.get(clause.name, {}), words.CLAUSES[clause.name]
+        claim, title = by_name.get(clause.name, {}), words.CLAUSES[clause.name]
         if clause.name == "parity":
             if not words.known(claim.get("figure")) or claim.get("verdict") != clause.verdict:
-                found.append(f"{title}: figure and verdict disagree")
+                doubts.append(f"{title}: figure and verdict disagree")
         elif not all(_same(claim.get(key), getattr(clause, key)) for key in ("verdict", "figure", "decides")):
-            found.append(f"{title}: counted again, the verdict is “{clause.verdict}”")
+            doubts.append(f"{title}: counted again, the verdict is “{clause.verdict}”")
     more = Counter(clause["name"] for clause in claims) - Counter(clause.name for clause in counted)
-    return found + [f"{words.CLAUSES[name]}: nothing in the scenario asks for it" for name in more]
+    return doubts + [f"{words.CLAUSES[name]}: nothing in the scenario asks for it" for name in more]
 
 
 def _same(one: Any, other: Any) -> bool:

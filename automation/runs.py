@@ -1,6 +1,6 @@
 """Run folders that come as artifacts: data from a job that is not trusted, sized, typed and counted again.
 
-Nothing here loads a model, and no text of a run is taken as it is: clauses and figures are of a closed vocabulary, what
+Nothing here loads a model, and no text of a run is used as it is: clauses and figures are of a closed vocabulary, what
 can be counted again from the predictions is, and the verdict is concluded anew.
 """
 
@@ -19,10 +19,10 @@ from automation.command import read_json
 from automation.recount import contradictions, recount
 from clip_factory import run_folder as files
 from clip_factory.errors import FactoryError, RunError
-from clip_factory.gate.rule import Reference
+from clip_factory.gate.evidence import Reference
 from clip_factory.gate.verdict import Verdict
 from clip_factory.report import formatting as words
-from clip_factory.report.run_data import Floats, Labels, read_labels, read_training
+from clip_factory.report.run_data import Floats, LabeledPhotos, read_labels, read_training
 from clip_factory.run_folder import sha256_file
 from clip_factory.scenario import Scenario, parse
 from clip_factory.statistics import break_even
@@ -51,9 +51,9 @@ LIMITS = {
 MAX_ROWS, MAX_UNPACKED = 5_000_000, 2_000 * MB
 """Of a table."""
 VERDICTS = ("pass", "fail", "unproven", "not measured")
-TAKEN = ("parity", "latency_ms", "bytes")
+NOT_RECOUNTED = ("parity", "latency_ms", "bytes")
 """Figures that cannot be counted again."""
-MOST = 1e15
+MAX_NUMBER = 1e15
 """No figure of a run is larger, bytes and seconds included; what is cannot be drawn or printed."""
 
 
@@ -64,14 +64,14 @@ class Run:
     folder: Path
     scenario: Scenario
     verdict: Verdict
-    """Concluded here, by the rule, from the predictions; parity is taken from gate.json. No word of it is the run's."""
+    """Concluded here, by the rule, from the predictions; parity is that of gate.json. No text of it is the run's."""
     against: Reference
-    """Whose word it was held against: people's, or its teacher's."""
+    """Whose labels it was measured against: people's, or its teacher's."""
     clauses: tuple[dict[str, Any], ...]
     """name, rule, figure, n, interval, verdict, decides; numbers and words of a closed list."""
     figures: dict[str, Any]
     """Numbers in mappings, by the names of gate.json: counted again, but for parity, latency and size."""
-    labels: Labels
+    labels: LabeledPhotos
     training: dict[str, Floats]
     seconds: float
     """Of all stages together."""
@@ -103,16 +103,16 @@ def find(root: Path) -> list[Path]:
 
     None where there is no such folder, as when no job came as far as an artifact.
     """
-    found: list[Path] = []
+    folders: list[Path] = []
     if not root.is_dir():
-        return found
+        return folders
     waiting = [(root, 0)]
     for _ in range(MAX_FOLDERS):
         if not waiting:
-            return sorted(found)
+            return sorted(folders)
         folder, depth = waiting.pop()
         if (folder / files.SCENARIO).is_file() and (folder / files.GATE).is_file():
-            found.append(folder)
+            folders.append(folder)
         elif depth < MAX_DEPTH:
             below = (path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
             waiting += [(path, depth + 1) for path in below]
@@ -164,7 +164,7 @@ def _read(folder: Path) -> Run:
         verdict=counted.verdict,
         against=counted.against,
         clauses=clauses,
-        figures={key: figures[key] for key in TAKEN if key in figures} | _numbers(counted.figures),
+        figures={key: figures[key] for key in NOT_RECOUNTED if key in figures} | _numbers(counted.figures),
         labels=labels,
         training=read_training(folder / files.TRAINING),
         seconds=sum(float(value) for value in seconds.values() if _known(value)),
@@ -180,7 +180,7 @@ def _scenario(path: Path) -> Scenario:
     return parse(data.decode("utf-8"), path.name)
 
 
-def _labels(folder: Path) -> Labels:
+def _labels(folder: Path) -> LabeledPhotos:
     for name in (files.LABELS, files.PREDICTIONS):
         about = pq.read_metadata(folder / name)
         unpacked = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
@@ -202,7 +202,7 @@ def _numbers(tree: Any, depth: int = 0) -> Any:
 
 def _known(value: Any) -> bool:
     """Whether it is a number of a size that a run can have; integers are compared, not converted: they may be huge."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and -MOST <= value <= MOST
+    return isinstance(value, int | float) and not isinstance(value, bool) and -MAX_NUMBER <= value <= MAX_NUMBER
 
 
 def _clause(tree: dict[str, Any]) -> dict[str, Any]:
@@ -227,11 +227,11 @@ def _pair(interval: Any) -> bool:
 
 def newest(folders: list[Path]) -> dict[str, Run | FactoryError]:
     """Read runs: of each scenario the newest, by its folder's name; the error of one that is no run, by its path."""
-    found: dict[str, Run | FactoryError] = {}
+    by_name: dict[str, Run | FactoryError] = {}
     for folder in sorted(folders, key=lambda path: path.name):
         try:
             run = read(folder)
-            found[run.name] = run
+            by_name[run.name] = run
         except FactoryError as error:
-            found[f"{folder.parent.name}/{folder.name}"] = error
-    return found
+            by_name[f"{folder.parent.name}/{folder.name}"] = error
+    return by_name

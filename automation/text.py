@@ -40,22 +40,22 @@ def faults(text: str) -> list[str]:
 
     Words wholly of another script than Latin are no fault: `foreign` names them, and a person judges.
     """
-    found = [f"holds the hidden sign {code_point(sign)}" for sign in dict.fromkeys(text) if is_hidden(sign)]
-    found += [
+    problems = [f"holds the hidden sign {code_point(sign)}" for sign in dict.fromkeys(text) if is_hidden(sign)]
+    problems += [
         f"holds {code_point(sign)} ({unicodedata.name(sign, 'no name')}), which only looks like {plain!r}"
         for sign in dict.fromkeys(text)
         if unicodedata.category(sign).startswith("L")
         and not is_hidden(sign)
         and (plain := unicodedata.normalize("NFKC", sign)) not in (sign, unicodedata.normalize("NFC", sign))
     ]
-    found += [
+    problems += [
         f"the word {word!r} mixes Latin letters with {_those(mixed)}: {_points(word, mixed)}"
         for word in _WORD.findall(text)
         if (mixed := scripts(word) & BESIDE_LATIN) and "LATIN" in scripts(word)
     ]
     if re.search(r"\S", text) and _tallest(text) > MAX_MARKS:
-        found.append(f"piles more than {MAX_MARKS} marks on one letter")
-    return found
+        problems.append(f"piles more than {MAX_MARKS} marks on one letter")
+    return problems
 
 
 def foreign(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The photos on which a run's model does worst, on one sheet: made where the photos are, looked at in the comment."""
+"""The photos on which a run's model does worst, on one sheet: made where the photos are, shown in the comment."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from automation.command import outputs, program, say
 from clip_factory.errors import FactoryError
 from clip_factory.report.embedded_images import GRAY, QUALITY, SIDE, tile
 from clip_factory.report.plot_data import Indices, confident_mistakes
-from clip_factory.report.run_data import Labels
+from clip_factory.report.run_data import LabeledPhotos
 
-MOST, COLUMNS = 16, 4
+MAX_IMAGES, COLUMNS = 16, 4
 GROUND = (246, 248, 250)
 SUFFIX = ".worst.jpg"
 
 
-def worst(labels: Labels, threshold: float, most: int = MOST) -> Indices:
+def worst(labels: LabeledPhotos, threshold: float, max_images: int = MAX_IMAGES) -> Indices:
     """Test images by how badly they are answered: wrong ones, the surest first; then right ones, the least sure first.
 
     Args:
         labels: The labeled images.
         threshold: From here on the answer is yes.
-        most: Largest number of images returned.
+        max_images: Largest number of images returned.
 
     Returns:
         Indices into the arrays of `labels`.
@@ -37,10 +37,10 @@ def worst(labels: Labels, threshold: float, most: int = MOST) -> Indices:
     right = np.setdiff1d(np.flatnonzero(labels.test), wrong)
     room = np.where(tested[right] >= threshold, 1 - threshold, threshold)
     doubt = np.argsort(np.abs(tested[right] - threshold) / np.maximum(room, 1e-12), kind="stable")
-    return np.concatenate([wrong, right[doubt]]).astype(np.intp)[:most]
+    return np.concatenate([wrong, right[doubt]]).astype(np.intp)[:max_images]
 
 
-def sheet(labels: Labels, threshold: float, root: Path) -> Image.Image | None:
+def sheet(labels: LabeledPhotos, threshold: float, root: Path) -> Image.Image | None:
     """The worst images as squares of `SIDE` pixels, four a row, with no words; None where nothing was tested."""
     chosen = worst(labels, threshold)
     if not len(chosen):

@@ -119,17 +119,17 @@ def done(run: Path) -> dict[str, float]:
     return {event["stage"]: event["seconds"] for event in events if event["event"] == "done"}
 
 
-def report(found: dict[str, Any]) -> None:
+def report(figures: dict[str, Any]) -> None:
     """Print stages, clauses and what gold says of teacher and student."""
-    total = sum(found["seconds"].values())
-    for stage, seconds in found["seconds"].items():
+    total = sum(figures["seconds"].values())
+    for stage, seconds in figures["seconds"].items():
         print(f"{stage:<8} {seconds:8.1f} s {seconds / total:6.1%}")
-    for clause in found["gate"]["clauses"]:
+    for clause in figures["gate"]["clauses"]:
         print(f"{clause['name']:<14} {clause['figure']} {clause['rule']} n={clause['n']} {clause['verdict']}")
-    for who, figures in (found["gate"]["figures"]["gold"] or {}).items():
-        accuracy, balanced = figures["accuracy"]["figure"], figures["balanced_accuracy"]["figure"]
-        print(f"{who:<8} gold accuracy {accuracy:.4f}  balanced {balanced:.4f}  auc {figures['auc']:.4f}")
-    print("gate passed" if found["gate"]["passed"] else "gate REFUSED", found["run"])
+    for who, side in (figures["gate"]["figures"]["gold"] or {}).items():
+        accuracy, balanced = side["accuracy"]["figure"], side["balanced_accuracy"]["figure"]
+        print(f"{who:<8} gold accuracy {accuracy:.4f}  balanced {balanced:.4f}  auc {side['auc']:.4f}")
+    print("gate passed" if figures["gate"]["passed"] else "gate REFUSED", figures["run"])
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def run(train: np.ndarray, answers: np.ndarray, test: np.ndarray, seed: int, epo
     with torch.inference_mode():
         pixels = torch.from_numpy(test).permute(0, 3, 1, 2).float() / 255
         probability = torch.cat([net(part).softmax(1)[:, 1] for part in pixels.split(256)]).numpy()
-    size, milliseconds = ship(net)
+    size, milliseconds = export(net)
     return PeerResult(probability, seconds, epochs, size, milliseconds)
 
 
@@ -116,7 +116,7 @@ def focal(logits: Tensor, answers: Tensor, gamma: float = 2.0) -> Tensor:
     return ((1 - torch.exp(-each)) ** gamma * each).mean()
 
 
-def ship(net: nn.Module) -> tuple[int, float]:
+def export(net: nn.Module) -> tuple[int, float]:
     """Bytes of the ONNX file, and milliseconds an image on one core."""
     import onnxruntime as ort
 

@@ -25,17 +25,18 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from clip_factory.images import scan as images
-from clip_factory.label_sources import probe
-from clip_factory.label_sources import zero_shot as labeling
+from clip_factory.label_sources.labeling import certainty
+from clip_factory.label_sources.probabilities import log_odds, sigmoid
+from clip_factory.label_sources.zero_shot import phrase_probabilities, text_vectors
+from clip_factory.labels import Labels
 from clip_factory.readiness import BARS, Readiness, assess
-from clip_factory.readiness.assess import Bars, weigh
+from clip_factory.readiness.assess import Bars, decide
 from clip_factory.scenario import Teacher as TeacherSpec
 from clip_factory.scenario.prompts import BACKGROUND
 
@@ -67,9 +68,9 @@ NONSENSE = (
     "democracy",
     "the year 1848",
 )
-MOST_CLASSES = 25
+MAX_CLASSES = 25
 """Of a set; of a larger one every second, third and so on is asked."""
-MOST_NEGATIVES = 12
+MAX_NEGATIVES = 12
 ABSENT = 3
 """Names asked of each other set."""
 VERDICTS = ("ready", "doubtful", "carries nothing")
@@ -118,7 +119,7 @@ class Result:
     question: Question
     logits: np.ndarray
     """`(N,)` log-odds of yes."""
-    found: Readiness
+    readiness: Readiness
     auc: float
     balanced: float
     """Both NaN where there is no yes."""
@@ -145,14 +146,16 @@ def main() -> None:
     options = parser.parse_args()
     from clip_factory import encoders as teacher  # pulls torch
 
-    model = teacher.load(TeacherSpec(model=options.teacher))
+    model = teacher.load_encoder(TeacherSpec(model=options.teacher))
     sets = {name: gather(options.photos / name, options.store, model) for name in options.sets}
     asked = list(questions(sets))
     phrases = sorted({phrase for q in asked for phrase in (q.words, *q.negatives)})
-    texts = dict(zip(phrases, labeling.text_vectors(model, phrases, "photo"), strict=True))
+    texts = dict(zip(phrases, text_vectors(model, phrases, "photo"), strict=True))
     results = [ask(question, sets[question.photos], texts, model.logit_scale) for question in asked]
     for tuned in (True, False):
-        tell("bars chosen on these" if tuned else "kept apart", [r for r in results if r.question.tuned == tuned])
+        print_verdicts(
+            "bars chosen on these" if tuned else "kept apart", [r for r in results if r.question.tuned == tuned]
+        )
     compare([r for r in results if not r.question.tuned])
     if options.wrong:
         listed(results)
@@ -164,8 +167,8 @@ def gather(folder: Path, store: Path, model: object) -> Set:
     """The photos of the class folders in `folder`, one a content."""
     from clip_factory import encoders as teacher
 
-    found = images.scan(folder, store / "scan.sqlite", lambda done, total: None).to_pylist()
-    files = {row["sha256"]: row["path"] for row in found if row["reason"] is None}
+    scanned = images.scan(folder, store / "scan.sqlite", lambda done, total: None).to_pylist()
+    files = {row["sha256"]: row["path"] for row in scanned if row["reason"] is None}
     words = {}
     if (folder / "classes.csv").is_file():
         with open(folder / "classes.csv", newline="", encoding="utf-8") as file:
@@ -181,7 +184,7 @@ def questions(sets: dict[str, Set]) -> Iterator[Question]:
     random = np.random.default_rng(0)
     for name, photos in sets.items():
         names = sorted(set(photos.classes.tolist()))
-        for number, words in enumerate(names[:: -(-len(names) // MOST_CLASSES)]):
+        for number, words in enumerate(names[:: -(-len(names) // MAX_CLASSES)]):
             tuned = name in TUNED and number % 2 == 0
             for negatives in (background(words), look_alikes(names, words)):
                 for mix, rows in mixes(photos.classes == words, random):
@@ -189,7 +192,7 @@ def questions(sets: dict[str, Set]) -> Iterator[Question]:
         everything, none = np.arange(len(photos.classes)), np.zeros(len(photos.classes), bool)
         for number, words in enumerate(NONSENSE):
             tuned = name in TUNED and number % 2 == 0
-            for negatives in (BACKGROUND, tuple(names[:MOST_NEGATIVES])):
+            for negatives in (BACKGROUND, tuple(names[:MAX_NEGATIVES])):
                 yield Question(name, "nonsense", words, negatives, everything, none, tuned)
         for other in (other for other in sets if other != name):
             strange = sorted(set(sets[other].classes.tolist()) - set(names))
@@ -203,11 +206,11 @@ def background(words: str) -> tuple[str, ...]:
 
 
 def look_alikes(names: list[str], words: str) -> tuple[str, ...]:
-    """Other classes of the set, at most MOST_NEGATIVES, always the same."""
+    """Other classes of the set, at most MAX_NEGATIVES, always the same."""
     others = [name for name in names if name != words]
-    if len(others) <= MOST_NEGATIVES:
+    if len(others) <= MAX_NEGATIVES:
         return tuple(others)
-    return tuple(np.random.default_rng(1).choice(others, MOST_NEGATIVES, replace=False).tolist())
+    return tuple(np.random.default_rng(1).choice(others, MAX_NEGATIVES, replace=False).tolist())
 
 
 def mixes(truth: np.ndarray, random: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
@@ -223,24 +226,28 @@ def mixes(truth: np.ndarray, random: np.random.Generator) -> Iterator[tuple[str,
 def ask(question: Question, photos: Set, texts: dict[str, np.ndarray], logit_scale: float) -> Result:
     """The verdict of the labels that a run would make, and what they are worth."""
     columns = np.stack([texts[phrase] for phrase in (question.words, *question.negatives)])
-    logits = probe.log_odds(labeling.zero_shot(photos.vectors[question.rows], columns, logit_scale), 1)
-    p, truth = probe.sigmoid(logits), question.truth
-    table = pa.table(
-        {
-            "p_teacher": p.astype(np.float32),
-            "gold": pa.nulls(len(p), pa.bool_()),
-            "picked": np.zeros(len(p), bool),
-            "weight": labeling.certainty(p),
-        }
+    logits = log_odds(phrase_probabilities(photos.vectors[question.rows], columns, logit_scale), 1)
+    p, truth = sigmoid(logits), question.truth
+    names = np.arange(len(p)).astype(str).astype(object)
+    labels = Labels(
+        sha256=names,
+        path=names,
+        group=np.arange(len(p), dtype=np.int32),
+        p_teacher=p.astype(np.float32),
+        scores=np.zeros((len(p), 0), np.float32),
+        gold=np.full(len(p), np.nan),
+        picked=np.zeros(len(p), bool),
+        split=np.full(len(p), "train"),
+        weight=certainty(p),
     )
     if not truth.any():
-        return Result(question, logits, assess(table), np.nan, np.nan)
-    said = p >= 0.5
-    balanced = (said[truth].mean() + (~said[~truth]).mean()) / 2
-    return Result(question, logits, assess(table), float(roc_auc_score(truth, logits)), float(balanced))
+        return Result(question, logits, assess(labels), np.nan, np.nan)
+    answers = p >= 0.5
+    balanced = (answers[truth].mean() + (~answers[~truth]).mean()) / 2
+    return Result(question, logits, assess(labels), float(roc_auc_score(truth, logits)), float(balanced))
 
 
-def tell(title: str, results: list[Result]) -> None:
+def print_verdicts(title: str, results: list[Result]) -> None:
     """Worth against verdict, in counts; what is carried by nothing, by its cause."""
     print(f"\n{title}: {len(results)} questions")
     print(f"{'':<10}{'':<12}" + "".join(f"{v:>17}" for v in VERDICTS) + f"{'one side':>12}{'beyond':>8}")
@@ -249,8 +256,8 @@ def tell(title: str, results: list[Result]) -> None:
             rows = [r for r in results if r.worth == worth and mix in ("", r.question.mix)]
             if not rows:
                 continue
-            verdicts = Counter(r.found.verdict for r in rows)
-            causes = Counter(r.found.cause for r in rows if r.found.verdict == "carries nothing")
+            verdicts = Counter(r.readiness.verdict for r in rows)
+            causes = Counter(r.readiness.cause for r in rows if r.readiness.verdict == "carries nothing")
             cells = "".join(f"{verdicts[v]:>11} {verdicts[v] / len(rows):>4.0%} " for v in VERDICTS)
             print(f"{'' if mix else worth:<10}{mix or 'all':<12}{cells}{causes['one side']:>11}{causes['beyond']:>8}")
 
@@ -258,10 +265,10 @@ def tell(title: str, results: list[Result]) -> None:
 def compare(results: list[Result]) -> None:
     """How well each figure parts good from beyond, and good from no yes: the area under its ROC curve."""
     figures: dict[str, Callable[[Result], float]] = {
-        "separation": lambda r: r.found.facts.separation,
-        "clarity": lambda r: r.found.facts.clarity,
-        "share of sure photos": lambda r: r.found.facts.sure.figure,
-        "mean probability": lambda r: r.found.facts.expected,
+        "separation": lambda r: r.readiness.facts.separation,
+        "clarity": lambda r: r.readiness.facts.clarity,
+        "share of sure photos": lambda r: r.readiness.facts.sure.figure,
+        "mean probability": lambda r: r.readiness.facts.expected,
         "Otsu's share": lambda r: otsu(r.logits),
         "mixture's gain": lambda r: mixture_gain(r.logits),
     }
@@ -306,7 +313,7 @@ def cost(results: list[Result], bars: Bars) -> float:
     """What the wrong verdicts of these bars cost."""
     paid: dict[str, list[int]] = {worth: [] for worth in WORTHS}
     for result in results:
-        paid[result.worth].append(COSTS.get((result.worth, weigh(result.found.facts, bars)[0]), 0))
+        paid[result.worth].append(COSTS.get((result.worth, decide(result.readiness.facts, bars)[0]), 0))
     return float(sum(np.mean(costs) for costs in paid.values() if costs))
 
 
@@ -314,11 +321,10 @@ def listed(results: list[Result]) -> None:
     """Good questions that were stopped; those beyond the teacher, or without a yes, that were called ready."""
     for r in results:
         wrong = {"good": "carries nothing", "beyond": "ready", "no yes": "ready"}.get(r.worth)
-        if r.found.verdict == wrong:
+        if r.readiness.verdict == wrong:
             q = r.question
-            print(
-                f"{r.worth} called {wrong}: {q.photos} {q.mix}, {q.words!r} / {q.negatives[0]}...: {r.found.sentence}"
-            )
+            asked = f"{q.photos} {q.mix}, {q.words!r} / {q.negatives[0]}..."
+            print(f"{r.worth} called {wrong}: {asked}: {r.readiness.sentence}")
 
 
 if __name__ == "__main__":

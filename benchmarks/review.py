@@ -26,17 +26,20 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from clip_factory.gold.gold_labels import Gold
 from clip_factory.images import scan as images
-from clip_factory.label_sources import probe
-from clip_factory.label_sources import zero_shot as labeling
-from clip_factory.review import sampling as order
-from clip_factory.review import teacher_accuracy as accuracy
-from clip_factory.review.pool import Photos
-from clip_factory.review.relabel import Labels, label
+from clip_factory.images.photo import Photo
+from clip_factory.label_sources.labeling import build, teacher_about
+from clip_factory.label_sources.probabilities import log_odds, sigmoid
+from clip_factory.label_sources.probe import features
+from clip_factory.label_sources.zero_shot import phrase_probabilities, text_vectors, zero_shot
+from clip_factory.review import sampling
+from clip_factory.review.pool import Pool
+from clip_factory.review.relabel import CurrentLabels, relabel
+from clip_factory.review.teacher_accuracy import estimate_accuracy
 from clip_factory.run_folder import LABELS, RunFolder, sha256_file
 from clip_factory.runtime import find_images
 from clip_factory.scenario import Scenario
@@ -49,7 +52,7 @@ BATCH = 25
 COLUMNS = ("unseen", "labels", "estimate", "error", "random n", "probe")
 TRAINED = ("teacher on test", "student on test")
 """Two more columns with `--train`."""
-Trainer = Callable[[Photos, dict[str, bool], set[str], int], float]
+Trainer = Callable[[Pool, dict[str, bool], set[str], int], float]
 """Photos, people's labels, those of them that were picked for doubt, seed: the student's accuracy."""
 
 
@@ -72,7 +75,7 @@ def main() -> None:
     options = parser.parse_args()
     photos, truth = gather(options)
     print(f"{options.yes} against {options.no}: {len(truth)} photos, zero-shot right on ", end="")
-    print(f"{((probe.sigmoid(photos.logits) >= 0.5) == truth).mean():.4f}")
+    print(f"{((sigmoid(photos.log_odds) >= 0.5) == truth).mean():.4f}")
     train, marks = None, () if options.train is None else options.train or MARKS
     if marks:
         photos, train = located(photos, options), trainer(options)
@@ -81,7 +84,7 @@ def main() -> None:
         report(name, runs)
 
 
-def gather(options: argparse.Namespace) -> tuple[Photos, np.ndarray]:
+def gather(options: argparse.Namespace) -> tuple[Pool, np.ndarray]:
     """The photos of the two folders with vectors and zero-shot answers, and the truth by folder name."""
     if options.cache and options.cache.is_file():
         kept = np.load(options.cache)
@@ -89,19 +92,18 @@ def gather(options: argparse.Namespace) -> tuple[Photos, np.ndarray]:
     from clip_factory import encoders as teacher  # pulls torch
 
     store = options.store or Path(tempfile.mkdtemp(prefix="review-store-"))
-    found = [near_duplicates(options.photos / side, store) for side in (options.yes, options.no)]
-    files = {sha: (path, group, side) for side, rows in enumerate(found) for sha, (path, group) in rows.items()}
+    sides = [near_duplicates(options.photos / side, store) for side in (options.yes, options.no)]
+    files = {sha: (path, group, side) for side, rows in enumerate(sides) for sha, (path, group) in rows.items()}
     names = sorted(files)
-    model = teacher.load(TeacherSpec(model=options.teacher))
+    model = teacher.load_encoder(TeacherSpec(model=options.teacher))
     shelf = teacher.EmbeddingStore(store)
-    teacher.embed(model, [(sha, files[sha][0]) for sha in names], shelf, 64, lambda done, total: None)
+    teacher.embed(model, [Photo(sha, files[sha][0]) for sha in names], shelf, 64, lambda done, total: None)
     vectors = shelf.get(model.key, names)
-    scores = labeling.zero_shot(
-        vectors, labeling.text_vectors(model, (options.yes, options.no), "photo"), model.logit_scale
-    )
+    texts = text_vectors(model, (options.yes, options.no), "photo")
+    scores = phrase_probabilities(vectors, texts, model.logit_scale)
     truth = np.array([files[sha][2] == 0 for sha in names])
     groups = np.array([2 * files[sha][1] + files[sha][2] for sha in names])
-    logits = probe.log_odds(scores, 1)
+    logits = log_odds(scores, 1)
     if options.cache:
         np.savez(options.cache, sha256=names, groups=groups, vectors=vectors, logits=logits, truth=truth)
     return made(names, groups, vectors, logits), truth
@@ -109,27 +111,27 @@ def gather(options: argparse.Namespace) -> tuple[Photos, np.ndarray]:
 
 def near_duplicates(folder: Path, store: Path) -> dict[str, tuple[Path, int]]:
     """Path and group by sha256."""
-    found = images.scan(folder, store / "scan.sqlite", lambda done, total: None).to_pylist()
-    return {row["sha256"]: (folder / row["path"], row["group"]) for row in found if row["reason"] is None}
+    scanned = images.scan(folder, store / "scan.sqlite", lambda done, total: None).to_pylist()
+    return {row["sha256"]: (folder / row["path"], row["group"]) for row in scanned if row["reason"] is None}
 
 
-def made(names: list[str], groups: np.ndarray, vectors: np.ndarray, logits: np.ndarray) -> Photos:
+def made(names: list[str], groups: np.ndarray, vectors: np.ndarray, logits: np.ndarray) -> Pool:
     """Photos as review sees them, without splits."""
     unasked = np.full(len(names), np.nan)
-    parts = probe.features(vectors, logits)[:, :-1]
+    parts = features(vectors, logits)[:, :-1]
     splits = np.full(len(names), "train")
-    return Photos(names, names, groups, splits, logits, vectors, parts, unasked, 0.5, {})
+    return Pool(names, names, groups, splits, logits, vectors, parts, unasked, 0.5, {})
 
 
-def with_splits(photos: Photos, seed: int) -> Photos:
+def with_splits(photos: Pool, seed: int) -> Pool:
     """The same photos under names of this seed, which decide what is drawn, split as a run with this seed would."""
     names = [hashlib.sha256(f"{seed}:{name}".encode()).hexdigest() for name in photos.sha256]
-    answers = [bool(yes) for yes in photos.logits >= 0]
+    answers = [bool(yes) for yes in photos.log_odds >= 0]
     splits = np.array(assign(names, photos.groups.tolist(), answers, seed))
     return replace(photos, sha256=names, splits=splits)
 
 
-def located(photos: Photos, options: argparse.Namespace) -> Photos:
+def located(photos: Pool, options: argparse.Namespace) -> Pool:
     """The same photos with the paths of their files."""
     folders = [options.photos / side for side in (options.yes, options.no)]
     paths = {sha256_file(path): path for folder in folders for path in find_images(folder)}
@@ -141,7 +143,7 @@ def located(photos: Photos, options: argparse.Namespace) -> Photos:
 class Vectors:
     """The photos' vectors by the names that a seed gave them, as the student's training asks for them."""
 
-    photos: Photos
+    photos: Pool
 
     def get(self, teacher_key: str, sha256s: Sequence[str]) -> np.ndarray:
         """float32 `(N, D)`."""
@@ -155,23 +157,23 @@ def trainer(options: argparse.Namespace) -> Trainer:
     from clip_factory import encoders as teacher
     from clip_factory.students.recipe import Recipe
 
-    model = teacher.load(TeacherSpec(model=options.teacher))
+    model = teacher.load_encoder(TeacherSpec(model=options.teacher))
 
-    def train(photos: Photos, gold: dict[str, bool], picked: set[str], seed: int) -> float:
-        said = {"name": options.yes.lower(), "positive": [options.yes], "negative": [options.no]}
+    def train(photos: Pool, gold: dict[str, bool], picked: set[str], seed: int) -> float:
+        question = {"name": options.yes.lower(), "positive": [options.yes], "negative": [options.no]}
         rest = {"images": {"path": str(photos.root.resolve())}, "student": {"seed": seed}}
-        scenario, store = Scenario.model_validate(said | rest), Vectors(photos)
+        scenario, store = Scenario.model_validate(question | rest), Vectors(photos)
         usable = pa.table(
             {"sha256": photos.sha256, "path": photos.paths, "group": pa.array(photos.groups, pa.int32())}
         ).sort_by("sha256")
         vectors = store.get(model.key, usable["sha256"].to_pylist())
-        labels = labeling.build(scenario, model, usable, vectors, gold, picked)
-        dealt = list(zip(labels["split"].to_pylist(), labels["path"].to_pylist(), strict=True))
-        learned, held = ([photos.root / path for split, path in dealt if split == part] for part in ("train", "test"))
+        scores = zero_shot(model, vectors, scenario)
+        labels = build(scenario, teacher_about(model), scores, usable, vectors, gold, picked)
+        learned, held = (labels.of_split(part).paths(photos.root) for part in ("train", "test"))
         task = student.Task(student.Question(photos.root, options.yes), seed, learned, held)
         with tempfile.TemporaryDirectory() as folder:
             run = RunFolder(Path(folder))
-            pq.write_table(labels, run.file(LABELS))
+            labels.write(run.file(LABELS))
             row = student.measure_factory(task, scenario, run, store, Recipe())
         print(f"after {len(gold)} answers: {student.told(row)}", flush=True)
         return row.accuracy
@@ -180,27 +182,27 @@ def trainer(options: argparse.Namespace) -> Trainer:
 
 
 def simulate(
-    photos: Photos, truth: np.ndarray, name: str, seed: int, train: Trainer | None, marks: Sequence[int]
+    photos: Pool, truth: np.ndarray, name: str, seed: int, train: Trainer | None, marks: Sequence[int]
 ) -> dict[int, tuple[float, ...]]:
     """One review: figures of `COLUMNS`, and of `TRAINED` where there is a trainer, by number of answers."""
     shuffled = np.random.default_rng(seed).permutation(len(truth)).tolist()
-    turns = shuffled if name == "random" else order.random_order(photos.sha256, photos.splits.tolist())
+    turns = shuffled if name == "random" else sampling.random_order(photos.sha256, photos.splits.tolist())
     answered: list[int] = []
     drawn: list[int] = []
     places, figures = 0, {}
     while True:
         gold = {photos.sha256[i]: bool(truth[i]) for i in answered}
-        labels = label(photos, gold, {photos.sha256[i] for i in drawn})
+        picked = frozenset(gold.keys() - {photos.sha256[i] for i in drawn})
+        labels = relabel(photos, Gold(gold, picked))
         if len(answered) in MARKS:
-            figures[len(answered)] = measure(photos, truth, labels.p, answered, drawn, labels.says)
+            figures[len(answered)] = measure(photos, truth, labels.p, answered, drawn, labels.sentence)
             if train:
-                picked = set(gold) - {photos.sha256[i] for i in drawn}
-                student = train(photos, gold, picked, seed) if len(answered) in marks else np.nan
+                student = train(photos, gold, set(picked), seed) if len(answered) in marks else np.nan
                 test = photos.splits == "test"
                 figures[len(answered)] += (((labels.p >= 0.5) == truth)[test].mean(), student)
         if len(answered) >= MARKS[-1]:
             return figures
-        step = BATCH if name == "random" else round(BATCH * order.RANDOM_SHARE)
+        step = BATCH if name == "random" else round(BATCH * sampling.RANDOM_SHARE)
         drawn = turns[: places + step]
         batch = [i for i in drawn if i not in answered]
         places += step
@@ -209,24 +211,24 @@ def simulate(
         answered += batch
 
 
-def doubtful(photos: Photos, labels: Labels, turns: list[int], seen: list[int], n: int) -> list[int]:
-    """The doubtful part of a batch, as `Session.ask` picks it."""
+def doubtful(photos: Pool, labels: CurrentLabels, turns: list[int], seen: list[int], n: int) -> list[int]:
+    """The doubtful part of a batch, as `Session.next_batch` picks it."""
     fresh = (photos.splits == "train") & ~np.isin(photos.groups, photos.groups[seen])
     if not labels.learned:
-        return order.first(turns, photos.groups, fresh, n)
-    return order.spread(photos.components, labels.doubt, photos.groups, fresh, n)
+        return sampling.first_in_order(turns, photos.groups, fresh, n)
+    return sampling.diverse_batch(photos.components, labels.doubt, photos.groups, fresh, n)
 
 
 def measure(
-    photos: Photos, truth: np.ndarray, p: np.ndarray, answered: list[int], drawn: list[int], says: str
+    photos: Pool, truth: np.ndarray, p: np.ndarray, answered: list[int], drawn: list[int], says: str
 ) -> tuple[float, ...]:
     """The figures of `COLUMNS`."""
     right = (p >= 0.5) == truth
     held = (photos.splits == "test") & ~np.isin(np.arange(len(truth)), answered)
     labels = right.copy()
     labels[answered] = True
-    found = accuracy.estimate(right[drawn], 0, 0, len(truth))
-    guess = found["accuracy"] if found["accuracy"] is not None else np.nan
+    estimate = estimate_accuracy(right[drawn], 0, 0, len(truth))
+    guess = estimate["accuracy"] if estimate["accuracy"] is not None else np.nan
     used = float(says.startswith("A linear probe"))
     return right[held].mean(), labels.mean(), guess, abs(guess - right.mean()), len(drawn), used
 

@@ -86,10 +86,10 @@ def make_up(photos: Path, count: int, folder: Path) -> tuple[Path, Path]:
 
     def link(root: Path, *_: Any) -> list[dict[str, Any]]:
         root.symlink_to(photos.resolve())
-        found = {files.sha256_file(path): path for path in names}
+        contents = {files.sha256_file(path): path for path in names}
         return [
             {"path": path.relative_to(photos).as_posix(), "yes": number % 3 == 0, "sha256": sha, "bytes": 1}
-            for number, (sha, path) in enumerate(found.items())
+            for number, (sha, path) in enumerate(contents.items())
         ]
 
     fake_run._draw_photos = link
@@ -139,10 +139,11 @@ def report(page: Page, what: str, steps: int, step: Any, pause: float = 50) -> N
         step(number)
         page.wait_for_timeout(pause)
     page.wait_for_timeout(1000)
-    found = page.evaluate("figures()")
+    figures = page.evaluate("figures()")
     print(
-        f"{what}: {steps} steps, {found['blanks']} cells were blank at all, {found['late']} of them over 200 ms, the "
-        f"longest for {found['longest']:.0f} ms; slowest frame {found['slowest']:.0f} ms; {found['open']} at the end"
+        f"{what}: {steps} steps, {figures['blanks']} cells were blank at all, {figures['late']} of them over 200 ms, "
+        f"the longest for {figures['longest']:.0f} ms; slowest frame {figures['slowest']:.0f} ms; "
+        f"{figures['open']} at the end"
     )
 
 

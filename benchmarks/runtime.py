@@ -69,11 +69,11 @@ def main() -> None:
 @contextmanager
 def prepared(root: Path, count: int, side: int | None, grain: float) -> Iterator[list[str]]:
     """Paths of the photos; with `side`, of enlarged copies with Gaussian noise of standard deviation `grain`."""
-    found = find_images(root)[:count]
+    paths = find_images(root)[:count]
     random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as made:
         if side is not None:
-            for number, path in enumerate(found):
+            for number, path in enumerate(paths):
                 image = read_rgb(path)
                 scale = side / max(image.size)
                 size = round(image.width * scale), round(image.height * scale)
@@ -81,8 +81,8 @@ def prepared(root: Path, count: int, side: int | None, grain: float) -> Iterator
                 pixels = pixels + grain * random.standard_normal(pixels.shape, np.float32)
                 copy = Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
                 copy.save(Path(made, f"{number:06}.jpg"), quality=90)
-            found = find_images(made)
-        yield [str(path) for path in found]
+            paths = find_images(made)
+        yield [str(path) for path in paths]
 
 
 def installed() -> None:
@@ -94,21 +94,21 @@ def installed() -> None:
         if name in sizes:
             continue
         try:
-            found = distribution(name)
+            package = distribution(name)
         except PackageNotFoundError:  # of another system or Python
             continue
-        files = [Path(str(file.locate())) for file in found.files or ()]
+        files = [Path(str(file.locate())) for file in package.files or ()]
         sizes[name] = sum(file.stat().st_size for file in files if file.is_file()) / 1e6
-        waiting += [need for need in found.requires or () if "extra ==" not in need]
+        waiting += [need for need in package.requires or () if "extra ==" not in need]
     largest = sorted(sizes.items(), key=lambda item: -item[1])
     print(f"installed: {sum(sizes.values()):.0f} MB;", ", ".join(f"{name} {size:.1f}" for name, size in largest[:6]))
 
 
 def imports(rounds: int) -> None:
     """Import time, against the three libraries that it stands on."""
-    found = [[python(CLOCK + program + SAY) for program in (BARE, OURS)] for _ in range(rounds)]
+    times = [[python(CLOCK + program + SAY) for program in (BARE, OURS)] for _ in range(rounds)]
     for kind, index in (("clock", 0), ("processor", 1)):
-        bare, ours = (statistics.median(float(row[i].split()[index]) for row in found) for i in (0, 1))
+        bare, ours = (statistics.median(float(row[i].split()[index]) for row in times) for i in (0, 1))
         print(f"{OURS}, {kind}: {ours * 1000:.0f} ms, {ours / bare:.2f} times onnxruntime, numpy, PIL")
 
 
@@ -136,8 +136,8 @@ def single(model: Model, photos: Sequence[str]) -> None:
         model.predict([photo])
         wall.append((time.perf_counter() - started[0]) * 1000)
         cpu.append((time.thread_time() - started[1]) * 1000)
-    for kind, found in (("clock", wall), ("processor", cpu)):
-        p50, p99 = np.quantile(found[1:], [0.5, 0.99])
+    for kind, times in (("clock", wall), ("processor", cpu)):
+        p50, p99 = np.quantile(times[1:], [0.5, 0.99])
         print(f"one prediction, {kind}: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
 
 
@@ -149,7 +149,7 @@ def folder(model: Model, photos: list[str], rounds: int) -> None:
             image.load()
 
     def squash(photo: str) -> None:
-        to_square(read_rgb(photo, at_least=model.image_size), model.image_size)
+        to_square(read_rgb(photo, min_side=model.image_size), model.image_size)
 
     def each(work: Callable[[str], None]) -> Callable[[], None]:
         def run() -> None:

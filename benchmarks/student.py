@@ -28,16 +28,17 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import peer
 from clip_factory import encoders as teacher
-from clip_factory import export
+from clip_factory import exporters
 from clip_factory import students as student
-from clip_factory.label_sources import zero_shot as labeling
+from clip_factory.label_sources.labeling import build, teacher_about
+from clip_factory.label_sources.zero_shot import zero_shot
+from clip_factory.labels import Labels, hard_labels
 from clip_factory.memory import keep_memory
 from clip_factory.run_folder import LABELS, MODEL, RunFolder, sha256_file
 from clip_factory.runtime import Model, find_images
@@ -120,7 +121,7 @@ def main() -> None:
     rows = [row for path in options.add for row in read(path)]
     for row in measure(options) if options.questions else ():
         rows.append(row)
-        print(told(row), flush=True)
+        print(describe(row), flush=True)
         write(rows, options.out)
     summarize(rows)
     plot(rows, options.out.with_suffix(".png"))
@@ -128,7 +129,7 @@ def main() -> None:
 
 def measure(options: argparse.Namespace) -> Iterator[Row]:
     """The rows of every question, number of training images, seed and recipe that was asked for."""
-    model, store = teacher.load(Teacher(model="offline")), teacher.EmbeddingStore(options.store)
+    model, store = teacher.load_encoder(Teacher(model="offline")), teacher.EmbeddingStore(options.store)
     for question in options.questions:
         embed(question, model, store)
     for seed in options.seeds:
@@ -137,7 +138,7 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
                 yield from compare(deal(question, images, seed), model, store, options)
 
 
-def embed(question: Question, model: teacher.Teacher, store: teacher.EmbeddingStore) -> None:
+def embed(question: Question, model: teacher.Encoder, store: teacher.EmbeddingStore) -> None:
     """Bring all photos of a question into the store."""
     pairs = [(sha256_file(path), path) for path in find_images(question.root)]
     teacher.embed(model, pairs, store, 64, lambda done, total: None)
@@ -148,29 +149,28 @@ def deal(question: Question, images: int, seed: int) -> Task:
     paths = sorted({sha256_file(path): path for path in find_images(question.root)}.values())
     order = np.random.default_rng(seed).permutation(len(paths))
     shuffled = [paths[i] for i in order]
-    cut = round(TEST_SHARE * len(paths))
-    return Task(question, seed, shuffled[cut:][:images], shuffled[:cut])
+    tests = round(TEST_SHARE * len(paths))
+    return Task(question, seed, shuffled[tests:][:images], shuffled[:tests])
 
 
 def compare(
-    task: Task, model: teacher.Teacher, store: teacher.EmbeddingStore, options: argparse.Namespace
+    task: Task, model: teacher.Encoder, store: teacher.EmbeddingStore, options: argparse.Namespace
 ) -> Iterator[Row]:
     """The rows of one task: the factory's, and the peer's if asked."""
     with TemporaryDirectory() as folder:
         scenario, labels = label(task, model, store, options)
         run = RunFolder(Path(folder))
-        pq.write_table(labels, run.file(LABELS))
+        labels.write(run.file(LABELS))
         if "factory" in options.recipes:
             yield measure_factory(task, scenario, run, store, recipe_with(options.change))
     if "peer" in options.recipes:
-        given = {
-            row["path"]: row["p_teacher"] >= 0.5 if row["gold"] is None else row["gold"] for row in labels.to_pylist()
-        }
+        hard = hard_labels(labels.p_teacher, labels.gold, 0.5).tolist()
+        given = dict(zip(labels.path.tolist(), hard, strict=True))
         answers = np.array([given[path.relative_to(task.question.root).as_posix()] for path in task.train])
         yield measure_peer(task, answers, options.peer_epochs)
 
 
-def told(row: Row) -> str:
+def describe(row: Row) -> str:
     """A row in a line."""
     return (
         f"{row.recipe:<8} {row.question:<10} seed {row.seed} images {row.train_images:>5}  "
@@ -181,8 +181,8 @@ def told(row: Row) -> str:
 
 
 def label(
-    task: Task, model: teacher.Teacher, store: teacher.EmbeddingStore, options: argparse.Namespace
-) -> tuple[Scenario, pa.Table]:
+    task: Task, model: teacher.Encoder, store: teacher.EmbeddingStore, options: argparse.Namespace
+) -> tuple[Scenario, Labels]:
     """labels.parquet of a task: splits as dealt, gold from folder names or the teacher's word alone."""
     question = task.question
     others = sorted(p.name for p in question.root.iterdir() if p.is_dir() and p.name != question.yes)
@@ -197,9 +197,9 @@ def label(
             "gate": {"parity": 0.05},
         }
     )
-    cut = round(len(task.train) * VAL_SHARE)
+    val = round(len(task.train) * VAL_SHARE)
     splits = (
-        dict.fromkeys(task.test, "test") | dict.fromkeys(task.train, "train") | dict.fromkeys(task.train[:cut], "val")
+        dict.fromkeys(task.test, "test") | dict.fromkeys(task.train, "train") | dict.fromkeys(task.train[:val], "val")
     )
     hashes = {path: sha256_file(path) for path in splits}
     paths = {sha: path for path, sha in hashes.items()}
@@ -213,21 +213,16 @@ def label(
     gold = options.labels == "gold"
     # the teacher may learn from the training photos' gold, as it does in the main job, and never from the test photos'
     given = {hashes[path]: bool(yes) for path, yes in zip(task.train, task.truth(task.train), strict=True)}
-    table = labeling.build(scenario, model, usable, store.get(model.key, sorted(paths)), given if gold else {})
-    return scenario, _relabel(table, task, splits, gold=gold)
-
-
-def _relabel(table: pa.Table, task: Task, splits: dict[Path, str], *, gold: bool) -> pa.Table:
-    files = [task.question.root / path for path in table["path"].to_pylist()]
-    columns = {name: table[name] for name in table.column_names}
-    columns["split"] = pa.array([splits[file] for file in files])
-    if gold:
-        columns["gold"] = pa.array(task.truth(files).tolist())
-    return pa.table(columns).replace_schema_metadata(table.schema.metadata)
+    vectors = store.get(model.key, sorted(paths))
+    scores = zero_shot(model, vectors, scenario)
+    labels = build(scenario, teacher_about(model), scores, usable, vectors, given if gold else {})
+    files = labels.paths(question.root)
+    truth = task.truth(files).astype(float) if gold else labels.gold
+    return scenario, replace(labels, split=np.array([splits[file] for file in files]), gold=truth)
 
 
 def recipe_with(changes: list[str]) -> Recipe:
-    """The recipe with some of its numbers changed, for ablations: `vector_weight=0`, `frozen=0`, `smallest_crop=1`."""
+    """The recipe with some of its numbers changed, for ablations: `vector_weight=0`, `frozen=0`, `min_crop=1`."""
     recipe = Recipe()
     for name, value in (change.split("=", 1) for change in changes):
         if hasattr(recipe, name):
@@ -242,31 +237,31 @@ def measure_factory(task: Task, scenario: Scenario, run: RunFolder, store: Store
     start = time.perf_counter()
     student.train(scenario, run, store, recipe)
     trained = time.perf_counter()
-    export.export(scenario, run)
-    shipped = time.perf_counter()
+    exporters.export(scenario, run)
+    exported = time.perf_counter()
     model = Model.load(run.file(MODEL), threads=1)
     pixels, truth = decode(task.test, model.image_size), task.truth(task.test)
-    said = model.probabilities(pixels)
+    probability = model.probabilities(pixels)
     return Row(
         "factory",
         task.question.yes,
         task.seed,
         len(task.train),
-        *_scores(truth, said, model.threshold),
-        float(balanced_accuracy_score(truth, export.network_probabilities(run, pixels) >= model.threshold)),
+        *_scores(truth, probability, model.threshold),
+        float(balanced_accuracy_score(truth, exporters.network_probabilities(run, pixels) >= model.threshold)),
         trained - start,
-        shipped - trained,
+        exported - trained,
         run.file(MODEL).stat().st_size,
         _milliseconds(model, pixels[:1]),
-        _teacher_score(task, pq.read_table(run.file(LABELS))),
+        _teacher_score(task, Labels.of_run(run)),
     )
 
 
 def measure_peer(task: Task, answers: np.ndarray, epochs: int) -> Row:
     """The same for the peer recipe, which trains on all of the task's training photos."""
     test, truth = decode(task.test, peer.SIZE), task.truth(task.test)
-    found = peer.run(decode(task.train, peer.SIZE), answers, test, task.seed, epochs)
-    scores = _scores(truth, found.probability, 0.5) if epochs == peer.EPOCHS else (np.nan,) * 3
+    result = peer.run(decode(task.train, peer.SIZE), answers, test, task.seed, epochs)
+    scores = _scores(truth, result.probability, 0.5) if epochs == peer.EPOCHS else (np.nan,) * 3
     size = len(task.train)
     return Row(
         "peer",
@@ -275,28 +270,28 @@ def measure_peer(task: Task, answers: np.ndarray, epochs: int) -> Row:
         size,
         *scores,
         scores[0],
-        found.seconds,
+        result.seconds,
         0.0,
-        found.bytes,
-        found.milliseconds,
+        result.bytes,
+        result.milliseconds,
         np.nan,
     )
 
 
-def _scores(truth: np.ndarray, said: np.ndarray, threshold: float) -> tuple[float, float, float]:
+def _scores(truth: np.ndarray, probability: np.ndarray, threshold: float) -> tuple[float, float, float]:
     """Balanced accuracy, AUC, accuracy."""
-    answer = said >= threshold
+    answer = probability >= threshold
     return (
         float(balanced_accuracy_score(truth, answer)),
-        float(roc_auc_score(truth, said)),
+        float(roc_auc_score(truth, probability)),
         float((answer == truth).mean()),
     )
 
 
-def _teacher_score(task: Task, labels: pa.Table) -> float:
+def _teacher_score(task: Task, labels: Labels) -> float:
     """The teacher's own balanced accuracy on the test photos, yes from 0.5."""
-    said = dict(zip(labels["path"].to_pylist(), labels["p_teacher"].to_pylist(), strict=True))
-    test = np.array([said[path.relative_to(task.question.root).as_posix()] for path in task.test])
+    p = dict(zip(labels.path.tolist(), labels.p_teacher.tolist(), strict=True))
+    test = np.array([p[path.relative_to(task.question.root).as_posix()] for path in task.test])
     return float(balanced_accuracy_score(task.truth(task.test), test >= 0.5))
 
 
@@ -334,9 +329,9 @@ def summarize(rows: list[Row]) -> None:
         groups.setdefault((row.recipe, row.question, row.train_images), []).append(row)
     for (recipe, question, images), mine in groups.items():
         scores = [row.balanced_accuracy for row in mine]
-        said = f"balanced accuracy {np.mean(scores):.4f} +- {np.std(scores):.4f} ({len(scores)} models)"
+        line = f"balanced accuracy {np.mean(scores):.4f} +- {np.std(scores):.4f} ({len(scores)} models)"
         kept = np.mean(scores) / np.mean([row.teacher_balanced_accuracy for row in mine])
-        print(f"{recipe:<8} {question:<10} {images:>5} images  {said}  of the teacher's {kept:.4f}")
+        print(f"{recipe:<8} {question:<10} {images:>5} images  {line}  of the teacher's {kept:.4f}")
     means = {
         recipe: {
             name: float(np.nanmean([np.nanmean([getattr(row, name) for row in mine]) for mine in of_recipe]))

@@ -14,22 +14,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from clip_factory.encoders import Teacher, load
-from clip_factory.label_sources.zero_shot import text_vectors, zero_shot
+from clip_factory.encoders import Encoder, load_encoder
+from clip_factory.label_sources.zero_shot import phrase_probabilities, text_vectors
 from clip_factory.runtime.preprocessing import find_images, read_rgb
 from clip_factory.scenario import Teacher as TeacherSpec
 
 BINS = 15
 
 
-def embed_folder(teacher: Teacher, files: list[Path], batch: int) -> np.ndarray:
+def embed_folder(teacher: Encoder, files: list[Path], batch: int) -> np.ndarray:
     """Unit vectors (N, D) of N photos, decoded by all cores while the network works."""
     with ThreadPoolExecutor() as pool:
-        photos = pool.map(lambda path: teacher.preprocess(read_rgb(path, at_least=teacher.image_side)), files)
+        photos = pool.map(lambda path: read_rgb(path, min_side=teacher.image_size), files)
         vectors = [
-            teacher.embed_images(torch.stack([next(photos) for _ in files[start : start + batch]]))
+            teacher.embed_images([next(photos) for _ in files[start : start + batch]])
             for start in range(0, len(files), batch)
         ]
     return np.concatenate(vectors)
@@ -64,12 +63,12 @@ def main() -> None:
     files = [path for paths in photos.values() for path in paths]
     labels = np.repeat(np.arange(len(photos)), [len(paths) for paths in photos.values()])
 
-    teacher = load(TeacherSpec(model=args.teacher, pretrained=args.pretrained))
+    teacher = load_encoder(TeacherSpec(model=args.teacher, pretrained=args.pretrained))
     texts = text_vectors(teacher, [phrases.get(name, name) for name in photos], args.templates)
     start = time.perf_counter()
     vectors = embed_folder(teacher, files, args.batch)
     seconds = time.perf_counter() - start
-    scores = zero_shot(vectors, texts, teacher.logit_scale)
+    scores = phrase_probabilities(vectors, texts, teacher.logit_scale)
     right = scores.argmax(axis=1) == labels
 
     print(

@@ -19,7 +19,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +31,21 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import verdict_tables
 from clip_factory import encoders as teacher
-from clip_factory.export import export
-from clip_factory.export.calibration_set import unseen
-from clip_factory.gate.evidence import judge
+from clip_factory.exporters import export
+from clip_factory.exporters.calibration_set import held_out
+from clip_factory.gate.evaluate_model import evaluate
+from clip_factory.gold.gold_labels import Gold
 from clip_factory.images import scan as images
-from clip_factory.label_sources import probe
-from clip_factory.label_sources import zero_shot as labeling
-from clip_factory.review import sampling as order
-from clip_factory.review.pool import Photos
-from clip_factory.review.relabel import label
-from clip_factory.run_folder import GATE, LABELS, MODEL, PREDICTIONS, RunFolder, write_json
+from clip_factory.label_sources.labeling import build, teacher_about
+from clip_factory.label_sources.probe import features
+from clip_factory.label_sources.zero_shot import zero_shot
+from clip_factory.labels import Labels
+from clip_factory.review import sampling
+from clip_factory.review.pool import Pool
+from clip_factory.review.relabel import relabel
+from clip_factory.run_folder import GATE, LABELS, MODEL, PREDICTIONS, RunFolder
 from clip_factory.runtime import Model
+from clip_factory.runtime.atomic import write_json
 from clip_factory.scenario import Scenario
 from clip_factory.scenario import Teacher as TeacherSpec
 from clip_factory.splits import assign
@@ -114,12 +118,12 @@ def main() -> None:
 
 def measure(options: argparse.Namespace) -> None:
     """Train and judge whatever the file does not hold yet."""
-    model = teacher.load(TeacherSpec(model=options.teacher))
+    model = teacher.load_encoder(TeacherSpec(model=options.teacher))
     shelf = teacher.EmbeddingStore(options.store or Path(tempfile.mkdtemp(prefix="verdict-store-")))
     recipe = Recipe(**{key: float(value) for key, _, value in (pair.partition("=") for pair in options.recipe)})
     done = {row["key"] for row in verdict_tables.rows(options.out)}
     for root, name in questions(options.sets):
-        found = gather(root, model, shelf)
+        photos = gather(root, model, shelf)
         for seed in options.seeds:
             for share in options.shares:
                 question = Question(root, name, share, seed)
@@ -127,7 +131,7 @@ def measure(options: argparse.Namespace) -> None:
                     key = f"{question.title} {seed} {answers} {options.image_size} {' '.join(options.recipe)}"
                     if key in done:
                         continue
-                    sample = deal(found, question)
+                    sample = deal(photos, question)
                     row = one(question, sample, answers, model, recipe, options.image_size)
                     with open(options.out, "a", encoding="utf-8") as file:
                         file.write(json.dumps({"key": key, **row}) + "\n")
@@ -154,10 +158,10 @@ def gather(root: Path, model: Any, shelf: Any) -> dict[str, Any]:
     return {"path": paths, "group": groups, "vectors": shelf.get(model.key, names), "sha256": names}
 
 
-def deal(found: dict[str, Any], question: Question) -> Sample:
+def deal(photos: dict[str, Any], question: Question) -> Sample:
     """The photos of a question: yes photos thinned out to their share, a third of the groups kept apart."""
-    names = [hashlib.sha256(f"{question.seed}:{sha}".encode()).hexdigest() for sha in found["sha256"]]
-    truth = np.array([Path(path).parts[0] == question.name for path in found["path"]])
+    names = [hashlib.sha256(f"{question.seed}:{sha}".encode()).hexdigest() for sha in photos["sha256"]]
+    truth = np.array([Path(path).parts[0] == question.name for path in photos["path"]])
     random = np.random.default_rng([question.seed, 1])
     kept = np.ones(len(truth), bool)
     if question.share != "own":
@@ -167,18 +171,18 @@ def deal(found: dict[str, Any], question: Question) -> Sample:
             kept[random.permutation(np.flatnonzero(truth))[wanted:]] = False
         else:
             kept[random.permutation(np.flatnonzero(~truth))[round((1 - share) / share * truth.sum()) :]] = False
-    groups = np.unique(found["group"])
-    apart = np.isin(found["group"], random.permutation(groups)[: round(APART * len(groups))])
+    groups = np.unique(photos["group"])
+    apart = np.isin(photos["group"], random.permutation(groups)[: round(APART * len(groups))])
     by_name = np.argsort(names)
     by_name = by_name[kept[by_name]]
     return Sample(
-        [names[i] for i in by_name], [found["path"][i] for i in by_name], found["group"][by_name],
-        found["vectors"][by_name], truth[by_name], apart[by_name],
+        [names[i] for i in by_name], [photos["path"][i] for i in by_name], photos["group"][by_name],
+        photos["vectors"][by_name], truth[by_name], apart[by_name],
     )  # fmt: skip
 
 
 def one(question: Question, sample: Sample, answers: int, model: Any, recipe: Recipe, size: int) -> dict[str, Any]:
-    """One training: what is shipped, what the gate says, and what is so."""
+    """One training: what is exported, what the gate says, and what is so."""
     folder, apart = sample.rows(~sample.apart), sample.rows(sample.apart)
     scenario = Scenario.model_validate(
         {
@@ -192,25 +196,22 @@ def one(question: Question, sample: Sample, answers: int, model: Any, recipe: Re
     table = pa.table({"sha256": folder.sha256, "path": folder.path, "group": pa.array(folder.group, pa.int32())})
     with tempfile.TemporaryDirectory() as place:
         run = RunFolder(Path(place))
-        labels = labeling.build(scenario, model, table, folder.vectors, gold, picked)
-        pq.write_table(labels, run.file(LABELS))
+        scores = zero_shot(model, folder.vectors, scenario)
+        labels = build(scenario, teacher_about(model), scores, table, folder.vectors, gold, picked)
+        labels.write(run.file(LABELS))
         train(scenario, run, folder, recipe)
         export(scenario, run)
-        judge(scenario, run)
-        seen = unseen(run)
-        shipped = Model.load(run.file(MODEL))
-        pixels = decode([question.root / path for path in apart.path], shipped.image_size)
-        gate = run.json(GATE, "gate")
+        evaluate(scenario, run)
+        seen = held_out(run)
+        exported = Model.load(run.file(MODEL))
+        pixels = decode([question.root / path for path in apart.path], exported.image_size)
+        gate = run.json(GATE, "evaluate")
         test = tested(run, labels)
         proven = all_tests_answered(scenario, run, labels, dict(zip(folder.sha256, folder.truth, strict=True)))
-        cut = json.loads(shipped.metadata["cut"])
-        calibration = json.loads(shipped.metadata["calibration"])
-        probability = shipped.probabilities(pixels)
+        threshold = json.loads(exported.metadata["cut"])
+        calibration = json.loads(exported.metadata["calibration"])
+        probability = exported.probabilities(pixels)
     where = {sha256: row for row, sha256 in enumerate(folder.sha256)}
-    phrases = labeling.Phrases.of(scenario)
-    scores = labeling.zero_shot(
-        apart.vectors, labeling.text_vectors(model, phrases.all, scenario.templates), model.logit_scale
-    )
     return {
         "question": question.title,
         "seed": question.seed,
@@ -218,13 +219,13 @@ def one(question: Question, sample: Sample, answers: int, model: Any, recipe: Re
         "verdict": gate["verdict"],
         "proven": proven["verdict"],
         "clauses": gate["clauses"],
-        "cut": cut,
+        "cut": threshold,
         "bars": [scenario.gate.recall, scenario.gate.precision],
         "calibration": calibration,
         "apart": {
             "truth": apart.truth.astype(int).tolist(),
             "student": np.round(probability.astype(float), 5).tolist(),
-            "words": np.round(probe.sigmoid(probe.log_odds(scores, len(phrases.positive))), 5).tolist(),
+            "words": np.round(zero_shot(model, apart.vectors, scenario).p, 5).tolist(),
         },
         "unseen": {
             "logit": np.round(seen.logits, 4).tolist(),
@@ -233,76 +234,70 @@ def one(question: Question, sample: Sample, answers: int, model: Any, recipe: Re
             "truth": [int(folder.truth[where[sha]]) for sha in seen.sha256],
         },
         "labels": {
-            "p": np.round(labels["p_teacher"].to_numpy().astype(float), 4).tolist(),
-            "truth": [int(folder.truth[where[sha]]) for sha in labels["sha256"].to_pylist()],
-            "split": labels["split"].to_pylist(),
-            "gold": [-1 if g is None else int(g) for g in labels["gold"].to_pylist()],
-            "picked": labels["picked"].to_pylist(),
+            "p": np.round(labels.p_teacher.astype(float), 4).tolist(),
+            "truth": [int(folder.truth[where[sha]]) for sha in labels.sha256],
+            "split": labels.split.tolist(),
+            "gold": np.nan_to_num(labels.gold, nan=-1).astype(int).tolist(),
+            "picked": labels.picked.tolist(),
         },
         "test": test,
     }
 
 
-def tested(run: RunFolder, labels: pa.Table) -> dict[str, list[Any]]:
+def tested(run: RunFolder, labels: Labels) -> dict[str, list[Any]]:
     """What the shipped file says of the test photos, and what the teacher does."""
-    said = pq.read_table(run.file(PREDICTIONS))
-    p = dict(zip(said["sha256"].to_pylist(), said["probability"].to_pylist(), strict=True))
-    rows = labels.filter(pa.compute.equal(labels["split"], "test"))
-    names = rows["sha256"].to_pylist()
-    return {"student": [round(p[name], 5) for name in names], "teacher": rows["p_teacher"].to_pylist()}
+    predictions = pq.read_table(run.file(PREDICTIONS))
+    p = dict(zip(predictions["sha256"].to_pylist(), predictions["probability"].to_pylist(), strict=True))
+    rows = labels.of_split("test")
+    return {"student": [round(p[name], 5) for name in rows.sha256], "teacher": rows.p_teacher.tolist()}
 
 
-def splits_of(sha256s: list[str], labels: pa.Table) -> list[str]:
+def splits_of(sha256s: list[str], labels: Labels) -> list[str]:
     """The splits of some photos."""
-    split = dict(zip(labels["sha256"].to_pylist(), labels["split"].to_pylist(), strict=True))
+    split = dict(zip(labels.sha256.tolist(), labels.split.tolist(), strict=True))
     return [split[sha] for sha in sha256s]
 
 
-def all_tests_answered(scenario: Scenario, run: RunFolder, labels: pa.Table, truth: dict[str, bool]) -> dict[str, Any]:
+def all_tests_answered(scenario: Scenario, run: RunFolder, labels: Labels, truth: dict[str, bool]) -> dict[str, Any]:
     """What the gate would say of the same model with people's labels on all test photos."""
-    names, splits = labels["sha256"].to_pylist(), labels["split"].to_pylist()
-    rows = zip(names, splits, labels["gold"].to_pylist(), strict=True)
-    gold = [bool(truth[name]) if split == "test" else old for name, split, old in rows]
-    answered = labels.set_column(labels.schema.get_field_index("gold"), "gold", pa.array(gold, pa.bool_()))
-    pq.write_table(answered, run.file(LABELS))
-    before = run.json(GATE, "gate")
-    judge(scenario, run)
-    found: dict[str, Any] = run.json(GATE, "gate")
-    pq.write_table(labels, run.file(LABELS))
+    right = np.array([float(truth[name]) for name in labels.sha256])
+    replace(labels, gold=np.where(labels.split == "test", right, labels.gold)).write(run.file(LABELS))
+    before = run.json(GATE, "evaluate")
+    evaluate(scenario, run)
+    gate: dict[str, Any] = run.json(GATE, "evaluate")
+    labels.write(run.file(LABELS))
     write_json(run.file(GATE), before)
-    return found
+    return gate
 
 
 def answered(scenario: Scenario, sample: Sample, count: int, model: Any, seed: int) -> tuple[dict[str, bool], set[str]]:
     """A simulated review: answers by sha256, and which of them were picked for doubt."""
     if not count:
         return {}, set()
-    phrases = labeling.Phrases.of(scenario)
-    texts = labeling.text_vectors(model, phrases.all, scenario.templates)
-    logits = probe.log_odds(labeling.zero_shot(sample.vectors, texts, model.logit_scale), len(phrases.positive))
+    logits = zero_shot(model, sample.vectors, scenario).log_odds
     splits = np.array(assign(sample.sha256, sample.group.tolist(), (logits >= 0).tolist(), seed))
-    parts = probe.features(sample.vectors, logits)[:, :-1]
+    parts = features(sample.vectors, logits)[:, :-1]
     unasked = np.full(len(logits), np.nan)
-    photos = Photos(
+    photos = Pool(
         sample.sha256, sample.path, sample.group, splits, logits, sample.vectors, parts, unasked, 0.5, {}
     )  # fmt: skip
-    turns = order.random_order(sample.sha256, splits.tolist())
-    said: list[int] = []
+    turns = sampling.random_order(sample.sha256, splits.tolist())
+    asked: list[int] = []
     places = 0
-    while len(said) < count:
-        gold = {sample.sha256[i]: bool(sample.truth[i]) for i in said}
-        found = label(photos, gold, {sample.sha256[i] for i in turns[:places]})
-        places += round(BATCH * order.RANDOM_SHARE)
-        batch = [i for i in turns[:places] if i not in said]
-        fresh = (splits == "train") & ~np.isin(sample.group, sample.group[[*said, *batch]])
+    while len(asked) < count:
+        gold = {sample.sha256[i]: bool(sample.truth[i]) for i in asked}
+        relabeled = relabel(photos, Gold(gold, frozenset(gold.keys() - {sample.sha256[i] for i in turns[:places]})))
+        places += round(BATCH * sampling.RANDOM_SHARE)
+        batch = [i for i in turns[:places] if i not in asked]
+        fresh = (splits == "train") & ~np.isin(sample.group, sample.group[[*asked, *batch]])
         more = BATCH - len(batch)
         pick = (
-            order.spread(parts, found.doubt, sample.group, fresh, more)
-            if found.learned
-            else order.first(turns, sample.group, fresh, more)
+            sampling.diverse_batch(parts, relabeled.doubt, sample.group, fresh, more)
+            if relabeled.learned
+            else sampling.first_in_order(turns, sample.group, fresh, more)
         )
-        said += batch + pick
-    gold = {sample.sha256[i]: bool(sample.truth[i]) for i in said}
+        asked += batch + pick
+    gold = {sample.sha256[i]: bool(sample.truth[i]) for i in asked}
     return gold, set(gold) - {sample.sha256[i] for i in turns[:places]}
 
 

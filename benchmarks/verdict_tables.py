@@ -13,8 +13,8 @@ from scipy.special import expit
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
 from clip_factory.evaluation import compare_answers
-from clip_factory.export.calibration import Truth
-from clip_factory.export.threshold import Curves, place
+from clip_factory.exporters.calibration import SoftTruth
+from clip_factory.exporters.threshold import Curves, choose_threshold
 from clip_factory.scenario import Costs, Need, Target
 from clip_factory.statistics import Confusion, wilson
 
@@ -32,11 +32,11 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 def show(path: Path) -> None:
     """Print all tables."""
-    found = rows(path)
-    print(f"{len(found)} trainings")
-    compared(found)
-    for answers in sorted({row["answers"] for row in found}):
-        chosen = [row for row in found if row["answers"] == answers]
+    trainings = rows(path)
+    print(f"{len(trainings)} trainings")
+    compared(trainings)
+    for answers in sorted({row["answers"] for row in trainings}):
+        chosen = [row for row in trainings if row["answers"] == answers]
         print(f"\n== after {answers} answers: {len(chosen)} trainings")
         verdicts("rule before", chosen, verdict_before)
         verdicts("rule now", chosen, lambda row: (row["verdict"]["state"], row["cut"]["threshold"]))
@@ -47,13 +47,13 @@ def show(path: Path) -> None:
             followers(chosen)
 
 
-def compared(found: list[dict[str, Any]]) -> None:
+def compared(trainings: list[dict[str, Any]]) -> None:
     """Whether what `factory compare` says of two runs, by people's answers to all test photos, is so.
 
     The same question before and after answers; the truth is the same comparison on the photos kept apart.
     """
     by_question: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for row in found:
+    for row in trainings:
         by_question.setdefault((row["question"], row["seed"]), []).append(row)
     print("\ncompare on test photos: verdict there, verdict on the photos kept apart, number of pairs")
     pairs: Counter[tuple[str, str]] = Counter()
@@ -77,25 +77,29 @@ def _test_names(row: dict[str, Any]) -> list[int]:
 def _verdict_of(first: dict[str, Any], second: dict[str, Any], where: str) -> str:
     truth = np.array(first["apart"]["truth"] if where == "apart" else first["labels"]["truth"])
     truth = (truth if where == "apart" else truth[_test_names(first)]) == 1
-    said = [np.array(row[where]["student"]) for row in (first, second)]
-    answers = [p >= row["cut"]["threshold"] for p, row in zip(said, (first, second), strict=True)]
-    return compare_answers(truth, *answers, *said).verdict
+    scores = [np.array(row[where]["student"]) for row in (first, second)]
+    answers = [p >= row["cut"]["threshold"] for p, row in zip(scores, (first, second), strict=True)]
+    return compare_answers(truth, *answers, *scores).verdict
 
 
-def verdicts(name: str, chosen: list[dict[str, Any]], judge: Callable[[dict[str, Any]], tuple[str, float]]) -> None:
+def verdicts(
+    name: str, chosen: list[dict[str, Any]], verdict_of: Callable[[dict[str, Any]], tuple[str, float]]
+) -> None:
     """How often each verdict, and how often `passed` goes with less than its bars on the photos kept apart."""
     states, false, worst = Counter[str](), 0, []
     for row in chosen:
-        state, threshold = judge(row)
+        state, threshold = verdict_of(row)
         states[state] += 1
         if state == "passed":
-            found = apart(row, threshold)
+            confusion = apart(row, threshold)
             low = min(
-                found.recall.figure - row["bars"][0],
-                (found.precision.figure if found.precision.n else 0.0) - row["bars"][1],
+                confusion.recall.figure - row["bars"][0],
+                (confusion.precision.figure if confusion.precision.n else 0.0) - row["bars"][1],
             )
             false += low < 0
-            worst.append(f"{row['question']} recall {found.recall.figure:.2f} precision {found.precision.figure:.2f}")
+            worst.append(
+                f"{row['question']} recall {confusion.recall.figure:.2f} precision {confusion.precision.figure:.2f}"
+            )
     counts = ", ".join(f"{states[state]} {state}" for state in ("passed", "not proven", "refused"))
     print(f"{name:32} {counts}; passed below its bars: {false} of {states['passed']}")
     for line in sorted(worst)[:6] if false else ():
@@ -114,7 +118,7 @@ def verdict_before(row: dict[str, Any]) -> tuple[str, float]:
     The cut: least errors on val, its labels weighted by the teacher's certainty. The rule: agreement with the teacher
     on the test photos that it is sure of.
     """
-    threshold = cut_before(row)
+    threshold = threshold_before(row)
     student, teacher = np.array(row["test"]["student"]), np.array(row["test"]["teacher"])
     answers, sure = student >= threshold, np.maximum(teacher, 1 - teacher) >= SURE
     truth = teacher >= 0.5
@@ -123,14 +127,14 @@ def verdict_before(row: dict[str, Any]) -> tuple[str, float]:
     return ("passed" if both and agreed else "refused"), threshold
 
 
-def cut_before(row: dict[str, Any]) -> float:
+def threshold_before(row: dict[str, Any]) -> float:
     """The threshold of least expected errors on val, doubtful labels counted less."""
-    unseen, said = row["unseen"], row["calibration"]
+    unseen, calibration = row["unseen"], row["calibration"]
     val = np.array(unseen["split"]) == "val"
     label = np.array(unseen["label"])[val]
-    probability = expit(said["scale"] * np.array(unseen["logit"])[val] + said["shift"])
+    probability = expit(calibration["scale"] * np.array(unseen["logit"])[val] + calibration["shift"])
     weight = np.maximum(0.05, np.abs(2 * label - 1))
-    curves = Curves.of(probability, Truth(label, 0.5, ""), weight)
+    curves = Curves.of(probability, SoftTruth(label, 0.5, ""), weight)
     return float(expit(curves.grid[(curves.alarms + curves.yes - curves.hits).argmin()]))
 
 
@@ -142,30 +146,30 @@ def regrets(chosen: list[dict[str, Any]]) -> None:
         ("balanced accuracy, balanced", "balanced", _balanced_loss),
         ("cost 1:5, costs", COSTS, _cost_loss),
     ):
-        now = [loss(row, recut(row, need)) for row in chosen]  # type: ignore[arg-type]
-        before = [loss(row, cut_before(row)) for row in chosen]
+        now = [loss(row, threshold_for(row, need)) for row in chosen]  # type: ignore[arg-type]
+        before = [loss(row, threshold_before(row)) for row in chosen]
         print(f"  {name:30} {_summary(now)}   cut before: {_summary(before)}")
 
 
-def recut(row: dict[str, Any], need: Need) -> float:
+def threshold_for(row: dict[str, Any], need: Need) -> float:
     """Where a need would have put the threshold."""
-    unseen, said = row["unseen"], row["calibration"]
-    probability = expit(said["scale"] * np.array(unseen["logit"]) + said["shift"])
-    held = Truth(np.array(unseen["label"]), row["cut"]["base_rate"], "")
-    return place(probability, held, need, resamples=0).threshold
+    unseen, calibration = row["unseen"], row["calibration"]
+    probability = expit(calibration["scale"] * np.array(unseen["logit"]) + calibration["shift"])
+    truth = SoftTruth(np.array(unseen["label"]), row["cut"]["base_rate"], "")
+    return choose_threshold(probability, truth, need, resamples=0).threshold
 
 
 def stated(chosen: list[dict[str, Any]]) -> None:
     """Whether stated needs are kept: the share on the photos kept apart has an interval that holds the target."""
     for name, need, figure in (
-        ("false alarms 1 %", Target(false_alarms=0.01), lambda found: (found.false_alarms, found.no)),
-        ("false alarms 5 %", Target(false_alarms=0.05), lambda found: (found.false_alarms, found.no)),
-        ("recall 90 %", Target(recall=0.9), lambda found: (found.hits, found.yes)),
+        ("false alarms 1 %", Target(false_alarms=0.01), lambda c: (c.false_alarms, c.no)),
+        ("false alarms 5 %", Target(false_alarms=0.05), lambda c: (c.false_alarms, c.no)),
+        ("recall 90 %", Target(recall=0.9), lambda c: (c.hits, c.yes)),
     ):
         wanted = need.false_alarms or need.recall or 0.0
-        found = [figure(apart(row, recut(row, need))) for row in chosen]
-        kept = sum(wilson(hits, n)[0] <= wanted <= wilson(hits, n)[1] for hits, n in found)
-        shares = np.array([hits / max(n, 1) for hits, n in found])
+        counts = [figure(apart(row, threshold_for(row, need))) for row in chosen]
+        kept = sum(wilson(hits, n)[0] <= wanted <= wilson(hits, n)[1] for hits, n in counts)
+        shares = np.array([hits / max(n, 1) for hits, n in counts])
         print(f"  {name:30} within its interval {kept} of {len(chosen)}; mean {shares.mean():.3f}")
 
 
@@ -213,8 +217,8 @@ def _cost_loss(row: dict[str, Any], threshold: float) -> float:
     alarms, hits, _ = roc_curve(truth, row["apart"]["student"], drop_intermediate=False)
     yes, no = truth.sum(), (1 - truth).sum()
     best = (no * alarms + 5 * yes * (1 - hits)).min()
-    found = apart(row, threshold)
-    return float((found.false_alarms + 5 * found.misses - best) / min(no, 5 * yes))
+    confusion = apart(row, threshold)
+    return float((confusion.false_alarms + 5 * confusion.misses - best) / min(no, 5 * yes))
 
 
 def _summary(losses: list[float]) -> str:

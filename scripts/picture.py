@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import ImageOps
 
 from clip_factory.run_folder import RunFolder, read_json
-from clip_factory.run_request import latest
+from clip_factory.run_request import newest_finished
 from clip_factory.runtime import Model, read_rgb
 from clip_factory.scenario import load
 
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("demo", type=Path, help="folder that scripts/demo filled")
     parser.add_argument("out", type=Path)
     options = parser.parse_args()
-    run = latest(options.demo / "runs", options.demo / "scenario.yaml")
+    run = newest_finished(options.demo / "runs", options.demo / "scenario.yaml")
     options.out.write_text(draw(options.demo / "images", run), encoding="utf-8")
 
 

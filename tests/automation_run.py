@@ -8,7 +8,8 @@ from pathlib import Path
 
 from automation import policy
 from clip_factory import run_folder as files
-from clip_factory.run_folder import RunFolder, write_json
+from clip_factory.run_folder import RunFolder
+from clip_factory.runtime.atomic import write_json
 from clip_factory.scenario import parse
 from fake_run import NOT_PROVEN, PASSES, REFUSED, Recipe
 from finished_run import finished, said

@@ -17,11 +17,14 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from clip_factory import run_folder as files
 from clip_factory.gate import rule
+from clip_factory.gate.evidence import collect
+from clip_factory.gate.figures import compute_figures
 from clip_factory.gate.verdict import read
-from clip_factory.run_folder import RunFolder, read_json, sha256_file, write_json
+from clip_factory.labels import Labels
+from clip_factory.run_folder import RunFolder, read_json, sha256_file
 from clip_factory.runtime import Model
+from clip_factory.runtime.atomic import write_json
 from clip_factory.scenario import Scenario, dump
-from clip_factory.statistics import break_even
 
 SIZE = 64
 TEACHER = "offline-" + "ab" * 8
@@ -93,7 +96,7 @@ def make_run(folder: Path, recipe: Recipe = Recipe()) -> tuple[Scenario, RunFold
     _write_model(run, scenario, recipe, len(_held_out(table)))
     _write_training(run, random)
     _write_verdict(run, scenario, table, recipe, random)
-    for stage, seconds in {"images": 3.21, "label": 48.6, "train": 131.0, "export": 7.4, "gate": 2.2}.items():
+    for stage, seconds in {"scan": 3.21, "label": 48.6, "train": 131.0, "export": 7.4, "evaluate": 2.2}.items():
         run.log("done", stage=stage, seconds=seconds, reads={})
     fits = [("fp32", 291_804, 0.0), ("fp16", 152_310, 0.0004), ("int8", 84_120, 0.0091)]
     run.log("rungs", rows=[{"precision": p, "bytes": b, "parity": e, "taken": p == "fp32"} for p, b, e in fits])
@@ -245,24 +248,17 @@ def _write_verdict(
     asked = table.take(held_out).select(["sha256", "split"])
     pq.write_table(asked.append_column("probability", pa.array(student[held_out])), run.file(files.PREDICTIONS))
     test = split == "test"
-    evidence = rule.Evidence(
-        student=student[test],
-        network=student[test] + np.float32(0.0004),
-        teacher=teacher[test],
-        gold=np.array([-1 if g is None else int(g) for g in table["gold"].to_pylist()])[test],
-        threshold=Model.load(run.file(files.MODEL)).threshold,
-        picked=table["picked"].to_numpy(zero_copy_only=False)[test],
-        teacher_threshold=break_even(teacher),
-    )
+    threshold = Model.load(run.file(files.MODEL)).threshold
+    evidence = collect(Labels.from_table(table), threshold, student[test], student[test] + np.float32(0.0004))
     size = 291_804
-    clauses = rule.weigh(scenario, evidence, size)
-    verdict = rule.conclude(scenario, evidence, clauses)
+    clauses = rule.evaluate_clauses(scenario, evidence, size)
+    verdict = rule.decide(scenario, evidence, clauses)
     latency = {"latency_ms": {"one_image": 1.84, "threads": 1}, "bytes": size}
     said = {
         "verdict": asdict(verdict),
         "passed": verdict.passed,
         "clauses": [asdict(clause) for clause in clauses],
-        "figures": rule.figures(scenario, evidence) | latency,
+        "figures": compute_figures(scenario, evidence) | latency,
         "inputs": {files.LABELS: hashlib.sha256(b"").hexdigest()},
     }
     write_json(run.file(files.GATE), said)

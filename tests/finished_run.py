@@ -10,7 +10,8 @@ import onnx
 
 from clip_factory import run_folder as files
 from clip_factory.report import write_card
-from clip_factory.run_folder import RunFolder, read_json, write_json
+from clip_factory.run_folder import RunFolder, read_json
+from clip_factory.runtime.atomic import write_json
 from fake_run import NOT_PROVEN, PASSES, REFUSED, Recipe, make_run
 
 __all__ = ["NOT_PROVEN", "PASSES", "REFUSED", "another", "finished", "said", "write_manifest"]

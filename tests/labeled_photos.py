@@ -78,7 +78,7 @@ def make_model(
 
 
 @dataclass(frozen=True)
-class Said:
+class RunTables:
     """What a run's tables say; arrays have the photos' length."""
 
     split: Sequence[str]
@@ -90,7 +90,7 @@ class Said:
     about: dict[str, object] = field(default_factory=lambda: {"teacher": TEACHER})
 
 
-def make_run(folder: Path, photos: Photos, said: Said, threshold: str = "0.5") -> Path:
+def make_run(folder: Path, photos: Photos, said: RunTables, threshold: str = "0.5") -> Path:
     """A run folder with the files that a comparison reads."""
     folder.mkdir(parents=True)
     scenario = Scenario.model_validate({"name": "red", "positive": ["red"], "images": {"path": str(photos.root)}})

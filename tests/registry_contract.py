@@ -16,12 +16,14 @@ from clip_factory.cli.main import app
 from clip_factory.errors import RegistryError
 from clip_factory.registry.aliases import promote, rollback
 from clip_factory.registry.backend import PROVENANCE, Decide, Draft, Move, Registry
-from clip_factory.registry.download import pull, verify_release
-from clip_factory.registry.draft import GateRefusedError, NotProvenError, Terms, draft_of
+from clip_factory.registry.draft_from_run import GateRefusedError, NotProvenError, PublishOptions, draft_from_run
 from clip_factory.registry.keys import Signer, make_pair
 from clip_factory.registry.publish import publish
+from clip_factory.registry.pull import pull
 from clip_factory.registry.trust import Trust
-from clip_factory.runtime.releases.release_index import Reference, Release
+from clip_factory.registry.verify import verify_release
+from clip_factory.runtime.releases.release_record import Release
+from clip_factory.runtime.releases.release_reference import Reference
 
 NAME = "red-ball"
 
@@ -51,7 +53,7 @@ def some_runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 @pytest.fixture(scope="session")
 def a_draft(some_runs: Runs) -> Draft:
     """A release of a model file that the runtime accepts, ready to be published."""
-    return replace(draft_of(some_runs.first), created="2026-11-21T09:00:00Z", by="Ada <ada@example.org>")
+    return replace(draft_from_run(some_runs.first), created="2026-11-21T09:00:00Z", by="Ada <ada@example.org>")
 
 
 def another(draft: Draft, number: int) -> Draft:
@@ -84,7 +86,7 @@ class Contract:
         second = registry.publish(another(a_draft, 2))
         assert (first.version, second.version) == (1, 2)
         assert registry.index().models[a_draft.name].versions == {1: first, 2: second}
-        assert first == a_draft.seal(1)
+        assert first == a_draft.to_release(1)
         for release, draft in ((first, a_draft), (second, another(a_draft, 2))):
             assert {file: registry.read(release, file) for file in release.files} == dict(draft.files)
 
@@ -169,7 +171,7 @@ class Contract:
         raise NotImplementedError
 
     def test_publish_promote_roll_back_pull_verify(self, registry: Registry, some_runs: Runs, tmp_path: Path) -> None:
-        first = publish(some_runs.first, registry, "champion", Terms(by="Ada"))
+        first = publish(some_runs.first, registry, "champion", PublishOptions(by="Ada"))
         assert (first.release.version, first.new, first.release.passed) == (1, True, True)
         again = publish(some_runs.first, registry, "champion")
         assert (again.release, again.new, again.move) == (first.release, False, None)
@@ -189,7 +191,7 @@ class Contract:
         with pytest.raises(GateRefusedError, match="the gate refused this run"):
             publish(some_runs.refused, registry)
         assert registry.index().models == {}
-        release = publish(some_runs.refused, registry, terms=Terms(force=True)).release
+        release = publish(some_runs.refused, registry, options=PublishOptions(force=True)).release
         assert (release.passed, release.forced) == (False, True)
         assert b"Published by force" in registry.read(release, "card.md")
         with pytest.raises(GateRefusedError, match=f"{NAME}@1: the gate refused it"):
@@ -201,27 +203,27 @@ class Contract:
     ) -> None:
         publish(some_runs.first, registry, "champion")
         with pytest.raises(NotProvenError, match="nobody has checked the teacher"):
-            publish(some_runs.not_proven, registry, terms=Terms(force=True))
+            publish(some_runs.not_proven, registry, options=PublishOptions(force=True))
         assert sorted(registry.index().models[NAME].versions) == [1]
 
-        ada, bob = (Terms(by=name, allow_unproven=True) for name in ("Ada", "Bob"))
-        release = publish(some_runs.not_proven, registry, terms=ada).release
+        ada, bob = (PublishOptions(by=name, allow_unproven=True) for name in ("Ada", "Bob"))
+        release = publish(some_runs.not_proven, registry, options=ada).release
         assert (release.state, release.version) == ("not proven", 2)
         assert b"Published although it is not proven.** ` Ada ` allowed it." in registry.read(release, "card.md")
-        assert publish(some_runs.not_proven, registry, terms=bob).release == release
+        assert publish(some_runs.not_proven, registry, options=bob).release == release
         assert registry.index().models[NAME].versions[2].state == "not proven"
 
     def test_the_champion_is_not_proven_only_where_that_is_allowed(self, registry: Registry, some_runs: Runs) -> None:
-        allowed = Terms(by="Ada", allow_unproven=True)
+        allowed = PublishOptions(by="Ada", allow_unproven=True)
         publish(some_runs.first, registry, "champion")
-        publish(some_runs.not_proven, registry, terms=allowed)
+        publish(some_runs.not_proven, registry, options=allowed)
         promote(registry, f"{NAME}@2", "shadow", "Ada")
-        for terms in (Terms(), Terms(force=True)):
+        for options in (PublishOptions(), PublishOptions(force=True)):
             with pytest.raises(NotProvenError, match=f"{NAME}@2: it is not proven; champion does not stand for such"):
-                promote(registry, f"{NAME}@2", "champion", "Ada", terms=terms)
+                promote(registry, f"{NAME}@2", "champion", "Ada", options=options)
         assert registry.index().models[NAME].aliases == {"champion": 1, "shadow": 2}
 
-        assert promote(registry, f"{NAME}@2", "champion", "Ada", terms=allowed) is not None
+        assert promote(registry, f"{NAME}@2", "champion", "Ada", options=allowed) is not None
         assert promote(registry, f"{NAME}@2", "champion", "Ada") is None
         promote(registry, f"{NAME}@1", "champion", "Ada")
         assert rollback(registry, NAME, "champion", "Ada").after == 2
@@ -254,7 +256,7 @@ class Contract:
 
     def test_signatures_are_kept(self, registry: Registry, some_runs: Runs, tmp_path: Path) -> None:
         private, public = make_pair(tmp_path / "keys")
-        publish(some_runs.first, registry, terms=Terms(signer=Signer.read(private)))
+        publish(some_runs.first, registry, options=PublishOptions(signer=Signer.read(private)))
         assert verify_release(registry, f"{NAME}@1", Trust.read(public)).signed
         publish(some_runs.second, registry)
         with pytest.raises(RegistryError, match=f"{NAME}@2: not signed"):
@@ -269,7 +271,7 @@ class Contract:
         there = ("--registry", registry.url)
         first = factory("publish", str(some_runs.first), "--to", registry.url, "--alias", "champion", "--by", "Ada")
         assert first == [f"{NAME}@1"]
-        assert factory("publish", str(some_runs.second), "--to", registry.url) == [f"{NAME}@2"]
+        assert factory("publish", str(some_runs.second), *there) == [f"{NAME}@2"]
         assert factory("models", "promote", f"{NAME}@2", "champion", *there) == [f"{NAME}@2"]
         assert factory("models", "rollback", NAME, "champion", *there) == [f"{NAME}@1"]
         assert "champion 1" in " ".join(factory("models", "list", *there))

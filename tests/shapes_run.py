@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clip_factory.label_sources.zero_shot import SCHEMA
+from clip_factory.labels import SCHEMA
 from clip_factory.run_folder import LABELS, RunFolder, sha256_file
 from clip_factory.scenario import Scenario
 

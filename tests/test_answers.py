@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from clip_factory.errors import ReviewError
 from clip_factory.gold.journal import Journal
-from clip_factory.gold.ledger import Act, Ledger
+from clip_factory.gold.ledger import Event, Ledger
 
 A, B, C = ({name: f"{name}.jpg"} for name in "abc")
 
@@ -57,18 +57,18 @@ def test_the_latest_answer_of_one_reviewer_counts_and_none_takes_it_back(journal
     journal.answer("Ada", C, "unsure")
 
     assert journal.ledger().gold == {"a": False}
-    assert journal.ledger().withheld == {"c"}
-    assert "b" not in journal.ledger().standings
+    assert journal.ledger().undecided == {"c"}
+    assert "b" not in journal.ledger().images
 
 
 def test_people_who_disagree_leave_a_photo_unlabeled_until_it_is_resolved(journal: Journal) -> None:
     journal.answer("Ada", A | B, "yes")
     journal.answer("Bob", A, "no")
     journal.answer("Bob", B, "unsure")
-    standing = journal.ledger().standings["a"]
+    image = journal.ledger().images["a"]
 
-    assert standing.conflict
-    assert standing.answers == {"Ada": "yes", "Bob": "no"}
+    assert image.conflict
+    assert image.answers == {"Ada": "yes", "Bob": "no"}
     assert journal.ledger().gold == {"b": True}, "unsure contradicts no one"
     assert rows(journal)["a"]["label"] is None
     assert rows(journal)["a"]["reviewer"] == "Ada, Bob"
@@ -76,7 +76,7 @@ def test_people_who_disagree_leave_a_photo_unlabeled_until_it_is_resolved(journa
     journal.answer("Cy", A, "no", resolves=True)
     assert journal.ledger().gold["a"] is False
     journal.answer("Ada", A, "yes")
-    assert journal.ledger().standings["a"].conflict, "an answer after the resolving one counts anew"
+    assert journal.ledger().images["a"].conflict, "an answer after the resolving one counts anew"
 
 
 def test_undo_is_a_record_of_its_own_and_takes_back_a_whole_act(journal: Journal) -> None:
@@ -98,11 +98,11 @@ def test_undo_is_a_record_of_its_own_and_takes_back_a_whole_act(journal: Journal
 
 
 def test_what_was_drawn_at_random_is_remembered(journal: Journal) -> None:
-    journal.asked("Ada", A | B, ["a"], 3)
+    journal.record_batch("Ada", A | B, ["a"], 3)
     journal.answer("Ada", A | B, "yes")
 
     assert json.loads(journal.path.read_text().splitlines()[1])["random"] == ["a"]
-    assert (journal.ledger().drawn, journal.ledger().places) == ({"a"}, 3)
+    assert (journal.ledger().sampled, journal.ledger().places) == ({"a"}, 3)
     assert (rows(journal)["a"]["random"], rows(journal)["b"]["random"]) == (True, False)
 
 
@@ -148,29 +148,29 @@ def test_a_torn_tail_loses_the_last_act_at_most(tmp_path_factory: pytest.TempPat
     kept, last = lines[:-1], (lines or [b""])[-1]
     torn.path.write_bytes(b"".join(kept) + last[: min(cut, max(len(last) - 1, 0))])
 
-    told = Journal(whole.path.with_name("kept.answers.jsonl"))
-    told.path.write_bytes(b"".join(kept))
-    assert torn.ledger() == told.ledger(), "what stands before the torn line stands"
+    kept_journal = Journal(whole.path.with_name("kept.answers.jsonl"))
+    kept_journal.path.write_bytes(b"".join(kept))
+    assert torn.ledger() == kept_journal.ledger(), "what stands before the torn line stands"
 
     torn.answer("Cy", {"z": "z.jpg"}, "yes")
     again = Journal(torn.path).ledger()
-    assert again.gold == told.ledger().gold | {"z": True}, "the next line is not glued to the torn one"
+    assert again.gold == kept_journal.ledger().gold | {"z": True}, "the next line is not glued to the torn one"
     assert torn.ledger() == again, "reading bit by bit and reading at once agree"
 
 
 @given(acts=ACTS)
 @settings(max_examples=50)
 def test_undoing_everything_leaves_nothing(acts: list) -> None:
-    told = [
-        Act(str(i), str(i), "answer", act[1], dict.fromkeys(act[2], ""), act[3], resolves=act[4])
+    events = [
+        Event(str(i), str(i), "answer", act[1], dict.fromkeys(act[2], ""), act[3], resolves=act[4])
         for i, act in enumerate(acts)
         if act[0] == "answer"
     ]
-    undone = [Act(f"u{act.name}", "", "undo", act.reviewer, undoes=act.name) for act in told]
+    undone = [Event(f"u{event.id}", "", "undo", event.reviewer, undoes=event.id) for event in events]
 
-    assert Ledger.of(told + undone).standings == {}
-    for standing in Ledger.of(told).standings.values():
-        assert standing.conflict is (standing.answer is None)
+    assert Ledger.of(events + undone).images == {}
+    for image in Ledger.of(events).images.values():
+        assert image.conflict is (image.answer is None)
 
 
 def test_a_table_that_cannot_be_written_costs_no_answer(journal: Journal) -> None:
@@ -207,9 +207,9 @@ def test_two_reviewers_at_once_lose_nothing(journal: Journal) -> None:
 
     ledger = journal.ledger()
     assert [writer.returncode for writer in writers] == [0, 0]
-    assert {sha for sha in ledger.standings if sha != "both"} == {f"{w}-{i}" for w in ("Ada", "Bob") for i in range(30)}
-    assert ledger.standings["both"].answers == {"Ada": "yes", "Bob": "no"}
-    assert rows(journal).keys() == ledger.standings.keys(), "the table is as new as the journal"
+    assert {sha for sha in ledger.images if sha != "both"} == {f"{w}-{i}" for w in ("Ada", "Bob") for i in range(30)}
+    assert ledger.images["both"].answers == {"Ada": "yes", "Bob": "no"}
+    assert rows(journal).keys() == ledger.images.keys(), "the table is as new as the journal"
 
 
 def test_kill_9_loses_no_answer_that_was_acknowledged(journal: Journal) -> None:
@@ -219,7 +219,7 @@ def test_kill_9_loses_no_answer_that_was_acknowledged(journal: Journal) -> None:
     os.kill(writer.pid, signal.SIGKILL)
     writer.wait()
 
-    assert {f"Ada-{i}" for i in acknowledged} <= journal.ledger().standings.keys()
+    assert {f"Ada-{i}" for i in acknowledged} <= journal.ledger().images.keys()
     journal.answer("Bob", A, "no")
     assert journal.ledger().gold["a"] is False, "the lock died with its holder"
 

@@ -149,6 +149,11 @@ def test_scenarios_on_the_same_photos_share_a_set_unless_their_teachers_differ(r
             "teacher.model: a folder of this machine; name a model of open_clip or of the hub",
         ),
         (
+            "images: {path: images}\nteacher: {model: 'onnx:/opt/clip'}\n",
+            None,
+            "teacher.model: a folder of this machine; name a model of open_clip or of the hub",
+        ),
+        (
             "images: {path: images}\n",
             "door",
             "name: the scenario door belongs in datasets/door/, not in datasets/pallet/",

@@ -22,8 +22,8 @@ from automation.pictures import captioned
 from automation_run import NOT_PROVEN, PASSES, REFUSED, SHA, whole
 from clip_factory import run_folder as files
 from clip_factory.errors import FactoryError
-from clip_factory.registry import Terms, open_registry, publish
-from clip_factory.run_folder import write_json
+from clip_factory.registry import PublishOptions, open_registry, publish
+from clip_factory.runtime.atomic import write_json
 from fake_github import REPO, Downloads
 from fake_github_work import FakeWork
 from finished_run import said
@@ -96,7 +96,7 @@ def test_a_run_that_passed_and_one_that_was_refused(made: Path, comment, tmp_pat
 def test_against_the_champion(made: Path, comment, tmp_path: Path) -> None:
     registry = tmp_path / "registry"
     champion = whole(tmp_path / "old", "red-ball", replace(NOT_PROVEN, noise=0.2, negative=("apple", "pear | `x`")))
-    publish(champion, open_registry(str(registry)), "champion", Terms(allow_unproven=True))
+    publish(champion, open_registry(str(registry)), "champion", PublishOptions(allow_unproven=True))
     text, _ = comment(made / "run-red-ball", registry=str(registry))
 
     assert "**Against `@champion`, version 1**: " in text
@@ -179,7 +179,7 @@ def test_what_was_to_run_and_did_not(made: Path, comment) -> None:
     text, lines = comment(made / "run-red-ball", expect=json.dumps([EXPECTED[0], missing]))
 
     assert "⚠️ `crane` has no result" in text
-    assert "the run ended before the gate had its say" in text
+    assert "the run ended before the gate was evaluated" in text
     assert json.loads(lines["publish"]) == EXPECTED[:1]
     assert lines["passed"] == "false"
 
@@ -194,7 +194,7 @@ def test_a_run_that_nobody_asked_for_is_passed_over(made: Path, comment) -> None
 def test_without_artifacts_the_comment_says_that_nothing_came_of_it(tmp_path: Path, comment) -> None:
     text, lines = comment(tmp_path / "no-such-folder", expect=json.dumps(EXPECTED))
 
-    assert text.count("There is no result: `the run ended before the gate had its say`") == 2
+    assert text.count("There is no result: `the run ended before the gate was evaluated`") == 2
     assert (lines["passed"], lines["publish"]) == ("false", "[]")
 
 

@@ -282,4 +282,6 @@ def test_the_form_has_the_fields_that_are_read() -> None:
     assert tuple(field["attributes"]["label"] for field in fields) == form.LABELS
     required = [f["attributes"]["label"] for f in fields if f.get("validations", {}).get("required")]
     assert tuple(required) == form.REQUIRED
-    assert {f["attributes"]["label"] for f in fields if f["attributes"].get("render") == "text"} == set(form.MOST)
+    assert {f["attributes"]["label"] for f in fields if f["attributes"].get("render") == "text"} == set(
+        form.MAX_PHRASES
+    )

@@ -20,10 +20,11 @@ from automation_run import NOT_PROVEN, PASSES, REFUSED, git, merged, seal, whole
 from clip_factory import run_folder as files
 from clip_factory.errors import FactoryError
 from clip_factory.registry import make_pair, open_registry
-from clip_factory.registry.release_contents import read_checked
+from clip_factory.registry.release_reader import read_checked
 from clip_factory.registry.trust import Trust
-from clip_factory.run_folder import sha256_file, write_json
+from clip_factory.run_folder import sha256_file
 from clip_factory.runtime import Model
+from clip_factory.runtime.atomic import write_json
 from finished_run import said
 
 JOB = {
@@ -240,6 +241,8 @@ REFUSALS = {
     "a figure made better": (_gate, "refused: red-ball: Finds the yes photos: counted again, the verdict is “pass”"),
     "another phrase": (_other_scenario("- tomato", "- potato"), DIFFERENT.format("negative")),
     "a lower bar": (_other_scenario("agreement: 0.95", "agreement: 0.5"), DIFFERENT.format("gate")),
+    "another target": (_other_scenario("target: break-even", "target: balanced"), DIFFERENT.format("target")),
+    "another label source": (_other_scenario("refine: auto", "refine: none"), DIFFERENT.format("labels")),
     "another teacher": (_other_scenario("model: offline", "model: ViT-B-32"), DIFFERENT.format("teacher")),
     "a model of another name": (_another_name, "refused: red-ball: the model says ('forklift', "),
     "other photos": (_from_elsewhere, DIFFERENT.format("images")),

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from clip_factory import __version__
+from clip_factory.cli.evaluate_commands import evaluate
 from clip_factory.cli.main import app
 
 runner = CliRunner()
@@ -18,12 +19,13 @@ runner = CliRunner()
 COMMANDS = (
     "new",
     "run",
+    "scan",
     "label",
     "train",
     "export",
-    "gate",
-    "threshold",
     "evaluate",
+    "report",
+    "threshold",
     "compare",
     "predict",
     "drift",
@@ -48,7 +50,14 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
 
 
 def test_no_command_is_left_out_of_these_tests() -> None:
-    assert {command.name or command.callback.__name__ for command in app.registered_commands} == set(COMMANDS)
+    names = {command.name or command.callback.__name__ for command in app.registered_commands if not command.hidden}
+    assert names == set(COMMANDS)
+
+
+def test_gate_is_another_name_of_evaluate() -> None:
+    hidden = {command.name: command.callback for command in app.registered_commands if command.hidden}
+    assert hidden == {"gate": evaluate}
+    assert "\n  gate " not in runner.invoke(app, ["--help"]).output
 
 
 def test_version() -> None:
@@ -73,12 +82,17 @@ def test_new_writes_a_file_and_prints_its_path(tmp_path: Path) -> None:
         (["train", "void", "--images", "x"], "its images, teacher and gold labels are settled"),
         (["run", "bare.yaml", "--images", "void", "--teacher", "x/y"], "void: no image files"),
         (["review", "void", "--no-browser"], "error: void is no run folder"),
+        (["evaluate", "bare.yaml", "--images", "void"], "void: no image files"),
+        (["evaluate", "file.onnx"], "file.onnx: a model is measured by people's labels\n  name them: --gold truth.csv"),
+        (["gate", "void"], "error: void is no run folder"),
+        (["publish", "void"], "no registry was named\n  --registry FOLDER or URL, or set FACTORY_REGISTRY"),
         (["predict", "none.onnx", "void"], "none.onnx"),
         (["predict", "bare.yaml", "void"], "bare.yaml"),
     ],
 )
 def test_wrong_input_exits_with_2_and_says_what_next(arguments: list[str], message: str, tmp_path: Path) -> None:
     (tmp_path / "bare.yaml").write_text("name: x\npositive: [x]\nteacher: {model: offline}\n", encoding="utf-8")
+    (tmp_path / "file.onnx").touch()
     (tmp_path / "void").mkdir()
     done = call(*arguments, cwd=tmp_path)
 

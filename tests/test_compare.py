@@ -19,9 +19,9 @@ from automation import champion
 from clip_factory.cli.main import app
 from clip_factory.evaluation import Comparison, compare_answers, compare_counts
 from clip_factory.evaluation.difference_intervals import area, area_difference, mcnemar, newcombe_paired, paired
-from clip_factory.evaluation.recorded import compare_gates
+from clip_factory.evaluation.gate_comparison import compare_gates
 from clip_factory.statistics import Confusion
-from labeled_photos import Photos, Said, make_model, make_photos, make_run, write_labels
+from labeled_photos import Photos, RunTables, make_model, make_photos, make_run, write_labels
 
 runner = CliRunner()
 YES, NO = 43, 300
@@ -222,7 +222,7 @@ def answered(photos: Photos, wrong: set[int]) -> list[float]:
     return [0.9 if yes != (i in wrong) else 0.1 for i, yes in enumerate(photos.truth.tolist())]
 
 
-def two(photos: Photos, folder: Path, first: Said, second: Said) -> tuple[Path, Path]:
+def two(photos: Photos, folder: Path, first: RunTables, second: RunTables) -> tuple[Path, Path]:
     return make_run(folder / "one", photos, first), make_run(folder / "two", photos, second)
 
 
@@ -239,8 +239,8 @@ def test_runs_are_compared_on_labels_that_none_of_them_has_seen(photos: Photos, 
     gold = [None if i == 3 else yes for i, yes in enumerate(truth)]
     other = [not yes if i == 5 else yes for i, yes in enumerate(gold) if yes is not None or i == 3]
     other = [None if i == 3 else yes for i, yes in enumerate(other)]
-    mine = Said(split, gold, answered(photos, {0, 1, 2, 4, 5}), picked=[i == 4 for i in range(60)])
-    theirs = Said(["test"] * 38 + ["val"] * 2 + ["train"] * 20, other, answered(photos, {5}))
+    mine = RunTables(split, gold, answered(photos, {0, 1, 2, 4, 5}), picked=[i == 4 for i in range(60)])
+    theirs = RunTables(["test"] * 38 + ["val"] * 2 + ["train"] * 20, other, answered(photos, {5}))
     found = told(*two(photos, tmp_path, mine, theirs))
 
     assert found["photos"] == 40 - 1 - 1 - 1 - 2
@@ -258,8 +258,8 @@ def test_a_run_on_other_photos_is_asked_about_these(photos: Photos, tmp_path: Pa
     """The second run knows other photos: its model answers those of the first's test split now."""
     elsewhere = make_photos(tmp_path / "elsewhere", seed=7)
     gold = photos.truth.tolist()
-    first = make_run(tmp_path / "one", photos, Said(["test"] * 60, gold, answered(photos, set())))
-    second = make_run(tmp_path / "two", elsewhere, Said(["train"] * 60, [None] * 60))
+    first = make_run(tmp_path / "one", photos, RunTables(["test"] * 60, gold, answered(photos, set())))
+    second = make_run(tmp_path / "two", elsewhere, RunTables(["train"] * 60, [None] * 60))
     found = told(first, second)
     alone = json.loads(
         call("evaluate", second, "--gold", photos.gold, "--images", photos.root, "--format", "json").stdout
@@ -270,7 +270,7 @@ def test_a_run_on_other_photos_is_asked_about_these(photos: Photos, tmp_path: Pa
 
 
 def test_without_labels_one_teacher_compares_and_says_so(photos: Photos, tmp_path: Path) -> None:
-    said = Said(["test"] * 60, [None] * 60, answered(photos, set(range(12))))
+    said = RunTables(["test"] * 60, [None] * 60, answered(photos, set(range(12))))
     runs = two(photos, tmp_path, said, replace(said, probability=answered(photos, set())))
     done = call("compare", *runs)
 
@@ -283,7 +283,7 @@ def test_without_labels_one_teacher_compares_and_says_so(photos: Photos, tmp_pat
 
 def test_a_single_label_puts_the_teacher_aside(photos: Photos, tmp_path: Path) -> None:
     gold = [True if i == 0 else False if i == 59 else None for i in range(60)]
-    said = Said(["test"] * 60, gold, answered(photos, set(range(12))))
+    said = RunTables(["test"] * 60, gold, answered(photos, set(range(12))))
     done = call("compare", *two(photos, tmp_path, said, replace(said, probability=answered(photos, set()))))
 
     assert "teacher" not in done.stdout
@@ -294,7 +294,7 @@ def test_a_single_label_puts_the_teacher_aside(photos: Photos, tmp_path: Path) -
 def test_different_teachers_and_no_labels_cannot_be_compared(
     other: dict[str, object], photos: Photos, tmp_path: Path
 ) -> None:
-    said = Said(["test"] * 60, [None] * 60, answered(photos, set()))
+    said = RunTables(["test"] * 60, [None] * 60, answered(photos, set()))
     done = call("compare", *two(photos, tmp_path, said, replace(said, **other)))
 
     assert str(done.exception) == (
@@ -314,7 +314,7 @@ def test_a_file_alone_needs_labels(photos: Photos, tmp_path: Path) -> None:
 
 def test_photos_that_one_was_trained_on_measure_neither(photos: Photos, tmp_path: Path) -> None:
     split = ["train", "val", "test"] * 20
-    run = make_run(tmp_path / "run", photos, Said(split, [None] * 60))
+    run = make_run(tmp_path / "run", photos, RunTables(split, [None] * 60))
     other = make_model(tmp_path / "other.onnx", threshold="0.7")
     done = call("compare", run, other, "--gold", photos.gold)
 
@@ -336,7 +336,7 @@ def test_three_are_compared_with_the_first(photos: Photos, tmp_path: Path) -> No
 
 def test_the_page_shows_both_directions_apart(photos: Photos, tmp_path: Path) -> None:
     gold = photos.truth.tolist()
-    said = Said(["test"] * 60, gold, answered(photos, {0, 1, 30}))
+    said = RunTables(["test"] * 60, gold, answered(photos, {0, 1, 30}))
     runs = two(photos, tmp_path, said, replace(said, probability=answered(photos, {2})))
     done = call("compare", *runs, "--out", tmp_path / "out")
     page = (tmp_path / "out" / "compare.html").read_text(encoding="utf-8")
@@ -385,7 +385,7 @@ def test_records_of_the_same_labels_are_compared_in_counts() -> None:
         "a@2 finds 18 more of 43 (10 to 25), same false alarms among 300 (−8 to 8), by people's labels"
     )
     assert said.comparison.verdict == "second"
-    assert said.people
+    assert said.by_people
 
 
 def test_records_of_different_labels_say_so() -> None:
@@ -405,10 +405,10 @@ def test_records_without_people_are_compared_by_one_teacher_alone() -> None:
     mixed = compare_gates(gate(teacher=GOOD), gate(BAD, teacher=BAD), ("a@1", "a@2"), same_teacher=True)
 
     assert "against the teacher, which nobody has checked" in same.line
-    assert not same.people
+    assert not same.by_people
     assert apart.line.startswith("they cannot be compared: no labels from people, and different teachers")
     assert mixed.line.startswith("a@1 has no labels from people on record: these two are not compared")
-    assert (apart.comparison, mixed.comparison, mixed.people) == (None, None, True)
+    assert (apart.comparison, mixed.comparison, mixed.by_people) == (None, None, True)
 
 
 @pytest.mark.parametrize("broken", [None, [], {"figures": 3}, {"figures": {"gold": {"student": {"hits": -1}}}}])
@@ -426,8 +426,9 @@ def test_unpaired_counts_are_decided_by_their_interval() -> None:
 def releases(tmp_path: Path) -> str:
     """Two versions, the second with another threshold, counts by people in both."""
     from clip_factory.registry import open_registry, publish
-    from clip_factory.registry.draft import Terms
-    from clip_factory.run_folder import GATE, RunFolder, read_json, write_json
+    from clip_factory.registry.draft_from_run import PublishOptions
+    from clip_factory.run_folder import GATE, RunFolder, read_json
+    from clip_factory.runtime.atomic import write_json
     from finished_run import PASSES, another, finished, write_manifest
 
     first = finished(tmp_path / "first", replace(PASSES, gold=0.5))
@@ -438,7 +439,9 @@ def releases(tmp_path: Path) -> str:
         said["clauses"][0]["figure"] = 0.1 * counts.hits
         write_json(run.file(GATE), said)
         write_manifest(run)
-        publish(run.path, open_registry(str(tmp_path / "registry")), None, Terms(force=True, allow_unproven=True))
+        publish(
+            run.path, open_registry(str(tmp_path / "registry")), None, PublishOptions(force=True, allow_unproven=True)
+        )
     return str(tmp_path / "registry")
 
 
@@ -473,10 +476,10 @@ def test_models_diff_measures_both_on_labels(releases: str, photos: Photos) -> N
 def test_the_comment_says_the_line_of_models_diff() -> None:
     recorded = compare_gates(gate(BAD), gate(GOOD), ("version 1", "this run"), same_teacher=True)
     facts = {"figures.agreement_all.figure": 0.9, "gate.agreement.figure": 1.0, "size": 3}
-    standing = champion.Standing(1, facts, facts | {"size": 4}, recorded)
+    comparison = champion.Comparison(1, facts, facts | {"size": 4}, recorded)
 
-    assert [row[0] for row in champion.rows(standing)] == ["size"], "figures against a teacher are hidden"
-    assert len(champion.rows(replace(standing, recorded=replace(recorded, people=False)))) == 3
+    assert [row[0] for row in champion.rows(comparison)] == ["size"], "figures against a teacher are hidden"
+    assert len(champion.rows(replace(comparison, recorded=replace(recorded, by_people=False)))) == 3
 
 
 def test_whoever_has_no_scipy_can_still_read_a_registry() -> None:

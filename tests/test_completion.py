@@ -59,9 +59,10 @@ RUNS = ["runs/ball", "runs/ball/2026-11-22T09-00-00", "runs/ball/2026-11-21T09-0
 
 
 def test_scenario_files_and_runs() -> None:
-    for command in ("run", "label", "train", "gate"):
+    for command in ("run", "scan", "label", "train", "report"):
         assert offered(command, "") == ["ball.yaml", "horn.yml", "latest", *RUNS]
     assert offered("run", "ho") == ["horn.yml"]
+    assert offered("evaluate", "") == ["latest", "best.onnx", *RUNS, "ball.yaml", "horn.yml"]
 
 
 def test_runs() -> None:

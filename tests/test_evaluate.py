@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from clip_factory.cli.main import app
 from clip_factory.evaluation.difference_intervals import area
-from clip_factory.evaluation.measure import BREAK_EVEN, FEW_ALARMS, MOST_FOUND, named_thresholds
+from clip_factory.evaluation.measure import BREAK_EVEN, FEW_ALARMS, HIGH_RECALL, named_thresholds
 from clip_factory.runtime import Model
-from labeled_photos import Photos, Said, draw, make_model, make_photos, make_run, write_labels
+from labeled_photos import Photos, RunTables, draw, make_model, make_photos, make_run, write_labels
 
 runner = CliRunner()
 
@@ -90,7 +90,7 @@ def test_every_threshold_has_its_counts(model: Path, photos: Photos) -> None:
     cuts = told(model, "--gold", photos.gold, "--images", photos.root)["thresholds"]
 
     assert [cut["threshold"] for cut in cuts] == sorted(cut["threshold"] for cut in cuts)
-    assert {"as shipped", BREAK_EVEN, FEW_ALARMS, MOST_FOUND} <= {w for cut in cuts for w in cut["what"].split(", ")}
+    assert {"as shipped", BREAK_EVEN, FEW_ALARMS, HIGH_RECALL} <= {w for cut in cuts for w in cut["what"].split(", ")}
     for cut in cuts:
         answers = p >= cut["threshold"]
         assert cut["hits"] == (answers & photos.truth).sum()
@@ -113,7 +113,7 @@ def test_named_thresholds_serve_what_they_name(seed: int) -> None:
     hits, alarms = counts(chosen[FEW_ALARMS])
     assert alarms <= 1
     assert hits == max(h for h, a in every if a <= 1)
-    hits, alarms = counts(chosen[MOST_FOUND])
+    hits, alarms = counts(chosen[HIGH_RECALL])
     assert hits >= 27
     assert alarms == min(a for h, a in every if h >= 27)
 
@@ -124,7 +124,7 @@ def split_of(photos: Photos) -> list[str]:
 
 def test_a_run_is_measured_on_photos_it_never_saw(photos: Photos, tmp_path: Path) -> None:
     split = split_of(photos)
-    run = make_run(tmp_path / "run", photos, Said(split, [None] * len(split)))
+    run = make_run(tmp_path / "run", photos, RunTables(split, [None] * len(split)))
     done = call(run, "--gold", photos.gold, "--out", tmp_path / "out", "--format", "json")
     found = json.loads(done.stdout)
     rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").open()))
@@ -137,7 +137,7 @@ def test_a_run_is_measured_on_photos_it_never_saw(photos: Photos, tmp_path: Path
 
 
 def test_labels_of_photos_that_it_was_trained_on_alone_measure_nothing(photos: Photos, tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", photos, Said(["train"] * 60, [None] * 60))
+    run = make_run(tmp_path / "run", photos, RunTables(["train"] * 60, [None] * 60))
     done = call(run, "--gold", photos.gold)
 
     assert "run was trained on all 60 labeled photos: they measure nothing" in str(done.exception)
@@ -244,14 +244,14 @@ def test_the_interval_of_the_area_covers(model: Path) -> None:
 
 def test_a_release_is_named_by_its_reference(photos: Photos, tmp_path: Path) -> None:
     from clip_factory.registry import open_registry, publish
-    from clip_factory.registry.draft import Terms
+    from clip_factory.registry.draft_from_run import PublishOptions
     from finished_run import finished
 
     publish(
         finished(tmp_path / "run"),
         open_registry(str(tmp_path / "registry")),
         None,
-        Terms(force=True, allow_unproven=True),
+        PublishOptions(force=True, allow_unproven=True),
     )
     found = told("red-ball@1", "--registry", tmp_path / "registry", "--gold", photos.gold, "--images", photos.root)
 
@@ -260,12 +260,12 @@ def test_a_release_is_named_by_its_reference(photos: Photos, tmp_path: Path) -> 
 
 
 def test_the_labels_are_never_written_over(tmp_path: Path) -> None:
-    from clip_factory.cli.evaluate_commands import _check_folder
     from clip_factory.errors import FactoryError
+    from clip_factory.evaluation.evaluation_files import check_folder
 
     (tmp_path / "file").write_text("x")
     with pytest.raises(FactoryError, match="would be written over"):
-        _check_folder(tmp_path, tmp_path / "predictions.csv")
+        check_folder(tmp_path, tmp_path / "predictions.csv")
     with pytest.raises(FactoryError, match="is a file, not a folder"):
-        _check_folder(tmp_path / "file", tmp_path / "truth.csv")
-    _check_folder(tmp_path / "new", tmp_path / "truth.csv")
+        check_folder(tmp_path / "file", tmp_path / "truth.csv")
+    check_folder(tmp_path / "new", tmp_path / "truth.csv")

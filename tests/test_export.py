@@ -1,9 +1,10 @@
-"""Export: the shipped file is the network, is whole, is small, and says what it is."""
+"""Export: the exported file is the network, is whole, is small, and says what it is."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,14 @@ import pytest
 import torch
 from onnx import TensorProto, numpy_helper
 
-from clip_factory import export
+from clip_factory import exporters
 from clip_factory import students as student
 from clip_factory.errors import ExportError
-from clip_factory.export.calibration import Truth, calibrate
-from clip_factory.export.onnx_graph import float_graph, int8_graph
-from clip_factory.export.plan import plan, walk
-from clip_factory.export.precision_ladder import Rung, choose
-from clip_factory.export.quantization import Range, choose_range, fake_weight, quantize, simulate
+from clip_factory.exporters.calibration import SoftTruth, calibrate
+from clip_factory.exporters.onnx_exporter import Candidate, choose_candidate
+from clip_factory.exporters.onnx_graph import float_graph, int8_graph
+from clip_factory.exporters.plan import plan, walk
+from clip_factory.exporters.quantization import Range, choose_range, fake_quantize_weight, quantize, simulate
 from clip_factory.run_folder import LABELS, MODEL, RunFolder, sha256_file
 from clip_factory.runtime import Model
 from clip_factory.runtime.model_checks import read_test_vectors
@@ -30,19 +31,19 @@ from clip_factory.students.network import Student, normalize
 from clip_factory.students.training_data import decode
 from shapes_run import make_shapes_run
 
-Shipped = tuple[Scenario, RunFolder]
+Exported = tuple[Scenario, RunFolder]
 
 
 @pytest.fixture(scope="module")
-def shipped(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Shipped:
+def exported(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     scenario, run, store = make_shapes_run(tmp_path_factory.mktemp("export"), shapes, epochs=6)
     student.train(scenario, run, store)
-    export.export(scenario, run)
+    exporters.export(scenario, run)
     return scenario, run
 
 
-def test_one_file_within_the_budget_that_the_runtime_takes(shipped: Shipped) -> None:
-    _, run = shipped
+def test_one_file_within_the_budget_that_the_runtime_takes(exported: Exported) -> None:
+    _, run = exported
     assert not [p for p in run.path.iterdir() if ".data" in p.suffixes or p.name.endswith(".tmp")]
     assert run.file(MODEL).stat().st_size <= 300_000 - 4_000
     model = Model.load(run.file(MODEL))
@@ -50,8 +51,8 @@ def test_one_file_within_the_budget_that_the_runtime_takes(shipped: Shipped) -> 
     assert 0 < model.threshold < 1
 
 
-def test_metadata_is_complete_and_true(shipped: Shipped) -> None:
-    scenario, run = shipped
+def test_metadata_is_complete_and_true(exported: Exported) -> None:
+    scenario, run = exported
     metadata = Model.load(run.file(MODEL)).metadata
     assert set(metadata) == {
         "format", "name", "question", "scenario", "classes", "threshold", "image_size", "preprocessing", "teacher",
@@ -67,45 +68,45 @@ def test_metadata_is_complete_and_true(shipped: Shipped) -> None:
     assert (len(histogram), sum(histogram)) == (20, held_out)
 
 
-def test_the_file_repeats_its_test_vectors(shipped: Shipped) -> None:
-    model = Model.load(shipped[1].file(MODEL))
+def test_the_file_repeats_its_test_vectors(exported: Exported) -> None:
+    model = Model.load(exported[1].file(MODEL))
     inputs, expected = read_test_vectors(model.metadata, model.image_size)
     assert np.abs(model.probabilities(inputs) - expected).max() < 1e-3
 
 
-def test_the_file_is_the_network_on_photos_it_never_saw(shipped: Shipped, shapes: Path) -> None:
-    _, run = shipped
+def test_the_file_is_the_network_on_photos_it_never_saw(exported: Exported, shapes: Path) -> None:
+    _, run = exported
     labels = pq.read_table(run.file(LABELS)).to_pylist()
     pixels = decode([shapes / row["path"] for row in labels if row["split"] == "test"], 48)
     said = Model.load(run.file(MODEL)).probabilities(pixels)
-    assert np.abs(said - export.network_probabilities(run, pixels)).mean() <= 0.01
+    assert np.abs(said - exporters.network_probabilities(run, pixels)).mean() <= 0.01
 
 
-def test_every_rung_is_logged_and_one_is_taken(shipped: Shipped) -> None:
-    rows = shipped[1].events("rungs")[-1]["rows"]
+def test_every_precision_is_logged_and_one_is_chosen(exported: Exported) -> None:
+    rows = exported[1].events("rungs")[-1]["rows"]
     assert [row["precision"] for row in rows] == ["fp32", "fp16", "int8"]
     assert sum(row["taken"] for row in rows) == 1
     assert rows[0]["bytes"] > rows[1]["bytes"] > rows[2]["bytes"]
 
 
-def test_too_small_a_budget_is_refused_with_sizes(shipped: Shipped) -> None:
-    scenario, run = shipped
+def test_too_small_a_budget_is_refused_with_sizes(exported: Exported) -> None:
+    scenario, run = exported
     tight = scenario.model_copy(update={"student": scenario.student.model_copy(update={"budget_kb": 20})})
     with pytest.raises(
         ExportError, match=r"no export fits student.budget_kb 20 .*: fp32 .* kB, fp16 .* kB, int8 .* kB"
     ):
-        export.export(tight, run)
+        exporters.export(tight, run)
 
 
-def test_an_untrue_export_is_refused(shipped: Shipped) -> None:
-    rung = Rung("int8", b"x", parity=0.2, worst=0.9, brier=0.0)
+def test_an_untrue_export_is_refused(exported: Exported) -> None:
+    candidate = Candidate("int8", b"x", parity=0.2, max_difference=0.9, brier=0.0)
     with pytest.raises(ExportError, match=r"differ from the network by more than gate.parity 0.01 on val: int8 0.2000"):
-        choose([rung], shipped[0])
+        choose_candidate([candidate], exported[0])
 
 
-def test_of_equal_rungs_the_more_precise_is_taken(shipped: Shipped) -> None:
-    rungs = [Rung(p, b"x", 0.0, 0.0, brier) for p, brier in (("fp32", 0.2), ("fp16", 0.1), ("int8", 0.1))]
-    assert choose(rungs, shipped[0]).precision == "fp16"
+def test_of_equal_candidates_the_more_precise_is_chosen(exported: Exported) -> None:
+    candidates = [Candidate(p, b"x", 0.0, 0.0, brier) for p, brier in (("fp32", 0.2), ("fp16", 0.1), ("int8", 0.1))]
+    assert choose_candidate(candidates, exported[0]).precision == "fp16"
 
 
 @pytest.fixture(scope="module", params=list(backbones.BACKBONES))
@@ -170,16 +171,34 @@ def test_a_mirroring_student_answers_alike_for_a_photo_and_its_mirror_image(
 def test_ranges_hold_zero_exactly_and_fit_the_data() -> None:
     x = torch.randn(1000).clamp(min=-0.5)
     found = choose_range(x)
-    assert found.fake(torch.zeros(1)).item() == 0.0
-    assert (found.fake(x) - x).abs().mean() < 0.02
-    assert Range(1 / 128, 128).fake(torch.tensor([-1.0, 0.5])).tolist() == [-1.0, 0.5]
+    assert found.fake_quantize(torch.zeros(1)).item() == 0.0
+    assert (found.fake_quantize(x) - x).abs().mean() < 0.02
+    assert Range(1 / 128, 128).fake_quantize(torch.tensor([-1.0, 0.5])).tolist() == [-1.0, 0.5]
+
+
+def test_ranges_clip_what_is_rare_where_that_rounds_better() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(2_000_000)
+    x[1] = 3.0
+    found, whole = (range_.fake_quantize(x).sub(x).square().mean() for range_ in (choose_range(x), Range(3 / 255, 0)))
+    assert found < 0.5 * whole
+
+
+@torch.inference_mode()
+def test_bias_correction_brings_the_mean_of_the_logits_back(network: Student, pixels: torch.Tensor) -> None:
+    image = normalize(pixels.permute(0, 3, 1, 2).float())
+    ops, logits = plan(network), network(pixels)
+    corrected = quantize(ops, image)
+    uncorrected = replace(corrected, ops=ops)
+    errors = [simulate(quantized, image).sub(logits).mean().abs() for quantized in (corrected, uncorrected)]
+    assert errors[0] < 0.5 * errors[1]
 
 
 def test_weights_keep_seven_bits_a_channel_and_eight_where_one_stands_out() -> None:
     torch.manual_seed(0)
     weight = torch.randn(5, 3, 3, 3) * torch.tensor([1e-9, 0.1, 1.0, 10.0, 0.01])[:, None, None, None]
     weight[4, 0, 0, 0] = 2.0
-    error = (fake_weight(weight) - weight).abs().amax((1, 2, 3)) / weight.abs().amax((1, 2, 3))
+    error = (fake_quantize_weight(weight) - weight).abs().amax((1, 2, 3)) / weight.abs().amax((1, 2, 3))
     assert (error[1:] <= 1 / 126).all()
     assert error[4] <= 1 / 250
 
@@ -202,35 +221,37 @@ def test_calibration_undoes_scale_and_shift() -> None:
     random = np.random.default_rng(0)
     z = random.normal(0, 2, 4000)
     answers = (random.random(4000) < 1 / (1 + np.exp(-z))).astype(float)
-    found = calibrate(3 * z + 1.5, Truth(answers, 0.5, "gold"))
+    found = calibrate(3 * z + 1.5, SoftTruth(answers, 0.5, "gold"))
     assert (found.scale, found.shift) == (pytest.approx(1 / 3, rel=0.1), pytest.approx(-0.5, abs=0.1))
 
 
 def test_three_images_calibrate_nothing_to_speak_of() -> None:
-    found = calibrate(np.array([-3.0, 2.0, 4.0]), Truth(np.array([0.0, 1.0, 1.0]), 0.5, "teacher"))
+    found = calibrate(np.array([-3.0, 2.0, 4.0]), SoftTruth(np.array([0.0, 1.0, 1.0]), 0.5, "teacher"))
     assert 0.7 < found.scale < 1.6
     assert abs(found.shift) < 0.7
 
 
-def test_another_target_moves_the_threshold_and_leaves_the_weights(shipped: Shipped, tmp_path: Path) -> None:
-    scenario, run = shipped
+def test_another_target_moves_the_threshold_and_leaves_the_weights(exported: Exported, tmp_path: Path) -> None:
+    scenario, run = exported
     copy = RunFolder(tmp_path / "run")
     shutil.copytree(run.path, copy.path)
     before = onnx.load(copy.file(MODEL))
     fewer = scenario.model_copy(update={"target": Target(false_alarms=0.01)})
-    cut = export.recut(fewer, copy)
+    threshold = exporters.rethreshold(fewer, copy)
     after, model = onnx.load(copy.file(MODEL)), Model.load(copy.file(MODEL))
     assert after.graph == before.graph
-    assert model.threshold == cut.threshold == json.loads(model.metadata["cut"])["threshold"]
+    assert model.threshold == threshold.threshold == json.loads(model.metadata["cut"])["threshold"]
     assert json.loads(model.metadata["scenario"])["target"]["false_alarms"] == 0.01
     again = tmp_path / "again"
     shutil.copytree(run.path, again)
-    export.export(fewer, RunFolder(again))
-    assert Model.load(again / MODEL).threshold == cut.threshold, "an export from the start puts it in the same place"
+    exporters.export(fewer, RunFolder(again))
+    assert Model.load(again / MODEL).threshold == threshold.threshold, (
+        "an export from the start puts it in the same place"
+    )
 
 
-def test_the_cut_rests_on_val_and_on_what_members_left_out(shipped: Shipped) -> None:
-    _, run = shipped
+def test_the_threshold_rests_on_val_and_on_what_members_left_out(exported: Exported) -> None:
+    _, run = exported
     cut = json.loads(Model.load(run.file(MODEL)).metadata["cut"])
     splits = [row["split"] for row in pq.read_table(run.file(LABELS)).to_pylist()]
     assert cut["images"] - splits.count("val") == pytest.approx(0.4 * splits.count("train"), abs=2)
@@ -238,18 +259,18 @@ def test_the_cut_rests_on_val_and_on_what_members_left_out(shipped: Shipped) -> 
     assert cut["interval"][0] <= cut["threshold"] <= cut["interval"][1]
 
 
-def test_there_and_back_is_the_same_file(shipped: Shipped, tmp_path: Path) -> None:
-    scenario, run = shipped
+def test_there_and_back_is_the_same_file(exported: Exported, tmp_path: Path) -> None:
+    scenario, run = exported
     copy = RunFolder(tmp_path / "run")
     shutil.copytree(run.path, copy.path)
     for target in (Target(recall=0.9), "break-even"):
-        export.recut(scenario.model_copy(update={"target": target}), copy)
+        exporters.rethreshold(scenario.model_copy(update={"target": target}), copy)
     assert copy.file(MODEL).read_bytes() == run.file(MODEL).read_bytes()
 
 
-def test_a_damaged_model_is_named(shipped: Shipped, tmp_path: Path) -> None:
+def test_a_damaged_model_is_named(exported: Exported, tmp_path: Path) -> None:
     copy = RunFolder(tmp_path / "run")
-    shutil.copytree(shipped[1].path, copy.path)
+    shutil.copytree(exported[1].path, copy.path)
     copy.file(MODEL).write_bytes(b"\xff\xd8\xff\xe0 a picture")
     with pytest.raises(ExportError, match="damaged, or no ONNX file"):
-        export.cut_for(copy, "balanced")
+        exporters.threshold_for(copy, "balanced")

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from clip_factory import model_lookup
 from clip_factory.cli.main import app
-from clip_factory.errors import FactoryError
+from clip_factory.errors import FactoryError, ModelError, RunError
+from clip_factory.run_folder import find_run
 from clip_factory.runtime.suggestions import did_you_mean, nearest, nearest_file
 from clip_factory.students import backbones
 from test_runtime_fetch import release_of, write
@@ -107,6 +109,17 @@ def test_endings_do_not_make_files_alike() -> None:
     assert nearest_file(Path("forklfit.yaml"), [".yaml"]) == "forklift.yaml"
     assert nearest_file(Path("forklift"), [".yaml", ".yml"]) == "forklift.yaml"
     assert nearest_file(Path("nowhere/forklift"), [".yaml"]) is None
+
+
+@pytest.mark.parametrize("word", ["latset", "runs/ball/latset"])
+def test_latest_is_a_word_for_models_and_runs(word: str) -> None:
+    meant = Path(word).with_name("latest")
+    with pytest.raises(ModelError) as refused:
+        model_lookup.load(Path(word))
+    assert str(refused.value) == f"{word}: no such model or run\n  did you mean {meant}?"
+    with pytest.raises(RunError) as missing:
+        find_run(Path(word))
+    assert str(missing.value) == f"{word}: no such run folder\n  did you mean {meant}?"
 
 
 @pytest.mark.parametrize(

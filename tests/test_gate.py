@@ -13,7 +13,9 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score,
 
 from clip_factory import statistics
 from clip_factory.gate import rule, verdict
-from clip_factory.gate.rule import Clause, Evidence
+from clip_factory.gate.evidence import Evidence
+from clip_factory.gate.figures import compute_figures, summarize
+from clip_factory.gate.rule import Clause
 from clip_factory.gate.verdict import Verdict
 from clip_factory.scenario import Scenario, Target
 from clip_factory.statistics import Confusion, break_even
@@ -36,14 +38,14 @@ def evidence(
     answers[:misses] = False
     answers[yes : yes + false_alarms] = True
     teacher = np.where(truth, 0.97 if sure else 0.6, 0.03 if sure else 0.4)
-    gold = np.where(np.random.default_rng(0).random(yes + no) < float(golden), truth.astype(int), -1)
+    gold = np.where(np.random.default_rng(0).random(yes + no) < float(golden), truth.astype(float), np.nan)
     student = np.where(answers, 0.9, 0.1)
     return Evidence(student, student.copy(), teacher, gold, 0.5, teacher_threshold=break_even(teacher))
 
 
 def judged(found: Evidence, scenario: Scenario = SCENARIO, size: int = 200_000) -> tuple[Verdict, dict[str, Clause]]:
-    clauses = rule.weigh(scenario, found, size)
-    return rule.conclude(scenario, found, clauses), {clause.name: clause for clause in clauses}
+    clauses = rule.evaluate_clauses(scenario, found, size)
+    return rule.decide(scenario, found, clauses), {clause.name: clause for clause in clauses}
 
 
 def test_people_who_have_said_enough_let_a_good_student_pass() -> None:
@@ -155,9 +157,9 @@ def test_a_rarely_sure_teacher_is_followed_at_its_own_base_rate() -> None:
     teacher = np.concatenate([np.linspace(0.35, 0.45, 60), np.linspace(0.05, 0.25, 240)])
     answers = np.arange(300) < round(teacher.sum())
     student = np.where(answers, 0.9, 0.1)
-    held = Evidence(student, student, teacher, np.full(300, -1), 0.5, teacher_threshold=break_even(teacher))
+    held = Evidence(student, student, teacher, np.full(300, np.nan), 0.5, teacher_threshold=break_even(teacher))
 
-    assert held.teacher_yes.sum() == answers.sum()
+    assert held.teacher_answers.sum() == answers.sum()
     assert judged(held)[1]["recall"].figure == 1.0
     assert judged(held)[1]["recall"].n == round(teacher.sum())
 
@@ -183,7 +185,7 @@ def test_labels_picked_for_their_doubt_measure_nothing() -> None:
     assert judged(picked)[1]["gold_accuracy"].n == 290
     assert judged(picked)[1]["gold_accuracy"].figure == 1.0
     assert "10 picked for their doubt" in judged(picked)[1]["gold_accuracy"].says
-    assert rule.figures(SCENARIO, picked)["confusion"] == rule.figures(SCENARIO, held)["confusion"], (
+    assert compute_figures(SCENARIO, picked)["confusion"] == compute_figures(SCENARIO, held)["confusion"], (
         "known all the same"
     )
     nothing_fair = replace(held, picked=np.full(300, True))
@@ -204,16 +206,16 @@ def test_a_student_below_the_bar_passes_three_times_in_a_hundred_at_most(truth: 
 
 def judged_recall(misses: int) -> str:
     found = Confusion(60 - misses, misses, 0, 240)
-    return rule._found_and_false(SCENARIO, found, "")[0].verdict
+    return rule._recall_and_precision(SCENARIO, found, "")[0].verdict
 
 
 def test_figures_hide_nothing() -> None:
     held = evidence(misses=6, false_alarms=10, golden=0.5)
-    found = rule.figures(SCENARIO, held)
+    found = compute_figures(SCENARIO, held)
 
     assert found["outcome"]["against"] == "people"
     assert found["agreement_all"]["figure"] == pytest.approx(1 - 16 / 300)
-    assert found["gold"]["student"]["accuracy"]["n"] == (held.gold >= 0).sum()
+    assert found["gold"]["student"]["accuracy"]["n"] == held.labeled.sum()
     assert found["gold"]["teacher"]["accuracy"]["figure"] == 1
     assert found["parity"] == {"mean": 0.0, "max": 0.0, "flips": 0, "n": 300}
     assert sum(found["confusion"][k] for k in ("true_yes", "false_yes", "true_no", "false_no")) == 300
@@ -223,13 +225,13 @@ def test_figures_hide_nothing() -> None:
 def test_no_test_images_is_no_crash() -> None:
     none = evidence(yes=0, no=0)
 
-    assert math.isnan(rule.figures(SCENARIO, none)["agreement_all"]["figure"])
+    assert math.isnan(compute_figures(SCENARIO, none)["agreement_all"]["figure"])
     assert judged(none)[0].state == "refused"
 
 
 def test_the_model_says_what_the_gate_says() -> None:
     found, clauses = judged(evidence(golden=True))
-    said = rule.summarize(list(clauses.values()), found)
+    said = summarize(list(clauses.values()), found)
 
     assert (said["passed"], said["verdict"], said["headline"]) == (True, "passed", found.headline)
     assert "bytes" not in said
@@ -298,8 +300,8 @@ def test_wilson_holds_the_share(n: int, data: st.DataObject) -> None:
     assert 0 <= low <= hits / n + 1e-12 and hits / n - 1e-12 <= high <= 1
 
 
-def test_least_sample_is_the_least() -> None:
-    n = statistics.least_sample(0.9)
+def test_the_smallest_sample_is_the_smallest() -> None:
+    n = statistics.min_sample_size(0.9)
 
     assert statistics.wilson(n, n)[0] >= 0.9 > statistics.wilson(n - 1, n - 1)[0]
 

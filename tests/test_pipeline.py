@@ -62,7 +62,7 @@ def test_a_run_holds_every_file_and_a_manifest_of_their_hashes(finished: RunFold
     manifest = read_json(finished.file(files.MANIFEST))
 
     assert manifest["files"] == {name: sha256_file(finished.file(name)) for name in files.FILES}
-    assert set(manifest["seconds"]) == {"images", "label", "train", "export", "gate", "report"}
+    assert set(manifest["seconds"]) == {"scan", "label", "train", "export", "evaluate", "report"}
     assert not [path.name for path in finished.path.iterdir() if path.suffix in (".tmp", ".data")]
 
 
@@ -114,16 +114,16 @@ def test_nothing_runs_twice_and_a_new_bar_trains_nothing(finished: RunFolder, tm
     run = RunFolder(Path(shutil.copytree(finished.path, tmp_path / "run")))
     before = len(run.events("done"))
     store = finished.path.parent.parent.parent / "store"
-    factory("gate", run.path, "--store", store, cwd=tmp_path)
+    factory("evaluate", run.path, "--store", store, cwd=tmp_path)
     assert len(run.events("done")) == before
 
     scenario = run.file(files.SCENARIO)
     scenario.write_text(scenario.read_text().replace("gold_accuracy: 0.0", "gold_accuracy: 1.0"))
-    refused = factory("gate", run.path, "--store", store, cwd=tmp_path)
+    refused = factory("evaluate", run.path, "--store", store, cwd=tmp_path)
 
     assert refused.returncode == 1
     assert "REFUSED: " in refused.stdout
-    assert {event["stage"] for event in run.events("done")[before:]} == {"gate"}
+    assert {event["stage"] for event in run.events("done")[before:]} == {"evaluate"}
 
 
 def test_threshold_shows_needs_and_moves_the_line_without_training(finished: RunFolder, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_threshold_shows_needs_and_moves_the_line_without_training(finished: Run
     assert onnx.load(run.file(files.MODEL)).graph == weights
     assert read_json(run.file(files.GATE))["figures"]["threshold"] == 0.9
     assert load(run.file(files.SCENARIO)).need.threshold == 0.9
-    assert [event["stage"] for event in run.events("done")[before:]] == ["export", "gate", "report"]
+    assert [event["stage"] for event in run.events("done")[before:]] == ["export", "evaluate", "report"]
     assert run.finished, "the manifest is renewed, so that the run can be published"
     two = factory("threshold", run.path, "--at", "0.9", "--balanced", cwd=tmp_path)
     assert (two.returncode, "name one need, not several" in two.stderr) == (2, True)
@@ -161,20 +161,20 @@ def test_an_answer_to_a_test_photo_judges_the_student_and_trains_none(finished: 
     rows = {row["split"]: row for row in pq.read_table(run.file(files.LABELS)).to_pylist()}
     row = rows["test"]
     journal = Journal(answers)
-    journal.asked("ada", {row["sha256"]: row["path"]}, [row["sha256"]], 1)
+    journal.record_batch("ada", {row["sha256"]: row["path"]}, [row["sha256"]], 1)
     journal.answer("ada", {row["sha256"]: row["path"]}, "no" if row["gold"] else "yes")
     before = len(run.events("done"))
-    done = factory("gate", run.path, "--store", bench / "store", cwd=tmp_path)
+    done = factory("evaluate", run.path, "--store", bench / "store", cwd=tmp_path)
 
     assert done.returncode in (0, 1, 4), done.stderr
     stages = [event["stage"] for event in run.events("done")[before:]]
-    assert stages == ["label", "export", "gate"]
+    assert stages == ["label", "export", "evaluate"]
     assert sha256_file(run.file(files.STUDENT)) == sha256_file(finished.file(files.STUDENT))
     said = {entry.key: entry.value for entry in onnx.load(run.file(files.MODEL)).metadata_props}
     assert said["data_sha256"] == sha256_file(run.file(files.LABELS)) != sha256_file(finished.file(files.LABELS))
     row = rows["train"]
     journal.answer("ada", {row["sha256"]: row["path"]}, "no" if row["gold"] else "yes")
-    factory("gate", run.path, "--store", bench / "store", cwd=tmp_path)
+    factory("evaluate", run.path, "--store", bench / "store", cwd=tmp_path)
     assert "train" in {event["stage"] for event in run.events("done")[before + 3 :]}, "one to a training photo does"
 
 
@@ -185,24 +185,25 @@ def test_not_proven_has_its_own_exit_code_and_says_what_to_do(finished: RunFolde
     scenario.write_text(scenario.read_text().replace("  recall: 0.0", f"  recall: {share}"), encoding="utf-8")
     store = finished.path.parent.parent.parent / "store"
 
-    done = factory("gate", run.path, "--store", store, cwd=tmp_path)
+    done = factory("evaluate", run.path, "--store", store, cwd=tmp_path)
 
     assert done.returncode == 4, done.stderr
     assert "NOT PROVEN: Finds " in done.stdout
     assert "to prove it, add photos: all test photos are labeled" in done.stderr, "gold.csv labels every photo"
-    assert factory("gate", run.path, "--store", store, "--allow-unproven", cwd=tmp_path).returncode == 0
+    assert factory("evaluate", run.path, "--store", store, "--allow-unproven", cwd=tmp_path).returncode == 0
 
 
 def test_a_second_scenario_on_the_same_photos_embeds_nothing(finished: RunFolder, tiny_clip: Path) -> None:
     bench = finished.path.parent.parent.parent
     text = (bench / "disc.yaml").read_text().replace("name: disc", "name: bar").replace("[disc]", "[bar]")
     (bench / "bar.yaml").write_text(text.replace("[bar, stripe]", "[disc]"), encoding="utf-8")
-    shards = sorted((bench / "store").rglob("*.parquet"))
+    vectors = sorted((bench / "store" / "vectors").rglob("*.parquet"))
     done = factory("label", "bar.yaml", "--gold", "gold.csv", "--store", "store", cwd=bench)
 
     assert done.returncode == 0, done.stderr
     assert "embedding" not in done.stderr
-    assert sorted((bench / "store").rglob("*.parquet")) == shards
+    assert vectors
+    assert sorted((bench / "store" / "vectors").rglob("*.parquet")) == vectors
 
 
 def test_answers_of_a_review_are_picked_up_and_nothing_is_embedded(finished: RunFolder, tmp_path: Path) -> None:
@@ -213,7 +214,7 @@ def test_answers_of_a_review_are_picked_up_and_nothing_is_embedded(finished: Run
     rows = pq.read_table(run.file(files.LABELS)).to_pylist()
     agreed, torn, drawn = rows[0], rows[1], rows[2]
     journal = Journal(Path(told))
-    journal.asked("Ada", {drawn["sha256"]: drawn["path"]}, [drawn["sha256"]], 1)
+    journal.record_batch("Ada", {drawn["sha256"]: drawn["path"]}, [drawn["sha256"]], 1)
     for row in (agreed, torn, drawn):
         journal.answer("Ada", {row["sha256"]: row["path"]}, "no" if row["gold"] else "yes")
     journal.answer("Bob", {torn["sha256"]: torn["path"]}, "yes" if torn["gold"] else "no")
@@ -230,7 +231,7 @@ def test_answers_of_a_review_are_picked_up_and_nothing_is_embedded(finished: Run
     ], "answers outrank the CSV, and a conflict outranks it, too"
     assert run.events("labeled")[-1]["embedded"] == 0
     before = len(run.events("done"))
-    journal.asked("Ada", {}, [], 1)
+    journal.record_batch("Ada", {}, [], 1)
     factory("label", run.path, "--store", store, cwd=tmp_path)
     assert len(run.events("done")) == before, "what was asked changes no label"
 
@@ -241,7 +242,7 @@ def test_a_damaged_file_is_named_and_mended(name: str, finished: RunFolder, tmp_
     whole = run.file(name).read_bytes()
     run.file(name).write_bytes(whole[: len(whole) // 2])
     store = finished.path.parent.parent.parent / "store"
-    verb = {files.LABELS: "train", files.STUDENT: "export", files.GATE: "gate"}[name]
+    verb = {files.LABELS: "train", files.STUDENT: "export", files.GATE: "evaluate"}[name]
 
     refused = factory(verb, run.path, "--store", store, cwd=tmp_path)
 
@@ -277,7 +278,7 @@ def test_ctrl_c_says_how_to_go_on(finished: RunFolder, tmp_path: Path) -> None:
     assert "the same command goes on from here" in told
 
 
-@pytest.mark.parametrize("stage", ["images", "label", "train", "export", "gate"])
+@pytest.mark.parametrize("stage", ["scan", "label", "train", "export", "evaluate"])
 def test_kill_9_in_any_stage_then_the_same_command(
     stage: str, finished: RunFolder, shapes: Path, tiny_clip: Path, tmp_path: Path
 ) -> None:
@@ -304,7 +305,7 @@ def test_kill_9_in_any_stage_then_the_same_command(
 
 def _kill_in(process: subprocess.Popen[bytes], bench: Path, stage: str) -> None:
     """SIGKILL the run as soon as the stage before `stage` is done, so that it dies inside `stage`."""
-    order = ["images", "label", "train", "export", "gate", "report"]
+    order = ["scan", "label", "train", "export", "evaluate", "report"]
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         logs = list(bench.glob("runs/disc/[!.]*/log.jsonl"))

@@ -18,7 +18,7 @@ from clip_factory.cli import predict_commands as cli_predict
 from clip_factory.cli.main import app
 from clip_factory.runtime import FactoryError, ImageError, Model, ModelError, Prediction, iter_predict_all
 from clip_factory.runtime import prefetch as ahead
-from clip_factory.runtime.inputs import inputs, takes_in
+from clip_factory.runtime.inputs import covers, inputs
 from clip_factory.runtime.predictions import is_unsure
 from red_model import METADATA, SIZE, graph, save
 
@@ -155,7 +155,7 @@ def test_nothing_is_copied_for_a_photo_that_cannot_be_read_or_is_not_shown() -> 
 )
 def test_whether_copies_would_be_read_again(argument: str, into: str, again: bool) -> None:
     """Held against what `inputs` finds once a photo lies there."""
-    assert takes_in(argument, into) is again
+    assert covers(argument, into) is again
     Path(into).mkdir(exist_ok=True)
     Image.new("RGB", (9, 9)).save(Path(into, "copy.png"))
     found = {one.path for one in inputs([argument], io.StringIO())}

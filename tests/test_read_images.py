@@ -195,7 +195,7 @@ def test_gray_and_rgba_arrays():
 
 def test_the_callers_image_is_left_alone():
     lazy = Image.open(io.BytesIO(encode(Image.new("RGB", (800, 600), "red"), "JPEG")))
-    read_rgb(lazy, at_least=32).putpixel((5, 5), (0, 0, 0))
+    read_rgb(lazy, min_side=32).putpixel((5, 5), (0, 0, 0))
     assert lazy.size == (800, 600)
     assert lazy.getpixel((5, 5)) == (254, 0, 0)
 
@@ -278,7 +278,7 @@ def test_damaged_bytes_raise_nothing_but_image_errors():
         for place in chance.integers(30, len(damaged), 5):  # behind the width and height
             damaged[place] = chance.integers(256)
         try:
-            assert read_rgb(bytes(damaged), at_least=8).mode == "RGB"
+            assert read_rgb(bytes(damaged), min_side=8).mode == "RGB"
         except ImageError:
             refused += 1
     assert refused > 100
@@ -305,7 +305,7 @@ def test_to_square_squashes_the_whole_image():
 @pytest.mark.parametrize("size", [(1600, 1200), (1000, 2000), (700, 500)])
 def test_draft_decoding_gives_nearly_the_same_square(size):
     file = encode(photo_like(*size), "JPEG", quality=90)
-    drafted = read_rgb(file, at_least=64)
+    drafted = read_rgb(file, min_side=64)
     assert min(drafted.size) >= 128
     assert drafted.width < size[0]
     apart = np.abs(to_square(drafted, 64).astype(int) - to_square(read_rgb(file), 64).astype(int))
@@ -314,8 +314,8 @@ def test_draft_decoding_gives_nearly_the_same_square(size):
 
 
 def test_draft_decoding_leaves_other_formats_and_small_jpegs_alone():
-    assert read_rgb(encode(photo_like(800, 600), "PNG"), at_least=32).size == (800, 600)
-    assert read_rgb(encode(photo_like(100, 90), "JPEG"), at_least=64).size == (100, 90)
+    assert read_rgb(encode(photo_like(800, 600), "PNG"), min_side=32).size == (800, 600)
+    assert read_rgb(encode(photo_like(100, 90), "JPEG"), min_side=64).size == (100, 90)
 
 
 # --- finding

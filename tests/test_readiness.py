@@ -9,7 +9,6 @@ from html import unescape
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -20,6 +19,7 @@ from clip_factory import pipeline, report
 from clip_factory import run_folder as files
 from clip_factory.cli import main as cli
 from clip_factory.errors import LabelsError
+from clip_factory.labels import Labels
 from clip_factory.readiness import Readiness, assess, refusal
 from clip_factory.readiness.facts import auc_interval, separation
 from clip_factory.run_folder import RunFolder
@@ -36,23 +36,25 @@ def draw(*sides: tuple[int, tuple[float, float]], seed: int = 0) -> np.ndarray:
     return 1 / (1 + np.exp(-logits))
 
 
-def table(p: np.ndarray, gold: dict[int, bool] | None = None, picked: set[int] = frozenset()) -> pa.Table:
+def labels_of(p: np.ndarray, people: dict[int, bool] | None = None, picked: set[int] = frozenset()) -> Labels:
     """Labels with these probabilities, and people's answers by row."""
-    said = gold or {}
-    golden = [said.get(row) for row in range(len(p))]
-    weight = [1.0 if answer is not None else max(0.05, abs(2 * q - 1)) for q, answer in zip(p, golden, strict=True)]
-    return pa.table(
-        {
-            "p_teacher": pa.array(p, pa.float32()),
-            "gold": pa.array(golden, pa.bool_()),
-            "picked": [row in picked for row in range(len(p))],
-            "weight": pa.array(weight, pa.float32()),
-        }
+    rows = range(len(p))
+    gold = np.array([(people or {}).get(row, np.nan) for row in rows], np.float64)
+    return Labels(
+        sha256=np.array([f"{row:064x}" for row in rows], object),
+        path=np.array([f"<b>{row:03}.jpg" for row in rows], object),
+        group=np.arange(len(p), dtype=np.int32),
+        p_teacher=p.astype(np.float32),
+        scores=np.full((len(p), 2), 0.5, np.float32),
+        gold=gold,
+        picked=np.array([row in picked for row in rows], bool),
+        split=np.full(len(p), "train"),
+        weight=np.where(np.isnan(gold), np.maximum(0.05, abs(2 * p - 1)), 1).astype(np.float32),
     )
 
 
-def told(p: np.ndarray, **people: object) -> tuple[str, str]:
-    found = assess(table(p, **people))
+def verdict_of(p: np.ndarray, **people: object) -> tuple[str, str]:
+    found = assess(labels_of(p, **people))
     return found.verdict, found.cause
 
 
@@ -101,7 +103,7 @@ def test_a_perfect_ranking_of_few_photos_is_no_certainty() -> None:
 
 
 def test_two_clear_sides_are_ready() -> None:
-    found = assess(table(draw((60, SURE_YES), (340, SURE_NO))))
+    found = assess(labels_of(draw((60, SURE_YES), (340, SURE_NO))))
 
     assert (found.verdict, found.cause) == ("ready", "apart")
     assert found.sentence == "The teacher tells them apart: it says yes to 60 of 400 photos, and is sure of 100 %."
@@ -109,7 +111,7 @@ def test_two_clear_sides_are_ready() -> None:
 
 
 def test_no_yes_at_all_and_a_question_beyond_the_teacher_get_different_words() -> None:
-    none, beyond = assess(table(draw((400, SURE_NO)))), assess(table(draw((400, HUDDLED))))
+    none, beyond = assess(labels_of(draw((400, SURE_NO)))), assess(labels_of(draw((400, HUDDLED))))
 
     assert none.verdict == beyond.verdict == "carries nothing"
     assert "is sure that hardly any photo is a yes: 0 of 400, and the likeliest has" in none.sentence
@@ -123,7 +125,7 @@ def test_no_yes_at_all_and_a_question_beyond_the_teacher_get_different_words() -
 
 
 def test_a_folder_of_nothing_but_yes_lacks_the_no() -> None:
-    found = assess(table(draw((400, SURE_YES))))
+    found = assess(labels_of(draw((400, SURE_YES))))
 
     assert (found.verdict, found.cause) == ("carries nothing", "one side")
     assert "hardly any photo is a no: 0 of 400, and the least likely has" in found.sentence
@@ -131,7 +133,7 @@ def test_a_folder_of_nothing_but_yes_lacks_the_no() -> None:
 
 
 def test_sides_that_overlap_are_doubtful() -> None:
-    found = assess(table(draw((80, (0.6, 1.2)), (320, (-2.0, 1.2)))))
+    found = assess(labels_of(draw((80, (0.6, 1.2)), (320, (-2.0, 1.2)))))
 
     assert found.verdict == "doubtful"
     assert "tells them apart in part" in found.sentence
@@ -139,7 +141,7 @@ def test_sides_that_overlap_are_doubtful() -> None:
 
 
 def test_a_handful_of_clear_yes_is_not_refused_for_being_rare() -> None:
-    assert told(draw((12, SURE_YES), (388, SURE_NO))) == ("ready", "apart")
+    assert verdict_of(draw((12, SURE_YES), (388, SURE_NO))) == ("ready", "apart")
 
 
 # People's labels
@@ -157,10 +159,10 @@ def coins(count: int) -> dict[int, bool]:
 
 def test_people_find_out_a_teacher_that_is_sure_and_wrong() -> None:
     p = draw((100, SURE_YES), (300, SURE_NO))
-    found = assess(table(p, coins(50)))
+    found = assess(labels_of(p, coins(50)))
 
-    assert told(p) == ("ready", "apart"), "without people nothing shows it"
-    assert told(p, gold=coins(10)) == ("doubtful", "unclear"), "twenty are a doubt and no proof"
+    assert verdict_of(p) == ("ready", "apart"), "without people nothing shows it"
+    assert verdict_of(p, people=coins(10)) == ("doubtful", "unclear"), "twenty are a doubt and no proof"
     assert (found.verdict, found.cause) == ("carries nothing", "beyond")
     assert "by 100 labels from people it ranks a yes above a no" in found.sentence
     assert "guessing: 50" in found.sentence
@@ -169,25 +171,25 @@ def test_people_find_out_a_teacher_that_is_sure_and_wrong() -> None:
 def test_people_show_that_a_timid_teacher_ranks_rightly() -> None:
     p = draw((80, (0.15, 0.15)), (320, (-0.6, 0.15)))
 
-    assert told(p) == ("carries nothing", "beyond")
-    assert told(p, gold=random_answers(15, 80))[0] != "carries nothing"
+    assert verdict_of(p) == ("carries nothing", "beyond")
+    assert verdict_of(p, people=random_answers(15, 80))[0] != "carries nothing"
 
 
 def test_answers_that_were_asked_for_because_of_doubt_measure_nothing() -> None:
     p, picked = draw((100, SURE_YES), (300, SURE_NO)), coins(50)
 
-    assert assess(table(p, picked, set(picked))).facts.people is None
-    assert told(p, gold=picked, picked=set(picked)) == ("ready", "apart")
+    assert assess(labels_of(p, picked, set(picked))).facts.people is None
+    assert verdict_of(p, people=picked, picked=set(picked)) == ("ready", "apart")
 
 
 def test_a_folder_that_people_have_labeled_needs_no_teacher() -> None:
     p = draw((100, HUDDLED))
 
-    assert told(p, gold={row: row < 30 for row in range(80)}) == ("ready", "people")
+    assert verdict_of(p, people={row: row < 30 for row in range(80)}) == ("ready", "people")
 
 
 def test_people_who_answer_one_way_only_leave_nothing_to_learn() -> None:
-    found = assess(table(draw((40, HUDDLED)), {row: True for row in range(40)}))
+    found = assess(labels_of(draw((40, HUDDLED)), {row: True for row in range(40)}))
 
     assert (found.verdict, found.cause) == ("carries nothing", "people")
     assert found.advice == "add images of the rarer answer"
@@ -197,7 +199,7 @@ def test_people_who_answer_one_way_only_leave_nothing_to_learn() -> None:
 
 
 def test_too_few_of_one_answer_are_counted_with_a_histogram() -> None:
-    found = assess(table(np.linspace(0.01, 0.03, 12)))
+    found = assess(labels_of(np.linspace(0.01, 0.03, 12)))
     said = str(refusal(found, Path("runs/ball/1"), Path("runs/ball/1/labels.html")))
 
     assert said.startswith("1 of 12 images are labeled yes; at least 3 of each answer are needed. The teacher is sure")
@@ -218,18 +220,12 @@ def make_labeled(folder: Path, **changes: object) -> tuple[Scenario, RunFolder]:
     run = RunFolder(folder / "run")
     run.path.mkdir()
     (folder / "images").mkdir()
-    paths = [f"<b>{row:03}.jpg" for row in range(120)]
-    for row, path in enumerate(paths):
+    labels = labels_of(np.full(120, 0.5))
+    for row, path in enumerate(labels.path):
         Image.new("RGB", (40, 30), (2 * row, 80, 80)).save(folder / "images" / path)
     run.file(files.SCENARIO).write_text(dump(scenario), encoding="utf-8")
     about = {"phrases": {"positive": scenario.positive, "negative": scenario.negative}, "probe": {"says": "Zero-shot."}}
-    columns = table(np.full(120, 0.5)).append_column("path", pa.array(paths))
-    columns = columns.append_column("group", pa.array(range(120), pa.int32()))
-    columns = columns.append_column("sha256", pa.array([f"{row:064x}" for row in range(120)]))
-    columns = columns.append_column("split", pa.array(["train"] * 120))
-    columns = columns.append_column("scores", pa.array([[0.5, 0.5]] * 120))
-    metadata = {key: json.dumps(value) for key, value in about.items()}
-    pq.write_table(columns.replace_schema_metadata(metadata), run.file(files.LABELS))
+    replace(labels, metadata=about).write(run.file(files.LABELS))
     return scenario, run
 
 
@@ -239,11 +235,8 @@ def labeled(tmp_path: Path) -> tuple[Scenario, RunFolder]:
 
 
 def relabel(run: RunFolder, p: np.ndarray, group: list[int] | None = None) -> None:
-    labels = pq.read_table(run.file(files.LABELS))
-    changed = {"p_teacher": pa.array(p, pa.float32()), "group": pa.array(group or range(120), pa.int32())}
-    for name, values in changed.items():
-        labels = labels.set_column(labels.schema.get_field_index(name), name, values)
-    pq.write_table(labels, run.file(files.LABELS))
+    labels = replace(Labels.of_run(run), p_teacher=p.astype(np.float32), group=np.array(group or range(120), np.int32))
+    labels.write(run.file(files.LABELS))
 
 
 def gallery(page: str, title: str) -> list[str]:
@@ -332,7 +325,7 @@ def test_a_run_stops_before_training_and_keeps_labels_and_page(
     with pytest.raises(LabelsError, match=r"these labels carry nothing\. The teacher is sure that hardly any photo"):
         pipeline.run(run, tmp_path / "store", "train")
 
-    assert called == ["images", "label"]
+    assert called == ["scan", "label"]
     assert run.file(files.LABELS).read_bytes() == before
     assert run.file(files.LABELS_PAGE).is_file()
 
@@ -344,7 +337,7 @@ def test_a_run_that_is_told_to_go_on_trains_and_need_not_be_told_again(
     pipeline.run(run, tmp_path / "store", "train", go_on=True)
     pipeline.run(run, tmp_path / "store", "train")
 
-    assert called == ["images", "label", "train"]
+    assert called == ["scan", "label", "train"]
 
 
 def test_labels_that_are_ready_stop_nothing(stopped: tuple[RunFolder, list[str]], tmp_path: Path) -> None:
@@ -352,7 +345,7 @@ def test_labels_that_are_ready_stop_nothing(stopped: tuple[RunFolder, list[str]]
     relabel(run, draw((40, SURE_YES), (80, SURE_NO)))
     pipeline.run(run, tmp_path / "store", "train")
 
-    assert called == ["images", "label", "train"]
+    assert called == ["scan", "label", "train"]
 
 
 @pytest.mark.parametrize("verb", ["label", "train"])

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from clip_factory import loader_table
 from clip_factory.cli.main import app
 from clip_factory.cli.model_commands import app as models_app
 from clip_factory.registry import open_registry
-from clip_factory.registry import open_registry as address
 from finished_run import REFUSED, another, finished
 
 runner = CliRunner()
@@ -146,10 +146,8 @@ def test_without_a_registry_the_error_says_how_to_name_one(
 ) -> None:
     if environment is not None:
         monkeypatch.setenv("FACTORY_REGISTRY", environment)
-    option = "--to" if words[0] == "publish" else "--registry"
-
-    assert str(call(*words).exception) == (f"no registry was named\n  {option} FOLDER or URL, or set FACTORY_REGISTRY")
-    assert str(call(*words, option, "").exception).startswith("no registry was named")
+    assert str(call(*words).exception) == "no registry was named\n  --registry FOLDER or URL, or set FACTORY_REGISTRY"
+    assert str(call(*words, "--registry", "").exception).startswith("no registry was named")
 
 
 def test_a_folder_of_other_things_is_no_empty_registry(tmp_path: Path) -> None:
@@ -313,13 +311,13 @@ def test_a_folder_needs_no_more_than_the_base_install(runs: tuple[Path, Path, Pa
 def test_others_add_back_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """By an entry point named like the scheme; the factory's own schemes stay its own."""
     (tmp_path / "tape_registry.py").write_text(
-        "from clip_factory.registry.backends.folder import FolderStore\n"
-        "from clip_factory.registry.backends.file_registry import FilesRegistry\n"
-        f"def wind(url):\n    return FilesRegistry(url, FolderStore.open({str(tmp_path / 'tape')!r}))\n"
+        "from clip_factory.registry.backends.folder_store import FolderStore\n"
+        "from clip_factory.registry.backends.file_registry import FileRegistry\n"
+        f"def wind(url):\n    return FileRegistry(url, FolderStore.open({str(tmp_path / 'tape')!r}))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    added = [EntryPoint(name, "tape_registry:wind", address.GROUP) for name in ("tape", "https")]
-    monkeypatch.setattr(address, "entry_points", lambda group: added if group == address.GROUP else [])
+    added = [EntryPoint(name, "tape_registry:wind", "clip_factory.registries") for name in ("tape", "https")]
+    monkeypatch.setattr(loader_table, "entry_points", lambda group: added if group == "clip_factory.registries" else [])
 
     assert open_registry("tape://7").url == "tape://7"
     assert type(open_registry("https://example.org")).__name__ == "WebRegistry"

@@ -16,11 +16,11 @@ import pytest
 
 from clip_factory.errors import RegistryError
 from clip_factory.registry import open_registry
-from clip_factory.registry.backend import Draft, standing
-from clip_factory.registry.backends import folder
-from clip_factory.registry.backends import fsspec_files as remote
-from clip_factory.registry.backends.file_registry import FilesRegistry
-from clip_factory.runtime.releases.release_index import Release
+from clip_factory.registry.backend import Draft, current_aliases
+from clip_factory.registry.backends import folder_store as folder
+from clip_factory.registry.backends import fsspec_store as remote
+from clip_factory.registry.backends.file_registry import FileRegistry
+from clip_factory.runtime.releases.release_record import Release
 from registry_contract import Contract, a_draft, another, some_runs, to
 from s3_server import bucket, s3_address
 
@@ -35,26 +35,26 @@ class FilesContract(Contract):
         sha256 = release.files[file].sha256
         self.files.store.put(f"blobs/{sha256[:2]}/{sha256}", data)
 
-    def opened(self, address: str) -> FilesRegistry:
+    def opened(self, address: str) -> FileRegistry:
         self.files = open_registry(address)
         return self.files
 
 
 class TestFolder(FilesContract):
     @pytest.fixture
-    def registry(self, tmp_path_factory: pytest.TempPathFactory) -> FilesRegistry:
+    def registry(self, tmp_path_factory: pytest.TempPathFactory) -> FileRegistry:
         return self.opened(str(tmp_path_factory.mktemp("registry")))
 
 
 class TestMemory(FilesContract):
     @pytest.fixture
-    def registry(self, tmp_path: Path) -> FilesRegistry:
+    def registry(self, tmp_path: Path) -> FileRegistry:
         return self.opened(f"memory://{tmp_path.name}")
 
 
 class TestS3(FilesContract):
     @pytest.fixture
-    def registry(self, bucket: str) -> FilesRegistry:
+    def registry(self, bucket: str) -> FileRegistry:
         return self.opened(f"{bucket}/team")
 
 
@@ -191,7 +191,7 @@ def test_a_publisher_killed_at_any_step_leaves_the_folder_whole(
 
 @pytest.mark.slow
 def test_a_publisher_killed_at_any_request_leaves_s3_whole(bucket: str, small: Draft) -> None:
-    steps = {remote.RemoteStore: ("_create", "put")}
+    steps = {remote.FsspecStore: ("_create", "put")}
 
     assert check_every_kill(bucket, small, steps) == 6
 
@@ -251,8 +251,8 @@ def test_many_files_are_read_as_one_is(where: str, tmp_path: Path, request: pyte
         store.read_all(["a", "x"], 3)
 
 
-def store_url(store: folder.FolderStore | remote.RemoteStore) -> str:
-    return store.url if isinstance(store, remote.RemoteStore) else str(store.root)
+def store_url(store: folder.FolderStore | remote.FsspecStore) -> str:
+    return store.url if isinstance(store, remote.FsspecStore) else str(store.root)
 
 
 def test_the_records_of_a_registry_on_s3_are_asked_for_at_once(bucket: str, small: Draft, monkeypatch) -> None:
@@ -262,12 +262,12 @@ def test_the_records_of_a_registry_on_s3_are_asked_for_at_once(bucket: str, smal
         registry.publish(numbered(small, number))
     asked = []
 
-    class Noting(remote.RemoteStore):
+    class Noting(remote.FsspecStore):
         def read_all(self, paths, limit):
             asked.append(len(paths))
             return super().read_all(paths, limit)
 
-    monkeypatch.setattr(remote, "RemoteStore", Noting)
+    monkeypatch.setattr(remote, "FsspecStore", Noting)
 
     assert sorted(open_registry(bucket).index().models[small.name].versions) == [1, 2, 3]
     assert asked == [0, 3]
@@ -284,7 +284,7 @@ def test_a_release_that_comes_while_s3_is_listed_is_found_by_the_next_look(
     async def late(self, path, *arguments, **options):
         if not came and path.endswith("/versions"):
             came.append(path)
-            await self._pipe_file(f"{path}/000001.json", json.dumps(small.seal(1).to_json()).encode())
+            await self._pipe_file(f"{path}/000001.json", json.dumps(small.to_release(1).to_json()).encode())
         return await look(self, path, *arguments, **options)
 
     monkeypatch.setattr(s3fs.S3FileSystem, "_info", late)
@@ -436,12 +436,12 @@ def test_a_move_that_was_written_though_the_answer_was_lost_counts_once(tmp_path
         def create(self, path: str, data: bytes) -> bool:
             return super().create(path, data) and "history" not in path
 
-    move = FilesRegistry(str(tmp_path), Forgetful(tmp_path)).move(small.name, to(small.name, "champion", 1))
+    move = FileRegistry(str(tmp_path), Forgetful(tmp_path)).move(small.name, to(small.name, "champion", 1))
     assert move is not None
     assert list(registry.history(small.name)) == [move]
-    assert standing(registry.history(small.name)) == {"champion": 1}
+    assert current_aliases(registry.history(small.name)) == {"champion": 1}
 
 
 def test_another_release_of_the_contract_is_told_apart(a_draft: Draft) -> None:
-    assert another(a_draft, 1).among([a_draft.seal(1)]) is None
-    assert a_draft.among([a_draft.seal(7)]) == a_draft.seal(7)
+    assert another(a_draft, 1).find_in([a_draft.to_release(1)]) is None
+    assert a_draft.find_in([a_draft.to_release(7)]) == a_draft.to_release(7)

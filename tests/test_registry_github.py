@@ -11,9 +11,10 @@ import pytest
 
 from clip_factory.errors import RegistryError
 from clip_factory.registry.backend import Draft, Move
-from clip_factory.registry.backends.github import GitHubRegistry
+from clip_factory.registry.backends.github_registry import GitHubRegistry
 from clip_factory.runtime import Model
-from clip_factory.runtime.releases.release_index import Index, Release
+from clip_factory.runtime.releases.release_index import Index
+from clip_factory.runtime.releases.release_record import Release
 from fake_github import READER, REPO, ROUTES, WRITER, Downloads, FakeGitHub
 from loopback import Response
 from registry_contract import Contract, a_draft, another, some_runs, to
@@ -145,7 +146,7 @@ def test_a_move_whose_answer_is_lost_is_made_once(
 
     github.lost = call
     if call.startswith("POST"):  # the very first commit makes the branch; it is a release's
-        assert registry.publish(a_draft) == a_draft.seal(1)
+        assert registry.publish(a_draft) == a_draft.to_release(1)
         registry.move(NAME, always)
     else:
         registry.move(NAME, always)
@@ -182,7 +183,7 @@ def test_a_publisher_that_dies_before_the_commit_changes_nothing(
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clip_factory.registry.backends.github._Branch.save", lambda *_: die())
+        patch.setattr("clip_factory.registry.backends.github_registry._Branch.save", lambda *_: die())
         with pytest.raises(KeyboardInterrupt):
             registry.publish(another(a_draft, 2))
     assert registry.index() == before

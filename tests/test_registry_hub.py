@@ -11,9 +11,9 @@ import pytest
 
 from clip_factory.errors import RegistryError
 from clip_factory.registry.backend import Draft, Move
-from clip_factory.registry.backends.hub import HubRegistry
+from clip_factory.registry.backends.hub_registry import HubRegistry
 from clip_factory.runtime import Model
-from clip_factory.runtime.releases.release_index import Release
+from clip_factory.runtime.releases.release_record import Release
 from fake_hub import NARROW, READER, WRITER, FakeHub, Store
 from loopback import Response
 from registry_contract import Contract, a_draft, another, some_runs, to
@@ -171,7 +171,7 @@ def test_decide_is_asked_again_where_somebody_was_quicker(hub: FakeHub, registry
 
 def test_a_commit_whose_answer_is_lost_is_made_once(hub: FakeHub, registry: HubRegistry, a_draft: Draft) -> None:
     hub.lost = f"POST /api/models/{REPO}/commit"
-    assert registry.publish(a_draft) == a_draft.seal(1)
+    assert registry.publish(a_draft) == a_draft.to_release(1)
 
     def always(history):
         return Move(NAME, "champion", None, 1, "2026-11-21T10:00:00Z", "Ada", "promote")

@@ -13,10 +13,10 @@ import pytest
 
 from clip_factory.errors import RegistryError
 from clip_factory.registry.backend import Draft
-from clip_factory.registry.backends.mlflow import MlflowRegistry
-from clip_factory.registry.backends.mlflow_api import SETTINGS
+from clip_factory.registry.backends.mlflow_client import SETTINGS
+from clip_factory.registry.backends.mlflow_registry import MlflowRegistry
 from clip_factory.runtime import Model
-from clip_factory.runtime.releases.release_index import Release
+from clip_factory.runtime.releases.release_record import Release
 from loopback import Loopback, Response
 from mlflow_server import serve
 from registry_contract import Contract, a_draft, another, some_runs, to
@@ -89,14 +89,14 @@ def test_a_number_that_somebody_took_is_passed_over(
     client: mlflow.MlflowClient, registry: MlflowRegistry, a_draft: Draft, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another tool registers a version of the same name between our look and our call."""
-    seal = Draft.seal
+    to_release = Draft.to_release
 
     def too_slow(draft: Draft, version: int) -> Release:
-        monkeypatch.setattr(Draft, "seal", seal)
+        monkeypatch.setattr(Draft, "to_release", to_release)
         client.create_model_version(NAME, "s3://elsewhere/model", await_creation_for=0)
-        return seal(draft, version)
+        return to_release(draft, version)
 
-    monkeypatch.setattr(Draft, "seal", too_slow)
+    monkeypatch.setattr(Draft, "to_release", too_slow)
     assert registry.publish(a_draft).version == 3  # 1 is theirs; 2 was deleted: it had 1 in its record
     assert sorted(int(version.version) for version in client.search_model_versions(f"name='{NAME}'")) == [1, 3]
     assert list(registry.index().models[NAME].versions) == [3]
@@ -135,7 +135,7 @@ def test_a_process_that_dies_between_alias_and_record_loses_no_move(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("clip_factory.registry.backends.mlflow._record", die)
+        patch.setattr("clip_factory.registry.backends.mlflow_registry._record", die)
         with pytest.raises(KeyboardInterrupt):
             registry.move(NAME, to(NAME, "champion", 1))
     assert registry.index().models[NAME].aliases == {"champion": 1}

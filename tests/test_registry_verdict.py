@@ -14,11 +14,12 @@ from typer.testing import CliRunner, Result
 from clip_factory.cli.main import app
 from clip_factory.errors import RunError
 from clip_factory.gate.verdict import read
-from clip_factory.registry import NotProvenError, Terms, make_pair, open_registry, publish
-from clip_factory.registry.release_contents import read_checked
+from clip_factory.registry import NotProvenError, PublishOptions, make_pair, open_registry, publish
+from clip_factory.registry.release_reader import read_checked
 from clip_factory.registry.trust import Trust
-from clip_factory.run_folder import RunFolder, write_json
-from clip_factory.runtime.releases.release_index import Release
+from clip_factory.run_folder import RunFolder
+from clip_factory.runtime.atomic import write_json
+from clip_factory.runtime.releases.release_record import Release
 from clip_factory.runtime.runtime_errors import RegistryError
 from finished_run import NOT_PROVEN, PASSES, REFUSED, another, finished, said, write_manifest
 
@@ -27,7 +28,7 @@ KEYS = {
     *("created", "by", "files", "signature"),
 }
 """Of a record: an earlier version refuses a record with any other key, and with it the whole registry."""
-ALLOWED = Terms(by="Ada", allow_unproven=True)
+ALLOWED = PublishOptions(by="Ada", allow_unproven=True)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_to_allow_what_is_not_proven_is_not_to_force_what_was_refused(registry: 
 def test_every_state_is_read_back_from_a_record_that_earlier_versions_read(
     state: str, registry: str, runs: dict
 ) -> None:
-    release = publish(runs[state], open_registry(registry), terms=replace(ALLOWED, force=True)).release
+    release = publish(runs[state], open_registry(registry), options=replace(ALLOWED, force=True)).release
     record = said(Path(registry) / "models/red-ball/versions/000001.json")
 
     assert record.keys() == KEYS
@@ -109,7 +110,7 @@ def test_a_record_of_an_earlier_version_says_passed_or_refused(runs: dict, regis
 def test_the_card_says_that_it_is_not_proven_and_who_allowed_it(registry: str, runs: dict) -> None:
     """A name is anybody's text: it is read as code, in which nothing is a link, a picture or HTML."""
     opened, name = open_registry(registry), "Eve ``</p> ![x](https://evil.example) @octocat"
-    release = publish(runs["not proven"], opened, terms=replace(ALLOWED, by=name)).release
+    release = publish(runs["not proven"], opened, options=replace(ALLOWED, by=name)).release
     card, own = read_checked(opened, release, "card.md").decode(), (runs["not proven"] / "card.md").read_text("utf-8")
     front, _, body = own.partition("\n---\n\n")
 
@@ -122,8 +123,8 @@ def test_the_card_says_that_it_is_not_proven_and_who_allowed_it(registry: str, r
 
 def test_whoever_allows_it_the_same_run_is_one_version(registry: str, runs: dict) -> None:
     opened = open_registry(registry)
-    first = publish(runs["not proven"], opened, terms=ALLOWED)
-    second = publish(runs["not proven"], opened, terms=replace(ALLOWED, by="Bob"))
+    first = publish(runs["not proven"], opened, options=ALLOWED)
+    second = publish(runs["not proven"], opened, options=replace(ALLOWED, by="Bob"))
 
     assert (second.release, first.new, second.new) == (first.release, True, False)
 
@@ -193,7 +194,7 @@ def test_a_rollback_goes_to_any_release_and_says_its_state(all_three: str) -> No
 def test_a_release_that_an_earlier_version_forced_is_no_champion_by_allowing(registry: str, runs: dict) -> None:
     """It called everything refused that had not passed."""
     opened = open_registry(registry)
-    publish(runs["not proven"], opened, terms=ALLOWED)
+    publish(runs["not proven"], opened, options=ALLOWED)
     record = Path(registry) / "models/red-ball/versions/000001.json"
     write_json(record, said(record) | {"forced": True})
 
@@ -245,7 +246,7 @@ def test_a_model_that_says_worse_of_itself_than_gate_json(
     run = another(runs["passed"], tmp_path / "run", gate=json.dumps(stamp))
 
     with pytest.raises(RunError, match=f"gate.json says passed, model.onnx says {says}"):
-        publish(run, open_registry(registry), terms=replace(ALLOWED, force=True))
+        publish(run, open_registry(registry), options=replace(ALLOWED, force=True))
 
 
 def test_a_verdict_that_is_no_words_stops_nothing(registry: str, runs: dict, tmp_path: Path) -> None:

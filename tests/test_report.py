@@ -17,18 +17,19 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 
 from clip_factory.errors import RunError
-from clip_factory.export.threshold import Cut
+from clip_factory.exporters.threshold import Threshold
 from clip_factory.gate.verdict import read
 from clip_factory.report import formatting as words
 from clip_factory.report import model_card as card
 from clip_factory.report import plot_data as figures
 from clip_factory.report import plots, write_card, write_report
-from clip_factory.report.run_data import Evidence, gather
-from clip_factory.report.summary import elsewhere, opening
-from clip_factory.report.threshold_section import line as line_of
+from clip_factory.report.run_data import RunData, read_run_data
+from clip_factory.report.summary import another_threshold_passes, summarize
 from clip_factory.report.threshold_section import nearest
-from clip_factory.run_folder import CARD, GATE, LABELS, REPORT, RunFolder, read_json, sha256_file, write_json
+from clip_factory.report.threshold_section import threshold_section as section_of
+from clip_factory.run_folder import CARD, GATE, LABELS, REPORT, RunFolder, read_json, sha256_file
 from clip_factory.runtime import to_square
+from clip_factory.runtime.atomic import write_json
 from clip_factory.scenario import Scenario
 from fake_run import CUT, NOT_PROVEN, PASSES, PROBE, REFUSED, SIZE, Recipe, make_older, make_run
 
@@ -226,14 +227,14 @@ def test_card_python_snippets_run_in_a_process_of_their_own(made: tuple[Scenario
 
 
 def test_card_says_what_the_probability_was_calibrated_against(made: tuple[Scenario, RunFolder]) -> None:
-    evidence = gather(*made)
-    silent = replace(evidence, model={k: v for k, v in evidence.model.items() if k != "calibration"})
+    data = read_run_data(*made)
+    silent = replace(data, model={k: v for k, v in data.model.items() if k != "calibration"})
     assert "inside the file, on photos that it was not trained on; on the test" in card.render(silent)
     both = "people's labels, and the teacher's where there are none"
     sides = {"gold": "people's labels", "teacher": "the teacher's labels", "gold and teacher": both}
     for against, words_for_it in sides.items():
         said = json.dumps({"method": "platt", "scale": 1.0, "shift": 0.0, "against": against, "images": 212})
-        text = card.render(replace(evidence, model=evidence.model | {"calibration": said}))
+        text = card.render(replace(data, model=data.model | {"calibration": said}))
         said_so = f"on photos that it was not trained on (212 photos, against {words_for_it}); on the test"
         assert f"inside the file, {said_so}" in text
 
@@ -267,7 +268,7 @@ def test_card_javascript_squashes_as_the_runtime_does(
 
 def test_other_licenses_are_named(tmp_path: Path) -> None:
     scenario, run = make_run(tmp_path, Recipe(images=12, license="Proprietary-1"))
-    front = card.front_matter(gather(scenario, run))
+    front = card.front_matter(read_run_data(scenario, run))
     assert (front["license"], front["license_name"]) == ("other", "proprietary-1")
 
 
@@ -295,10 +296,10 @@ def test_phrases_that_never_win_and_the_greediest() -> None:
     scores = np.array([[0.6, 0.1, 0.3, 0.0], [0.5, 0.0, 0.45, 0.05], [0.0, 0.0, 0.1, 0.9]])
     found = figures.phrase_wins(scores, ["cat", "kitten"], ["dog", "sofa"])
     assert [(p.text, p.wins) for p in found] == [("cat", 2), ("kitten", 0), ("sofa", 1), ("dog", 0)]
-    greediest = figures.greediest(found)
-    assert greediest is not None
-    assert greediest.text == "dog"
-    assert greediest.taken == pytest.approx((0.7 * 0.3 + 0.5 * 0.45) / 1.2)
+    most_confused = figures.most_confused(found)
+    assert most_confused is not None
+    assert most_confused.text == "dog"
+    assert most_confused.weight_on_yes == pytest.approx((0.7 * 0.3 + 0.5 * 0.45) / 1.2)
 
 
 def test_curves_that_cannot_be_drawn_say_so() -> None:
@@ -388,12 +389,12 @@ def test_first_screen_opens_with_state_and_headline(
 
 def test_counts_are_those_of_the_judge_and_of_scikit_learn(judged: dict[str, tuple[Scenario, RunFolder]]) -> None:
     for scenario, run in judged.values():
-        evidence = gather(scenario, run)
-        said, held = evidence.gate["figures"]["outcome"], evidence.judged
-        (no, false), (missed, found) = confusion_matrix(held.truth, held.student >= evidence.threshold)
+        data = read_run_data(scenario, run)
+        said, held = data.gate["figures"]["outcome"], data.evaluated
+        (no, false), (missed, found) = confusion_matrix(held.truth, held.student >= data.threshold)
         names = ("hits", "misses", "false_alarms", "correct_rejections")
         assert tuple(said[name] for name in names) == (found, missed, false, no)
-        shown = opening(evidence).counts
+        shown = summarize(data).counts
         assert [squeezed(count.figure) for count in shown] == [
             f"{found} of {found + missed}",
             f"{missed}",
@@ -403,27 +404,27 @@ def test_counts_are_those_of_the_judge_and_of_scikit_learn(judged: dict[str, tup
 
 
 def test_people_count_alone_where_they_have_said_enough(tmp_path: Path) -> None:
-    evidence = gather(*make_run(tmp_path, Recipe(images=300, gold=0.9, noise=0.5, picked=0.5)))
-    labels, held = evidence.labels, evidence.judged
+    data = read_run_data(*make_run(tmp_path, Recipe(images=300, gold=0.9, noise=0.5, picked=0.5)))
+    labels, held = data.labels, data.evaluated
     assert held.against == "people"
-    assert set(held.rows) == set(np.flatnonzero(labels.test & labels.has_gold & ~labels.picked))
+    assert set(held.rows) == set(np.flatnonzero(labels.test & labels.labeled & ~labels.picked))
     assert (held.truth == (labels.gold[held.rows] == 1)).all()
-    assert f"on {len(held.rows)} of {labels.test.sum()} test photos" in opening(evidence).by
+    assert f"on {len(held.rows)} of {labels.test.sum()} test photos" in summarize(data).by
 
 
 def test_too_few_labels_are_told_beside_the_teachers_word(tmp_path: Path) -> None:
-    evidence = gather(*make_run(tmp_path, Recipe(images=100, gold=0.2, noise=0.5)))
-    few = int((evidence.labels.test & evidence.labels.fair).sum())
-    assert f"People have labeled {few} of them: too few to count." in opening(evidence).by
+    data = read_run_data(*make_run(tmp_path, Recipe(images=100, gold=0.2, noise=0.5)))
+    few = int((data.labels.test & data.labels.unbiased).sum())
+    assert f"People have labeled {few} of them: too few to count." in summarize(data).by
 
 
 def test_the_teacher_counts_from_its_own_threshold(judged: dict[str, tuple[Scenario, RunFolder]]) -> None:
-    evidence = gather(*judged["not proven"])
-    labels, at = evidence.labels, evidence.gate["figures"]["teacher_threshold"]
+    data = read_run_data(*judged["not proven"])
+    labels, at = data.labels, data.gate["figures"]["teacher_threshold"]
     between = (labels.teacher >= min(at, 0.5)) & (labels.teacher < max(at, 0.5))
     assert between.any(), "else nothing is shown"
     assert (labels.reference == (labels.teacher >= at)).all()
-    assert evidence.judged.against == "teacher"
+    assert data.evaluated.against == "teacher"
     drawn = plots.teacher_scores(labels.teacher, at)
     yes = int((labels.teacher >= at).sum())
     assert drawn.says.startswith(f"{yes} of {len(labels.teacher)} images lie on the side of yes")
@@ -432,7 +433,7 @@ def test_the_teacher_counts_from_its_own_threshold(judged: dict[str, tuple[Scena
 def test_next_command_fits_the_state(judged: dict[str, tuple[Scenario, RunFolder]]) -> None:
     commands = {}
     for state, (scenario, run) in judged.items():
-        steps = opening(gather(scenario, run)).steps
+        steps = summarize(read_run_data(scenario, run)).steps
         commands[state] = [one.replace(str(run.path), "RUN") for step in steps for one in step.commands]
     assert commands == {
         "passed": ["factory publish RUN --alias champion"],
@@ -441,12 +442,12 @@ def test_next_command_fits_the_state(judged: dict[str, tuple[Scenario, RunFolder
     }
 
 
-def with_broken(evidence: Evidence, *names: str) -> Evidence:
+def with_broken(data: RunData, *names: str) -> RunData:
     """The same, refused for these clauses."""
-    clauses = [c | {"verdict": "pass"} for c in evidence.gate["clauses"] if c["name"] not in names]
-    clauses += [c | {"verdict": "fail", "decides": True} for c in evidence.gate["clauses"] if c["name"] in names]
+    clauses = [c | {"verdict": "pass"} for c in data.gate["clauses"] if c["name"] not in names]
+    clauses += [c | {"verdict": "fail", "decides": True} for c in data.gate["clauses"] if c["name"] in names]
     said = {"state": "refused", "headline": "No.", "reasons": []}
-    return replace(evidence, gate=evidence.gate | {"clauses": clauses, "verdict": said, "passed": False})
+    return replace(data, gate=data.gate | {"clauses": clauses, "verdict": said, "passed": False})
 
 
 @pytest.mark.parametrize(
@@ -462,27 +463,27 @@ def with_broken(evidence: Evidence, *names: str) -> Evidence:
 def test_a_refusal_names_what_could_mend_it(
     judged: dict[str, tuple[Scenario, RunFolder]], broken: list[str], command: str
 ) -> None:
-    evidence = with_broken(gather(*judged["passed"]), *broken)
-    assert elsewhere(evidence)
-    steps = opening(evidence).steps
-    assert steps[0].commands[0].replace(str(evidence.folder), "RUN") == command
+    data = with_broken(read_run_data(*judged["passed"]), *broken)
+    assert another_threshold_passes(data)
+    steps = summarize(data).steps
+    assert steps[0].commands[0].replace(str(data.folder), "RUN") == command
 
 
 def test_no_other_threshold_is_named_where_none_would_do(judged: dict[str, tuple[Scenario, RunFolder]]) -> None:
-    evidence = with_broken(gather(*judged["refused"]), "precision")
-    assert not elsewhere(evidence)
-    steps = opening(evidence).steps
+    data = with_broken(read_run_data(*judged["refused"]), "precision")
+    assert not another_threshold_passes(data)
+    steps = summarize(data).steps
     assert steps[0].says == "No threshold would meet the rule on these photos."
     assert not any("threshold" in one for step in steps for one in step.commands)
 
 
 def test_a_figure_below_its_bar_is_not_called_too_few(tmp_path: Path) -> None:
-    evidence = gather(*make_run(tmp_path, Recipe(images=40, gold=0, noise=0.1)))
-    clauses = [c | {"figure": 0.5, "verdict": "unproven"} for c in evidence.gate["clauses"] if c["name"] == "recall"]
-    short = opening(replace(evidence, gate=evidence.gate | {"clauses": clauses}))
+    data = read_run_data(*make_run(tmp_path, Recipe(images=40, gold=0, noise=0.1)))
+    clauses = [c | {"figure": 0.5, "verdict": "unproven"} for c in data.gate["clauses"] if c["name"] == "recall"]
+    short = summarize(replace(data, gate=data.gate | {"clauses": clauses}))
     assert short.gloss == words.SHORT
     assert squeezed(short.counts[0].finding) == "at least 70 % asked: not reached"
-    above = opening(replace(evidence, gate=evidence.gate | {"clauses": [clauses[0] | {"figure": 0.8}]}))
+    above = summarize(replace(data, gate=data.gate | {"clauses": [clauses[0] | {"figure": 0.8}]}))
     assert above.gloss != words.SHORT
     assert squeezed(above.counts[0].finding) == "at least 70 % asked: too few photos to show it"
 
@@ -493,7 +494,7 @@ def test_clauses_that_do_not_decide_say_so(
     aside = [c["name"] for c in read_json(judged["passed"][1].file(GATE))["clauses"] if not c["decides"]]
     assert aside == ["balanced_agreement", "agreement"]
     assert reports["passed"].text.count("reported, not decisive") == len(aside)
-    assert card.render(gather(*judged["passed"])).count("(reported, not decisive)") == len(aside)
+    assert card.render(read_run_data(*judged["passed"])).count("(reported, not decisive)") == len(aside)
 
 
 def test_sureness_is_no_headline(reports: dict[str, Page]) -> None:
@@ -517,28 +518,28 @@ def test_line_says_where_it_lies_and_why(
 
 
 def test_made_up_cut_has_the_fields_of_a_cut() -> None:
-    assert set(CUT) == set(Cut.__dataclass_fields__)
+    assert set(CUT) == set(Threshold.__dataclass_fields__)
 
 
 @pytest.mark.parametrize("said", ["7", "[1]", '{"interval": "x", "recall": [], "target": {}, "base_rate": "<b>"}'])
 def test_a_cut_of_another_shape_breaks_nothing(judged: dict[str, tuple[Scenario, RunFolder]], said: str) -> None:
-    evidence = gather(*judged["refused"])
-    strange = replace(evidence, model=evidence.model | {"cut": said})
-    assert line_of(strange, "factory").drawing is not None
+    data = read_run_data(*judged["refused"])
+    strange = replace(data, model=data.model | {"cut": said})
+    assert section_of(strange, "factory").drawing is not None
     assert "# Is there a red ball?" in card.render(strange)
 
 
 def test_slider_counts_as_the_judge_does(judged: dict[str, tuple[Scenario, RunFolder]]) -> None:
-    evidence = gather(*judged["refused"])
-    data, held = line_of(evidence, "factory threshold RUN").data, evidence.judged
-    outcome = evidence.gate["figures"]["outcome"]
-    assert data["at"][:2] == [outcome["hits"], outcome["false_alarms"]]
+    data = read_run_data(*judged["refused"])
+    stored, held = section_of(data, "factory threshold RUN").data, data.evaluated
+    outcome = data.gate["figures"]["outcome"]
+    assert stored["at"][:2] == [outcome["hits"], outcome["false_alarms"]]
     for place in (1, 37, 430, 500, 999):
         found = held.at(place / 1000)
-        assert (data["hits"][place - 1], data["alarms"][place - 1]) == (found.hits, found.false_alarms)
-        asked = evidence.labels.student[evidence.labels.test]
-        assert data["calls"][place - 1] == (asked >= place / 1000).sum()
-    assert data["command"] == "factory threshold RUN --at"
+        assert (stored["hits"][place - 1], stored["alarms"][place - 1]) == (found.hits, found.false_alarms)
+        asked = data.labels.student[data.labels.test]
+        assert stored["calls"][place - 1] == (asked >= place / 1000).sum()
+    assert stored["command"] == "factory threshold RUN --at"
 
 
 def test_sweep_counts_a_probability_at_the_threshold_as_yes() -> None:
@@ -558,7 +559,7 @@ def test_nearest_are_taken_from_both_sides() -> None:
 
 def test_people_and_teacher_are_compared_on_the_share_of_yes(tmp_path: Path) -> None:
     scenario, run = make_run(tmp_path, Recipe(images=80, gold=0.5, picked=0.4))
-    labels = gather(scenario, run).labels
+    labels = read_run_data(scenario, run).labels
     fair = labels.gold[~np.isnan(labels.gold) & ~labels.picked]
     picked = int(labels.picked.sum())
     text = squeezed(written(scenario, run).text)
@@ -570,22 +571,22 @@ def test_people_and_teacher_are_compared_on_the_share_of_yes(tmp_path: Path) -> 
 
 def test_card_opens_as_the_report_does(judged: dict[str, tuple[Scenario, RunFolder]]) -> None:
     for state, (scenario, run) in judged.items():
-        evidence = gather(scenario, run)
-        body = card.render(evidence).split("---\n", 2)[2].splitlines()
-        word, headline = words.STATES[state][0], card.plain(evidence.verdict.headline)
+        data = read_run_data(scenario, run)
+        body = card.render(data).split("---\n", 2)[2].splitlines()
+        word, headline = words.STATES[state][0], card.plain(data.verdict.headline)
         quote = "" if state == "passed" else "> "
         assert body[1:4] == ["# Is there a red ball?", "", f"{quote}**{word}.** {headline}"]
-        assert [f"> - {card.plain(reason)}" for reason in evidence.verdict.reasons] == body[
-            6 : 6 + len(evidence.verdict.reasons)
+        assert [f"> - {card.plain(reason)}" for reason in data.verdict.reasons] == body[
+            6 : 6 + len(data.verdict.reasons)
         ]
 
 
 def test_card_names_whose_word_recall_rests_on(judged: dict[str, tuple[Scenario, RunFolder]]) -> None:
     by = {"passed": ("by people's labels", "gold"), "not proven": ("against the teacher", "against_teacher")}
     for state, (name, key) in by.items():
-        evidence = gather(*judged[state])
-        found = {metric["name"]: metric for metric in card.metrics(evidence.gate)}
-        figure = evidence.gate["figures"][key]
+        data = read_run_data(*judged[state])
+        found = {metric["name"]: metric for metric in card.metrics(data.gate)}
+        figure = data.gate["figures"][key]
         figure = figure["student"] if key == "gold" else figure
         for measure in ("recall", "precision"):
             assert found[f"{measure.capitalize()} {name}"]["value"] == round(figure[measure]["figure"], 4)

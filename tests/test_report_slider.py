@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from clip_factory.report import write_report
-from clip_factory.report.run_data import Evidence, gather
+from clip_factory.report.run_data import RunData, read_run_data
 from clip_factory.run_folder import REPORT
 from fake_run import Recipe, make_run
 
@@ -28,10 +28,10 @@ PATIENCE = 120_000
 
 
 @pytest.fixture(scope="module")
-def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+def data(tmp_path_factory: pytest.TempPathFactory) -> RunData:
     scenario, run = make_run(tmp_path_factory.mktemp("slider"), Recipe(images=300, gold=0.7, noise=3.0, picked=0.3))
     write_report(scenario, run)
-    return gather(scenario, run)
+    return read_run_data(scenario, run)
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +45,14 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser, evidence: Evidence) -> Iterator[Page]:
+def page(browser: Browser, data: RunData) -> Iterator[Page]:
     context = browser.new_context(offline=True)
     opened = context.new_page()
     opened.set_default_timeout(PATIENCE)
     complaints: list[str] = []
     opened.on("console", lambda message: complaints.append(message.text))
     opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.goto((evidence.folder / REPORT).as_uri())
+    opened.goto((data.folder / REPORT).as_uri())
     yield opened
     context.close()
     assert not complaints
@@ -62,8 +62,8 @@ def counts(page: Page) -> list[str]:
     return [page.locator(f"#line-{name}").inner_text() for name in ("name", "found", "missed", "alarms")]
 
 
-def expected(evidence: Evidence, threshold: float) -> list[str]:
-    found = evidence.judged.at(threshold)
+def expected(data: RunData, threshold: float) -> list[str]:
+    found = data.evaluated.at(threshold)
     shares = (f"{found.hits} of {found.yes}", f"{found.misses}", f"{found.false_alarms} of {found.no}")
     return [f"{threshold:g}", *shares]
 
@@ -82,24 +82,24 @@ def shown(page: Page) -> list[float]:
     ]
 
 
-def test_it_begins_where_the_model_was_shipped(page: Page, evidence: Evidence) -> None:
-    assert counts(page) == expected(evidence, evidence.threshold)
+def test_it_begins_where_the_model_was_shipped(page: Page, data: RunData) -> None:
+    assert counts(page) == expected(data, data.threshold)
     assert len(shown(page)) == 12
     expect(page.locator("#line-move")).to_be_hidden()
 
 
 @pytest.mark.parametrize(("key", "threshold"), [("ArrowLeft", 0.33), ("ArrowRight", 0.53)])
-def test_keys_move_it_and_photos_change_side(page: Page, evidence: Evidence, key: str, threshold: float) -> None:
+def test_keys_move_it_and_photos_change_side(page: Page, data: RunData, key: str, threshold: float) -> None:
     press(page, key, 10)
-    assert counts(page) == expected(evidence, threshold)
-    tests = np.flatnonzero(evidence.labels.test)
-    p = evidence.labels.student[tests]
-    low, high = sorted((threshold, evidence.threshold))
+    assert counts(page) == expected(data, threshold)
+    tests = np.flatnonzero(data.labels.test)
+    p = data.labels.student[tests]
+    low, high = sorted((threshold, data.threshold))
     turned = tests[(p >= low) & (p < high)]
     assert len(turned), "else nothing is shown"
-    assert shown(page) == sorted(evidence.labels.student[turned].tolist())
-    right = evidence.labels.gold[turned] == (1 if key == "ArrowLeft" else 0)
-    fair = evidence.labels.fair[turned]
+    assert shown(page) == sorted(data.labels.student[turned].tolist())
+    right = data.labels.gold[turned] == (1 if key == "ArrowLeft" else 0)
+    fair = data.labels.unbiased[turned]
     way = "from no to yes" if key == "ArrowLeft" else "from yes to no"
     says = page.locator("#line-turning").inner_text()
     assert says.startswith(f"{len(turned)} test photo")
@@ -108,16 +108,16 @@ def test_keys_move_it_and_photos_change_side(page: Page, evidence: Evidence, key
     if fair.any():
         assert f"{(right & fair).sum()} rightly, {(~right & fair).sum()} wrongly, by people’s labels" in says
     command = page.locator("#line-command").inner_text()
-    assert command == f"factory threshold {evidence.folder} --at {threshold:g}"
+    assert command == f"factory threshold {data.folder} --at {threshold:g}"
 
 
-def test_shift_goes_by_thousandths_and_the_button_leads_home(page: Page, evidence: Evidence) -> None:
+def test_shift_goes_by_thousandths_and_the_button_leads_home(page: Page, data: RunData) -> None:
     press(page, "Shift+ArrowRight", 3)
-    assert counts(page) == expected(evidence, 0.433)
+    assert counts(page) == expected(data, 0.433)
     page.locator("#line-back").click()
-    assert counts(page) == expected(evidence, evidence.threshold)
+    assert counts(page) == expected(data, data.threshold)
     press(page, "ArrowLeft", 60)
-    assert counts(page) == expected(evidence, 0.001)
+    assert counts(page) == expected(data, 0.001)
 
 
 def test_every_embedded_photo_is_reached(page: Page) -> None:
@@ -129,20 +129,20 @@ def test_every_embedded_photo_is_reached(page: Page) -> None:
     assert seen == set(everything)
 
 
-def test_without_script_the_counts_stand_in_a_table(browser: Browser, evidence: Evidence) -> None:
+def test_without_script_the_counts_stand_in_a_table(browser: Browser, data: RunData) -> None:
     context = browser.new_context(java_script_enabled=False, offline=True)
     page = context.new_page()
-    page.goto((evidence.folder / REPORT).as_uri())
+    page.goto((data.folder / REPORT).as_uri())
     text = re.sub(r"\s+", " ", page.locator("#line").inner_text())
-    _, *cells = expected(evidence, evidence.threshold)
+    _, *cells = expected(data, data.threshold)
     assert f"0.43 shipped {' '.join(cells)}" in text
     assert "Arrow keys" not in text
     assert len(shown(page)) == 12
     context.close()
 
 
-def test_a_script_of_another_is_not_run(browser: Browser, evidence: Evidence, tmp_path: Path) -> None:
-    text = (evidence.folder / REPORT).read_text(encoding="utf-8")
+def test_a_script_of_another_is_not_run(browser: Browser, data: RunData, tmp_path: Path) -> None:
+    text = (data.folder / REPORT).read_text(encoding="utf-8")
     evil = tmp_path / "report.html"
     evil.write_text(text.replace("<header", "<script>document.title = 'taken'</script><header", 1), encoding="utf-8")
     context = browser.new_context(offline=True)

@@ -382,7 +382,7 @@ def test_proving_asks_test_photos_without_their_labels_and_counts_down(tmp_path:
     run, store, _ = make_review(tmp_path, Recipe(images=300, gold=0))
     session = Session.open(run, "ann", store)
     rows = {row["path"]: row for row in session.items().to_pylist()}
-    threshold = session.photos.threshold
+    threshold = session.pool.threshold
     context.set_default_timeout(PATIENCE)
 
     with served(run.path, store) as site:
@@ -407,8 +407,8 @@ def test_proving_asks_test_photos_without_their_labels_and_counts_down(tmp_path:
             expect(cell(page, at)).to_be_focused()
             page.keyboard.press("y" if rows[path]["student"] >= threshold else "n")
         saved(page)
-        expect(page.locator("#proof-says")).to_have_text(session.proof()["says"])
-        assert (session.proof()["answered"], session.proof()["waiting"]) == (11, 1)
+        expect(page.locator("#proof-says")).to_have_text(session.student_figures()["says"])
+        assert (session.student_figures()["answered"], session.student_figures()["waiting"]) == (11, 1)
         cell(page, 11).click()
         expect(page.get_by_role("dialog", name="One photo")).to_be_visible()
         page.keyboard.press("y" if rows[names[11]]["student"] >= threshold else "n")
@@ -426,11 +426,11 @@ def test_proving_asks_test_photos_without_their_labels_and_counts_down(tmp_path:
 def test_when_it_is_shown_the_page_says_what_to_do_next(tmp_path: Path, context: BrowserContext) -> None:
     run, store, _ = make_review(tmp_path, Recipe(images=300, gold=0))
     session = Session.open(run, "ann", store)
-    said = dict(zip(session.photos.sha256, session.photos.student >= session.photos.threshold, strict=True))
-    while (session.proof()["needed"] or 99) > 1:
-        for sha in session.ask(1, prove=True):
+    said = dict(zip(session.pool.sha256, session.pool.student >= session.pool.threshold, strict=True))
+    while (session.student_figures()["needed"] or 99) > 1:
+        for sha in session.next_batch(1, tests_only=True):
             session.answer([sha], "yes" if said[sha] else "no")
-    assert session.proof()["state"] == "open"
+    assert session.student_figures()["state"] == "open"
 
     with served(run.path, store) as site:
         page = opened(context, f"{site.url}#prove")
@@ -441,8 +441,8 @@ def test_when_it_is_shown_the_page_says_what_to_do_next(tmp_path: Path, context:
             path = name(page, int(page.locator(".cell:focus").get_attribute("data-at") or 0))
             page.keyboard.press("y" if paths[path] else "n")
             saved(page)
-            expect(page.locator("#proof-says")).to_have_text(session.proof()["says"].replace("`", ""))
-            if not session.proof()["waiting"]:
+            expect(page.locator("#proof-says")).to_have_text(session.student_figures()["says"].replace("`", ""))
+            if not session.student_figures()["waiting"]:
                 break
         expect(page.locator("#proof")).to_have_attribute("data-state", "shown")
         expect(page.locator("#proof-says code")).to_have_text(f"factory run {run.path}")
@@ -450,7 +450,7 @@ def test_when_it_is_shown_the_page_says_what_to_do_next(tmp_path: Path, context:
         page.reload()
         expect(page.locator("#proof")).to_have_attribute("data-state", "shown")
         expect(page.locator("#heading")).to_have_text("No photos here")
-        assert session.proof()["waiting"] == 0, "nothing is drawn that is not needed"
+        assert session.student_figures()["waiting"] == 0, "nothing is drawn that is not needed"
 
 
 def test_moving_on_is_a_switch_that_is_remembered(page: Page) -> None:
@@ -482,13 +482,13 @@ def test_the_size_of_a_batch_is_shown_and_chosen(page: Page) -> None:
 
 def test_the_threshold_is_tried_out(page: Page, review: Review) -> None:
     session = Session.open(RunFolder.open(review.run), "ann", review.store)
-    asked = session.ask(20, prove=True)
+    asked = session.next_batch(20, tests_only=True)
     for n, sha in enumerate(asked):
         session.answer([sha], "yes" if n % 2 else "no")
     table = session.items()
     student = np.array([np.nan if p is None else p for p in table["student"].to_pylist()])
     answer = np.array([a or "" for a in table["answer"].to_pylist()])
-    known, threshold = ~np.isnan(student), session.photos.threshold
+    known, threshold = ~np.isnan(student), session.pool.threshold
     expect(page.locator("#progress")).to_contain_text("20 of 120")
     page.get_by_role("button", name="Threshold").click()
 

@@ -21,12 +21,11 @@ import pytest
 from PIL import Image
 
 from clip_factory.errors import RunError
-from clip_factory.gold import exchange
-from clip_factory.review import launch
+from clip_factory.review import import_export, launch
 from clip_factory.review import thumbnails as thumbs
 from clip_factory.review.access import MAX_BODY
 from clip_factory.review.session import Session
-from clip_factory.review.thumbnails import Thumbs
+from clip_factory.review.thumbnails import Thumbnails
 from clip_factory.run_folder import RunFolder
 from review_page import served
 from review_run import make_review
@@ -269,7 +268,7 @@ def test_the_address_says_where_a_review_begins(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "factory",
+        "clip_factory",
         "review",
         str(run.path),
         "--store",
@@ -343,7 +342,7 @@ def test_an_import_beside_the_page_loses_nothing(tmp_path: Path) -> None:
             [*command, "--import", str(tmp_path / "in.csv"), "--export", str(tmp_path / "out.csv")]
         )
         statuses = {site.answer(sha256=[sha], answer="unsure") for sha in ours[:8]}
-        told = exchange.trade(run.path, store, "ann", tmp_path / "in.csv", None)
+        told = import_export.exchange_answers(run.path, store, "ann", tmp_path / "in.csv", None)
         statuses |= {site.answer(sha256=[sha], answer="no") for sha in ours[8:]}
         assert taking.wait(120) == 0
         seen = site.get("/api/items")["columns"]
@@ -401,14 +400,14 @@ def test_another_reviewer_has_another_token(tmp_path: Path) -> None:
     assert pages[0].app.access.token != pages[1].app.access.token
 
 
-async def ask_thumb(one: Thumbs, name: str) -> bytes | None:
+async def ask_thumb(one: Thumbnails, name: str) -> bytes | None:
     try:
         return await one.thumb(name)
     finally:
         one.close()
 
 
-class TestThumbs:
+class TestThumbnails:
     @pytest.fixture
     def photo(self, tmp_path: Path) -> tuple[Path, str]:
         path = tmp_path / "photos" / "a.jpg"
@@ -419,7 +418,7 @@ class TestThumbs:
     def made(self, tmp_path: Path, path: str, sha256: str) -> bytes | None:
         import asyncio
 
-        return asyncio.run(ask_thumb(Thumbs(tmp_path / "photos", {sha256: path}, tmp_path / "cache"), sha256))
+        return asyncio.run(ask_thumb(Thumbnails(tmp_path / "photos", {sha256: path}, tmp_path / "cache"), sha256))
 
     def test_made_once_and_kept_on_disk(self, tmp_path: Path, photo: tuple[Path, str]) -> None:
         first = self.made(tmp_path, "a.jpg", photo[1])
@@ -453,7 +452,7 @@ class TestThumbs:
 
     def test_memory_is_bounded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(thumbs, "MEMORY", 1000)
-        one = Thumbs(tmp_path, {}, tmp_path)
+        one = Thumbnails(tmp_path, {}, tmp_path)
         for number in range(50):
             one._remember(str(number), bytes(300))
         one.close()

@@ -12,29 +12,45 @@ ROOT = Path(__file__).parent.parent / "factory" / "clip_factory"
 FLOORS = (
     {"__main__"},
     {"cli"},
-    {"demo", "doctor", "run_request"},
+    {"api"},
+    {"run_tools"},
+    {"call_arguments"},
+    {"doctor"},
+    {"demo", "model_lookup", "new_target", "run_request"},
     {"pipeline"},
-    {"registry", "review"},
+    {"fingerprints", "registry", "review", "run_result"},
     {"evaluation"},
     {"report"},
     {"gate"},
-    {"export"},
+    {"exporters"},
     {"students"},
     {"label_sources"},
     {"encoders"},
-    {"gold", "images", "readiness", "splits", "store"},
+    {"gold", "images", "readiness", "scale", "splits", "store"},
+    {"labels"},
     {"scenario"},
-    {"memory", "progress", "run_folder", "statistics"},
+    {"loader_table", "memory", "progress", "run_folder", "statistics"},
     {"errors", "terminal"},
     {"runtime"},
 )
 """From the roof down; a room imports lower floors only. `run_request` may ask the pipeline nothing."""
 
+COMMANDS_USE = {"api", "cli", "errors", "progress", "runtime", "terminal"}
+"""What commands import: they parse, call the API and print."""
+AND_SO_DO = {
+    "completion": {"run_folder"},  # Tab must not wait for anything else
+    "diff_command": {"evaluation", "registry"},
+    "evaluate_commands": {"evaluation"},
+    "evaluation_output": {"evaluation"},
+    "model_commands": {"registry"},  # a room with functions for its verbs: `factory models ...`
+    "registry_output": {"gate", "registry"},
+}
+
 KEPT_IN = {
     "lightning": {"students"},
-    "open_clip": {"encoders", "scenario"},
+    "open_clip": {"encoders"},
     "transformers": set(),
-    "onnxruntime": {"runtime", "export"},
+    "onnxruntime": {"runtime", "exporters"},
 }
 """Packages that belong to certain rooms alone."""
 
@@ -44,13 +60,26 @@ def room(path: Path) -> str:
 
 
 def imports(path: Path) -> set[str]:
+    return imported(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def imported(tree: ast.Module) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     return names
+
+
+def without_types(path: Path) -> set[str]:
+    """The imports that a program does, not those that only name types."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.body = [ast.Pass()]
+    return imported(tree)
 
 
 FILES = sorted(path for path in ROOT.rglob("*.py") if path.name != "__init__.py" or path.parent != ROOT)
@@ -71,3 +100,25 @@ def test_libraries_stay_in_their_rooms(path: Path) -> None:
     tops = {name.split(".")[0] for name in imports(path)}
     for library, rooms in KEPT_IN.items():
         assert library not in tops or room(path) in rooms, f"{path} imports {library}"
+
+
+def test_every_room_has_a_floor() -> None:
+    known = [name for names in FLOORS for name in names]
+    assert sorted(known) == sorted({room(path) for path in FILES})
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "cli").glob("*.py")), ids=lambda path: path.stem)
+def test_commands_call_the_api_and_nothing_else(path: Path) -> None:
+    allowed = COMMANDS_USE | AND_SO_DO.get(path.stem, set())
+    used = {name.split(".")[1] for name in without_types(path) if name.startswith("clip_factory.")}
+    assert used - {"__version__"} <= allowed
+
+
+def test_nothing_of_our_own_is_imported_by_a_string() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__"))
+    ]
+    assert found == []

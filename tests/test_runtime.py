@@ -109,7 +109,7 @@ def test_an_endless_stream_is_taken_little_by_little(model):
     assert [a.label for a in islice(answers, 10)] == ["yes"] * 10
     answers.close()
     assert next(taken) <= 10 + 3 * 4 + 2
-    assert not [t for t in threading.enumerate() if t.name.startswith("answer")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("predict")]
 
 
 def test_batches_start_small_and_never_pass_the_limit():
@@ -123,12 +123,12 @@ def test_batches_start_small_and_never_pass_the_limit():
     alone, three = [1, 2, 3, *[4] * 8, 2], [*[1] * 3, *[2] * 3, *[3] * 3, *[4] * 5, 2]
     for workers, sizes in ((1, alone), (3, three)):
         asked.clear()
-        found = list(ahead.answers(images, [(2, ask)], batch_size=4, workers=workers))
+        found = list(ahead.predict_ahead(images, [(2, ask)], batch_size=4, workers=workers))
         assert [answer for _, answer in found] == [(level / 255,) for level in range(40)]
         assert sorted(size for size, _ in asked) == sorted(sizes)
-        assert all(name.startswith("answer") is (workers > 1) for _, name in asked)
+        assert all(name.startswith("predict") is (workers > 1) for _, name in asked)
     asked.clear()
-    assert len(list(ahead.answers(images[:1], [(2, ask)], batch_size=4, workers=3))) == 1
+    assert len(list(ahead.predict_ahead(images[:1], [(2, ask)], batch_size=4, workers=3))) == 1
     assert asked == [(1, threading.current_thread().name)], "one image needs no other thread"
 
 
@@ -137,8 +137,8 @@ def test_a_network_that_fails_stops_the_stream_and_its_threads():
         raise ModelError("red: the network fails (out of memory)")
 
     with pytest.raises(ModelError, match=r"^red: the network fails \(out of memory\)$"):
-        list(ahead.answers([flat("red")] * 40, [(2, ask)], batch_size=4, workers=3))
-    assert not [t for t in threading.enumerate() if t.name.startswith("answer")]
+        list(ahead.predict_ahead([flat("red")] * 40, [(2, ask)], batch_size=4, workers=3))
+    assert not [t for t in threading.enumerate() if t.name.startswith("predict")]
 
 
 def test_many_threads_share_a_model(model):
@@ -444,6 +444,46 @@ def test_what_stands_for_nothing_is_passed_on_and_gets_an_error(model, tmp_path,
     ]
 
 
+# --- models of version 0.1.0
+
+MADE = Path(__file__).parent / "made_by_0_1_0"
+
+
+@pytest.mark.parametrize("released", [False, True])
+def test_a_model_made_by_version_0_1_0_answers_as_it_did(released):
+    expected = json.loads((MADE / "expected.json").read_text(encoding="utf-8"))
+    signed = {"registry": MADE / "registry", "public_key": MADE / "public.pem"}
+    model = Model.load("soccer-ball@1", **signed) if released else Model.load(MADE / "run" / "model.onnx")
+    photos = [MADE / "photos" / name for name in expected["probabilities"]]
+    answers = dict(zip(expected["probabilities"], (one.probability for one in model.predict(photos)), strict=True))
+    assert len(answers) > 50
+    assert answers == pytest.approx(expected["probabilities"], abs=1e-5)
+    assert model.threshold == expected["threshold"] and model.verify() <= 1e-3
+    assert "licence" in model.metadata and model.metadata["license"] == "Apache-2.0"
+
+
+def test_a_model_of_version_0_1_0_has_todays_keys(tmp_path):
+    """It wrote `licence`, of itself and of its teacher."""
+    teacher = json.dumps({"name": "offline", "licence": "MIT"})
+    path = save(tmp_path / "old.onnx", licence="Apache-2.0", teacher=teacher)
+    metadata = Model.load(path).metadata
+    assert (metadata["license"], json.loads(metadata["teacher"])["license"]) == ("Apache-2.0", "MIT")
+    assert (metadata["licence"], json.loads(metadata["teacher"])["licence"]) == ("Apache-2.0", "MIT")
+
+
+def test_todays_keys_come_first(tmp_path):
+    teacher = json.dumps({"licence": "old", "license": "new"})
+    path = save(tmp_path / "both.onnx", licence="old", license="new", teacher=teacher)
+    metadata = Model.load(path).metadata
+    assert (metadata["license"], metadata["teacher"]) == ("new", teacher)
+
+
+@pytest.mark.parametrize("teacher", [None, "", "[1]", "null", "{", "[" * 100_000, '{"name": "offline"}'])
+def test_a_teacher_that_says_no_license_stays_as_it_is(tmp_path, teacher):
+    metadata = Model.load(save(tmp_path / "odd.onnx", teacher=teacher)).metadata
+    assert metadata.get("teacher") == teacher and "license" not in metadata
+
+
 # --- the runtime stands alone
 
 
@@ -465,9 +505,12 @@ assert model.predict([numpy.zeros((4, 4, 3), numpy.uint8)])[0].label == "no"
 heavy = {{"torch", "torchvision", "lightning", "open_clip", "timm", "transformers", "pandas", "pyarrow", "pydantic",
           "onnx", "scipy", "sklearn", "fsspec", "imagehash", "matplotlib", "cryptography", "platformdirs",
           "http.client", "csv"}}
-print(sorted(heavy & set(sys.modules)), sorted(m for m in sys.modules if m.startswith("factory.")))
+print(sorted(heavy & set(sys.modules)), sorted(m for m in sys.modules if m.startswith("clip_factory.")))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     heavy, rooms = done.stdout.strip().split("] ", 1)
     assert heavy == "["
-    assert all(name.startswith("'clip_factory.runtime") for name in rooms.strip("[]").split(", "))
+    rooms = rooms.strip("[]").split(", ")
+    assert "'clip_factory.runtime.model'" in rooms
+    assert all(name.startswith("'clip_factory.runtime") for name in rooms)
+    assert not [name for name in rooms if "releases" in name], "a model in a file needs nothing of registries"

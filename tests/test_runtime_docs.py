@@ -66,7 +66,8 @@ def test_the_commands_run(place: Path) -> None:
     assert [command.split()[1] for command in commands] == ["predict", "predict", "predict", "predict", "drift"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     for command in commands:
-        run = [sys.executable, "-m", *command.replace("https://models.example.org", "registry").split()]
+        arguments = command.replace("https://models.example.org", "registry").split()[1:]
+        run = [sys.executable, "-m", "clip_factory", *arguments]
         done = subprocess.run(run, capture_output=True, text=True, check=False, env=environment)
         told = "unsure: 0 of 1 photos\ncopied 0 photos to look\n" if "--only" in command else ""
         assert (done.returncode, done.stderr) == (0, told), command

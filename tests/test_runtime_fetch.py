@@ -19,14 +19,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import platformdirs
 import pytest
+from platformdirs import windows
+from platformdirs.macos import MacOS
+from platformdirs.unix import Unix
+from platformdirs.windows import Windows
 
 from clip_factory.runtime import Model, ModelError, OfflineWarning, RegistryError
 from clip_factory.runtime.releases import transport
 from clip_factory.runtime.releases.cache import Cache, default_folder
 from clip_factory.runtime.releases.fetch import fetch, read_index
 from clip_factory.runtime.releases.location import root_of
-from clip_factory.runtime.releases.release_index import LAYOUT, Entry, FileEntry, Index, Release
+from clip_factory.runtime.releases.release_index import LAYOUT, Entry, Index
+from clip_factory.runtime.releases.release_record import FileEntry, Release
 from clip_factory.runtime.releases.transport import UnreachableError, read
 from red_model import graph, save
 from test_runtime import outside
@@ -216,13 +222,20 @@ def test_a_cache_that_cannot_be_written_is_no_error(
         assert str(Model.load("red@1", registry=registry).release) == "red@1"
 
 
-def test_a_user_without_a_home_is_served_and_keeps_nothing(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def home() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    for name in ("FACTORY_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_user_without_a_home_is_served_and_keeps_nothing(
+    registry: Path, monkeypatch: pytest.MonkeyPatch, raises: bool
+) -> None:
+    for name in ("FACTORY_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(Path, "home", home)
+    if raises:  # as platformdirs does since 4.7
+
+        def no_home(*_: object, **__: object) -> Path:
+            raise RuntimeError("could not determine the home directory")
+
+        monkeypatch.setattr(platformdirs, "user_cache_path", no_home)
+    else:
+        monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: Path("~/.cache/clip-factory"))
     assert str(Model.load("red@1", registry=registry).release) == "red@1"
     assert default_folder() == Path(os.devnull, "clip-factory")
 
@@ -240,18 +253,22 @@ for version in (1, 2) * 10:
     assert not [name for name in names if name.endswith(".tmp")]
 
 
-def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cache_is_where_version_0_1_0_had_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FACTORY_CACHE", "here")
     assert default_folder() == Path("here")
     monkeypatch.delenv("FACTORY_CACHE")
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_folder() == tmp_path / "clip-factory"
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setattr(platformdirs, "PlatformDirs", Unix)
+    assert default_folder() == tmp_path / "xdg" / "clip-factory"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert default_folder() == tmp_path / ".cache" / "clip-factory"
-    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(platformdirs, "PlatformDirs", MacOS)
     assert default_folder() == tmp_path / "Library" / "Caches" / "clip-factory"
+    monkeypatch.setattr(platformdirs, "PlatformDirs", Windows)
+    local = {"CSIDL_LOCAL_APPDATA": str(tmp_path / "AppData" / "Local")}  # %LOCALAPPDATA%
+    monkeypatch.setattr(windows, "get_win_folder", local.__getitem__)
+    assert default_folder() == tmp_path / "AppData" / "Local" / "clip-factory"
 
 
 # --- what was altered
@@ -525,7 +542,7 @@ BUSY, WRONG = UnreachableError, RegistryError
 def test_servers_that_misbehave(
     bad: str, what: str, kind: type[RegistryError], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "STALL", 0.3)
+    monkeypatch.setattr(transport, "STALL_TIMEOUT", 0.3)
     with pytest.raises(RegistryError) as caught:
         read(f"{bad}/{what}", "index.json", 1000)
     assert type(caught.value) is kind
@@ -533,7 +550,7 @@ def test_servers_that_misbehave(
 
 
 def test_a_server_that_drips(bad: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "PATIENCE", 0.0)
+    monkeypatch.setattr(transport, "MAX_SECONDS", 0.0)
     assert refusal(read, f"{bad}/endless", "index.json", 10**9) == f"{bad}/endless/index.json: took over 0 seconds"
 
 

@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clip_factory.runtime import FactoryError
-from clip_factory.runtime.releases.release_index import Index, Reference, Release, is_alias, is_slug, verify_signature
+from clip_factory.runtime.releases.release_index import Index
+from clip_factory.runtime.releases.release_record import Release
+from clip_factory.runtime.releases.release_reference import Reference, is_alias, is_slug
+from clip_factory.runtime.releases.release_signature import verify_signature
 from clip_factory.runtime.runtime_errors import RegistryError
 
 

@@ -16,7 +16,14 @@ from PIL import Image
 from scipy.stats import ks_2samp
 
 from clip_factory.runtime import FactoryError, Model, ModelError, ScoreHistogram
-from clip_factory.runtime.drift import compare, kolmogorov_smirnov, pool, population_stability, psi_by_chance, reference
+from clip_factory.runtime.drift import (
+    compare,
+    kolmogorov_smirnov,
+    pool,
+    population_stability,
+    psi_by_chance,
+    stored_histogram,
+)
 from clip_factory.runtime.score_histogram import read_scores
 from red_model import save
 
@@ -285,10 +292,10 @@ def test_it_is_said_in_words() -> None:
     ],
 )
 def test_models_without_a_histogram(metadata: dict[str, str], message: str) -> None:
-    assert refusal(reference, metadata) == message
+    assert refusal(stored_histogram, metadata) == message
     if "[1" not in str(metadata):
         with pytest.raises(ModelError):
-            reference(metadata)
+            stored_histogram(metadata)
 
 
 # --- the command

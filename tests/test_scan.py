@@ -48,13 +48,13 @@ def cache(tmp_path) -> Path:
 def decoded(monkeypatch) -> list[str]:
     """The names of the files that are really decoded, in any order."""
     names: list[str] = []
-    real = images._look
+    real = images._properties
 
     def look(file):
         names.append(file.name)
         return real(file)
 
-    monkeypatch.setattr(images, "_look", look)
+    monkeypatch.setattr(images, "_properties", look)
     return names
 
 
@@ -256,8 +256,8 @@ def test_a_cache_that_another_process_is_making_is_waited_for(cache):
     other.execute("BEGIN IMMEDIATE")
     release = threading.Timer(0.2, other.execute, ["COMMIT"])
     release.start()
-    with images._Seen(cache) as seen:
-        assert seen._ask("PRAGMA journal_mode") == ("wal",)
+    with images._ScanCache(cache) as seen:
+        assert seen._query("PRAGMA journal_mode") == ("wal",)
     release.join()
     other.close()
 

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from clip_factory import scenario
 from clip_factory.errors import ScenarioError
-from clip_factory.scenario import Scenario, dump, json_schema, load, parse
+from clip_factory.scenario import Scenario, Teacher, dump, json_schema, load, parse
 
 MINIMAL = "name: forklift\npositive: [forklift]\n"
 
@@ -208,3 +208,34 @@ def test_costs_of_the_gate_are_the_older_form_of_a_target() -> None:
     assert parse("name: x\npositive: [x]\ngate: {false_yes_cost: 1.0, false_no_cost: 1.0}\n").need == "break-even"
     named = parse("name: x\npositive: [x]\ntarget: balanced\ngate: {false_no_cost: 5}\n")
     assert named.need == "balanced"
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "pretrained"),
+    [
+        ("offline", "offline", None),
+        ("ViT-B-32-256/datacomp_s34b_b86k", "ViT-B-32-256", "datacomp_s34b_b86k"),
+        ("hf-hub:timm/ViT-B-16-SigLIP", "hf-hub:timm/ViT-B-16-SigLIP", None),
+        ("local-dir:/models/clip", "local-dir:/models/clip", None),
+        ("onnx:exports/clip", "onnx:exports/clip", None),
+        ("https://h/x", "https://h/x", None),
+        ("http://localhost:8000/v1", "http://localhost:8000/v1", None),
+    ],
+)
+def test_a_teachers_name_is_read_in_one_place(text: str, model: str, pretrained: str | None) -> None:
+    teacher = Teacher.parse(text)
+
+    assert (teacher.model, teacher.pretrained) == (model, pretrained)
+    assert teacher.name == text
+
+
+def test_a_teacher_without_a_name_is_refused() -> None:
+    with pytest.raises(ScenarioError, match="a teacher needs a name"):
+        Teacher.parse(" ")
+
+
+def test_files_without_labels_have_the_defaults_and_names_are_text() -> None:
+    assert parse(MINIMAL).labels.model_dump() == {"source": "zero-shot", "refine": "auto"}
+    assert parse(MINIMAL + "labels: {refine: none}\n").labels.refine == "none"
+    with pytest.raises(ScenarioError, match=r"labels\.sauce: unknown key; known here: source, refine"):
+        parse(MINIMAL + "labels: {sauce: vqa}\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clip_factory.evaluation.previous_run import since_last
+from clip_factory.evaluation.previous_run import compare_with_previous
 from clip_factory.run_folder import RunFolder
 from fake_run import NOT_PROVEN
 from finished_run import another, finished
@@ -29,7 +29,7 @@ def later(run: Path, name: str, threshold: str) -> RunFolder:
 def test_the_line_counts_what_has_changed_on_the_same_photos(home: Path) -> None:
     first = finished(home)
     strict = later(first, "2026-11-22T09-00-00", "0.99")
-    line = since_last(strict)
+    line = compare_with_previous(strict)
 
     assert line is not None
     assert line.startswith("since 2026-11-21T09-00-00: ")
@@ -39,7 +39,7 @@ def test_the_line_counts_what_has_changed_on_the_same_photos(home: Path) -> None
 
 
 def test_the_first_run_has_nothing_before_it(home: Path) -> None:
-    assert since_last(RunFolder(finished(home))) is None
+    assert compare_with_previous(RunFolder(finished(home))) is None
 
 
 def test_a_run_that_is_not_finished_does_not_count(home: Path) -> None:
@@ -47,11 +47,11 @@ def test_a_run_that_is_not_finished_does_not_count(home: Path) -> None:
     second = later(first, "2026-11-22T09-00-00", "0.9")
     (first / "manifest.json").unlink()
 
-    assert since_last(second) is None
+    assert compare_with_previous(second) is None
 
 
 def test_without_an_answer_nothing_is_said(home: Path) -> None:
     first = finished(home, NOT_PROVEN)
 
-    assert since_last(later(first, "2026-11-22T09-00-00", "0.9")) is None
+    assert compare_with_previous(later(first, "2026-11-22T09-00-00", "0.9")) is None
     shutil.rmtree(first)

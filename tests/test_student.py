@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,11 @@ from clip_factory.run_folder import HELD_OUT, LABELS, STUDENT, TRAINING, RunFold
 from clip_factory.students import backbones
 from clip_factory.students import training_data as data
 from clip_factory.students.augmentation import Augmentation, augment, resize
-from clip_factory.students.cross_fitting import LeftOut, in_scale_of
+from clip_factory.students.cross_fitting import MemberLogits, rescale
 from clip_factory.students.lightning_module import Distillation, fused
 from clip_factory.students.network import Student, soup
 from clip_factory.students.recipe import Recipe
-from clip_factory.students.training_data import EpochBatches, balanced, cross_fit_parts, decode, skill, targets
+from clip_factory.students.training_data import EpochBatches, balanced, brier_skill, cross_fit_folds, decode, targets
 from shapes_run import make_shapes_run
 
 
@@ -109,7 +110,7 @@ def test_a_soup_is_the_mean_of_its_members() -> None:
 @pytest.mark.parametrize("name", list(backbones.BACKBONES))
 def test_fused_modules_say_the_same_of_any_number_and_size(name: str) -> None:
     entry = backbones.get(name)
-    modules = backbones.pretrained(entry)[: entry.spared].eval()
+    modules = backbones.pretrained(entry)[: entry.freezable].eval()
     with torch.inference_mode():
         graph = fused(modules, torch.rand(1, 3, 64, 64))
         for count, side in ((1, 64), (3, 96), (2, 40)):
@@ -162,7 +163,7 @@ def test_pruning_keeps_the_strongest_hidden_channels() -> None:
         block.conv_pwl.weight[:, weak] *= 1e-6
     whole = block.conv_pw.weight.clone()
 
-    narrow = backbones.get("efficientnet-lite").cut(full)[8]
+    narrow = backbones.get("efficientnet-lite").truncate(full)[8]
 
     kept = torch.tensor([i for i in range(480) if i % 5])
     assert torch.equal(narrow.conv_pw.weight, whole[kept])
@@ -208,36 +209,34 @@ def test_augmentation_repeats_and_keeps_range() -> None:
 
 def test_no_augmentation_is_the_image_itself() -> None:
     images = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
-    still = Augmentation(smallest_crop=1.0, aspect=1.0, flip=0.0, light=0.0, color=0.0)
+    still = Augmentation(min_crop=1.0, aspect=1.0, flip=0.0, light=0.0, color=0.0)
     assert torch.allclose(augment(images, 32, still, torch.Generator()), resize(images, 32), atol=1e-2)
 
 
 def test_gold_outranks_the_teacher_and_temperature_softens() -> None:
-    labels = pa.table({"gold": [True, False, None], "p_teacher": [0.1, 0.9, 0.9]})
-    gold, target = targets(labels, Recipe(smoothing=0.02, temperature=2.0))
-    assert gold[:2].tolist() == [1.0, 0.0]
-    assert np.isnan(gold[2])
+    gold = np.array([1, 0, np.nan])
+    target = targets(np.array([0.1, 0.9, 0.9]), gold, Recipe(smoothing=0.02, temperature=2.0))
     assert target == pytest.approx([0.98, 0.02, 0.75])
 
 
 def test_a_skilled_teacher_has_a_share_in_the_targets_of_gold() -> None:
-    gold = [True] * 20 + [False] * 20
-    skilled = pa.table({"gold": gold, "p_teacher": [0.9] * 19 + [0.2] + [0.1] * 20})
-    _, target = targets(skilled, Recipe(smoothing=0.0, teacher_share=0.5))
-    share = 0.5 * skill(np.array(gold, float), skilled["p_teacher"].to_numpy()) ** 2
+    gold = np.array([1.0] * 20 + [0.0] * 20)
+    skilled = np.array([0.9] * 19 + [0.2] + [0.1] * 20)
+    target = targets(skilled, gold, Recipe(smoothing=0.0, teacher_share=0.5))
+    share = 0.5 * brier_skill(gold, skilled) ** 2
     assert 0.3 < share < 0.5
     assert target[19] == pytest.approx(1 - 0.8 * share)
     assert (target[:20] > 0.5).all()
-    guessing = pa.table({"gold": gold, "p_teacher": [0.1, 0.9] * 20})
-    assert targets(guessing, Recipe(smoothing=0.0))[1].tolist() == [float(g) for g in gold]
+    guessing = np.array([0.1, 0.9] * 20)
+    assert targets(guessing, gold, Recipe(smoothing=0.0)).tolist() == gold.tolist()
 
 
 def test_skill_is_one_for_the_truth_and_none_for_the_base_rate_or_a_handful() -> None:
     gold = np.array([1.0] * 20 + [0.0] * 60)
-    assert skill(gold, gold) == 1.0
-    assert skill(gold, np.full(80, 0.25)) == pytest.approx(0.0)
-    assert skill(gold, 1 - gold) == 0.0
-    assert skill(gold[:24], gold[:24]) == 0.0
+    assert brier_skill(gold, gold) == 1.0
+    assert brier_skill(gold, np.full(80, 0.25)) == pytest.approx(0.0)
+    assert brier_skill(gold, 1 - gold) == 0.0
+    assert brier_skill(gold[:24], gold[:24]) == 0.0
 
 
 def test_hard_labels_are_balanced_to_equal_totals() -> None:
@@ -279,18 +278,18 @@ def test_batches_hold_every_row_once_and_follow_seed_and_epoch() -> None:
 def test_parts_keep_near_duplicates_together_and_deal_yes_evenly() -> None:
     random = np.random.default_rng(0)
     groups, yes = random.integers(0, 120, 300), random.random(300) < 0.1
-    parts = cross_fit_parts(groups, yes, 5, seed=0)
+    parts = cross_fit_folds(groups, yes, 5, seed=0)
     assert all(len(set(parts[groups == group])) == 1 for group in groups)
     assert set(parts) == set(range(5))
     held = [len({g for g in groups[(parts == part) & yes]}) for part in range(5)]
     assert max(held) - min(held) <= 1
-    assert not np.array_equal(parts, cross_fit_parts(groups, yes, 5, seed=1))
+    assert not np.array_equal(parts, cross_fit_folds(groups, yes, 5, seed=1))
 
 
 def test_with_hardly_a_yes_no_member_goes_without() -> None:
     groups = np.arange(40)
     for count in (1, 2, 3):
-        parts = cross_fit_parts(groups, groups < count, 5, seed=0)
+        parts = cross_fit_folds(groups, groups < count, 5, seed=0)
         assert not set(parts[:count]) & {0, 1}
 
 
@@ -326,10 +325,10 @@ def test_each_member_leaves_its_part_out_and_is_asked_about_it(
 def test_a_members_logits_are_brought_to_the_scale_of_the_average() -> None:
     random = np.random.default_rng(0)
     mixed = random.normal(1, 2, 200)
-    member = LeftOut(["a", "b"], np.array([0.0, 1.0]), (mixed - 3) / 4)
-    assert in_scale_of(mixed, member) == pytest.approx([3.0, 7.0])
-    few = LeftOut(["a"], np.array([0.5]), np.array([1.0]))
-    assert in_scale_of(np.array([9.0]), few) == pytest.approx([0.5])
+    member = MemberLogits(["a", "b"], np.array([0.0, 1.0]), (mixed - 3) / 4)
+    assert rescale(member, mixed) == pytest.approx([3.0, 7.0])
+    few = MemberLogits(["a"], np.array([0.5]), np.array([1.0]))
+    assert rescale(few, np.array([9.0])) == pytest.approx([0.5])
 
 
 def test_held_out_answers_are_of_the_shipped_network_on_val(trained: RunFolder, shapes: Path) -> None:
@@ -372,5 +371,86 @@ def test_a_damaged_student_is_told_apart(tmp_path: Path) -> None:
 
 def test_epochs_follow_the_number_of_images() -> None:
     recipe = Recipe()
-    assert recipe.epochs(50) == recipe.most_epochs
-    assert recipe.epochs(1_000_000) == recipe.fewest_epochs
+    assert recipe.epochs(50) == recipe.max_epochs
+    assert recipe.epochs(1_000_000) == recipe.min_epochs
+
+
+def distillation(recipe: Recipe, dim: int = 4) -> tuple[Distillation, dict[str, torch.Tensor]]:
+    """A module at the start of 10 epochs, and a batch."""
+    torch.manual_seed(0)
+    net = Student("resnet-mini", 64, backbones.pretrained(backbones.get("resnet-mini")))
+    module = Distillation(net, recipe, dim, epochs=10, batches=3, seed=0)
+    batch = {
+        "images": torch.randint(0, 256, (6, 64, 64, 3), dtype=torch.uint8),
+        "target": torch.tensor([1.0, 0.0] * 3),
+        "weight": torch.ones(6),
+        "vectors": torch.nn.functional.normalize(torch.randn(6, dim)),
+    }
+    return module, batch
+
+
+def first_loss(**changes: float) -> float:
+    module, batch = distillation(replace(Recipe(), **{"dropout": 0.0, "vector_weight": 0.0} | changes))
+    return module.training_step(batch, 0).item()
+
+
+@pytest.mark.filterwarnings("ignore:You are trying to `self.log")
+def test_vector_loss_and_dropout_are_part_of_the_loss() -> None:
+    plain = first_loss()
+    assert first_loss() == plain
+    assert first_loss(vector_weight=1.0) - plain == pytest.approx(2 * (first_loss(vector_weight=0.5) - plain), abs=1e-5)
+    assert first_loss(vector_weight=1.0) > plain + 0.1
+    assert first_loss(dropout=0.5) != plain
+
+
+def test_frozen_modules_learn_nothing_and_keep_their_statistics() -> None:
+    module, _ = distillation(Recipe())
+    module.train()
+    module.on_train_epoch_start()
+    count = backbones.get("resnet-mini").freezable
+    frozen, free = module.student.backbone[:count], module.student.backbone[count:]
+    assert not any(part.training for layer in frozen for part in layer.modules())
+    assert not any(p.requires_grad for p in frozen.parameters())
+    assert all(part.training for layer in free for part in layer.modules())
+    assert all(p.requires_grad for p in free.parameters())
+
+
+def test_heads_learn_faster_and_norms_do_not_decay() -> None:
+    module, _ = distillation(Recipe(rate=0.001, head_rate=0.004, weight_decay=0.02))
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    assert [group["max_lr"] for group in groups] == [0.001, 0.001, 0.004]
+    assert [group["weight_decay"] for group in groups] == [0.02, 0.0, 0.02]
+    heads = {id(p) for head in (module.student.head, module.vector_head) for p in head.parameters()}
+    assert {id(p) for p in groups[2]["params"]} == heads
+
+
+def test_batches_are_small_first_and_full_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, _ = distillation(Recipe(small_share=0.7))
+    sizes = []
+    for epoch in range(10):
+        monkeypatch.setattr(Distillation, "current_epoch", epoch)
+        sizes.append(module._size())
+    assert sizes == [48] * 7 + [64] * 3
+
+
+def test_training_csv_has_the_means_that_were_measured(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losses by hand, from what each step returns: with no vector loss that is the logged one."""
+    losses: list[tuple[int, int, float]] = []
+    original = Distillation.training_step
+
+    def note(self: Distillation, batch: dict[str, torch.Tensor], index: int) -> torch.Tensor:
+        loss = original(self, batch, index)
+        losses.append((self.seed, self.current_epoch, loss.item()))
+        return loss
+
+    monkeypatch.setattr(Distillation, "training_step", note)
+    scenario, run, store = make_shapes_run(tmp_path, shapes, epochs=2)
+    student.train(scenario, run, store, Recipe(vector_weight=0.0))
+    rows = list(csv.DictReader(run.file(TRAINING).open()))
+    for epoch, row in enumerate(rows):
+        members = {seed for seed, *_ in losses}
+        means = [np.mean([x for s, e, x in losses if (s, e) == (seed, epoch)]) for seed in members]
+        assert float(row["train_loss"]) == pytest.approx(np.mean(means), rel=1e-4)
+    assert all(0 <= float(row["val_agreement"]) <= 1 and float(row["seconds"]) > 0 for row in rows)

@@ -84,14 +84,14 @@ def test_twenty_scenarios_embed_their_photos_once(
     assert len(json.loads(plan.outputs["sets"])) == len(jobs([run], "embed")) == 1
     clone, store = tmp_path / "clone", run.artifacts / f"store-{scenarios[0]['set']}"
     git(tmp_path, "clone", "-q", "--branch", "twenty", str(runner.site.bare), str(clone))
-    monkeypatch.setattr(teacher, "load", functools.cache(teacher.load))
-    key = teacher.load(Teacher(model="offline")).key
+    monkeypatch.setattr(teacher, "load_encoder", functools.cache(teacher.load_encoder))
+    key = teacher.load_encoder(Teacher(model="offline")).key
     assert len(EmbeddingStore(store).known(key)) == PHOTOS
 
     counts, faults = [], []
     for scenario in scenarios:
         target = clone / scenario["path"]
-        with start.enter(target, start.Changes(), tmp_path / "runs", store, resume=True) as folder:
+        with start.open_run(target, start.Overrides(), tmp_path / "runs", store, resume=True) as folder:
             try:
                 pipeline.run(folder, store, "label")
             except LabelsError:

@@ -28,7 +28,8 @@ class Block:
 sys.meta_path.insert(0, Block())
 """
 UV = """#!/bin/sh
-# Stands in for uv: `uv pip install ... --editable ROOT[EXTRAS]` makes this machine's packages, and ROOT, importable.
+# Stands in for uv: `uv pip install ... --editable ROOT[EXTRAS]` makes this machine's packages importable, and the
+# folders of ROOT that hatchling does.
 set -eu
 [ "$1 $2" = "pip install" ]
 while [ $# -gt 0 ]; do
@@ -39,7 +40,13 @@ while [ $# -gt 0 ]; do
     shift
 done
 root=${target%\\[*}; extras=${target##*\\[}
-(cd "$root" && test -s pyproject.toml && pwd) > "$VIRTUAL_ENV/site/a.pth"
+"$VIRTUAL_ENV/bin/python" -c 'import sys, tomllib
+from pathlib import Path
+root = Path(sys.argv[1]).resolve()
+build = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+packages = build["targets"]["wheel"]["packages"]
+for folder in build.get("dev-mode-dirs") or {str(Path(name).parent) for name in packages}:
+    print(root / folder)' "$root" > "$VIRTUAL_ENV/site/a.pth"
 if [ "$extras" = "automation]" ]; then echo "import block" > "$VIRTUAL_ENV/site/b.pth"; fi
 """
 

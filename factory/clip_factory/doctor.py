@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module, metadata
+from importlib import metadata
 
 from clip_factory import __version__
 
@@ -17,7 +17,7 @@ TRAIN = ("torch", "torchvision", "lightning", "open_clip_torch", "timm", "onnx",
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's: what was looked at, how it is, what would mend it."""
+    """One thing that was checked: what, how it is, what would mend it."""
 
     what: str
     state: str
@@ -25,7 +25,7 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """Look at packages, devices, teachers, backbones and the store, in this order."""
+    """Check packages, devices, teachers, backbones and the store, in this order."""
     yield Finding("clip-factory", f"{__version__} on Python {platform.python_version()}, {platform.system()}")
     for names, remedy in ((BASE, "pip install clip-factory"), (TRAIN, INSTALL)):
         for name in names:
@@ -57,27 +57,34 @@ def _devices() -> Iterator[Finding]:
 
 
 def _teachers() -> Iterator[Finding]:
-    teacher = import_module("clip_factory.encoders")
-    offline = import_module("clip_factory.encoders.offline")
-    chosen, warning = teacher.resolve(import_module("clip_factory.scenario").Teacher())
-    best = teacher.RECOMMENDED
+    from clip_factory import encoders
+    from clip_factory.encoders import offline
+    from clip_factory.errors import TeacherError
+    from clip_factory.scenario import Teacher
+
+    chosen, warning = encoders.resolve(Teacher())
+    best = encoders.RECOMMENDED
     state = "cached, or the hub answers" if warning is None else "neither cached nor reachable"
     remedy = "" if warning is None else "connect once, or keep to --teacher offline"
     yield Finding(f"teacher {best.model}/{best.pretrained}", state, remedy)
     try:
         offline.build_offline()
         yield Finding("teacher offline", "weights are here, and their hashes are right")
-    except import_module("clip_factory.errors").TeacherError as error:
+    except TeacherError as error:
         yield Finding("teacher offline", error.what, error.hint)
-    yield Finding("teacher auto", f"takes {chosen.model}")
+    yield Finding("teacher auto", f"means {chosen.model} here")
 
 
 def _backbones() -> Iterator[Finding]:
-    for backbone in import_module("clip_factory.students.backbones").BACKBONES.values():
+    from clip_factory.students.backbones import BACKBONES
+
+    for backbone in BACKBONES.values():
         yield Finding(f"backbone {backbone.name}", f"{backbone.parameters:,} parameters, {backbone.license}")
 
 
 def _store() -> Iterator[Finding]:
-    root = import_module("clip_factory.run_request").default_store()
+    from clip_factory.run_request import default_store
+
+    root = default_store()
     size = sum(file.stat().st_size for file in root.rglob("*") if file.is_file())
     yield Finding("store", f"{root}: {size / 1e6:,.1f} MB", "set FACTORY_STORE to move it")

@@ -8,6 +8,7 @@ FactoryError
 ├── ImagesError      the folder, archive or URL gives no usable images
 ├── GoldError        the gold labels do not fit the images
 ├── TeacherError     the teacher is unknown, or its weights are missing or altered
+├── PluginError      another package's encoder, label source, back-end ... cannot be imported
 ├── LabelsError      the labels carry nothing that a student could learn
 ├── StoreError       the embedding store cannot be read or written
 ├── ReviewError      an answer cannot be kept, or does not fit the run
@@ -15,6 +16,10 @@ FactoryError
 ├── TrainError       the student cannot be trained
 └── ExportError      the exported file is not the student: parity, checker, size
 """
+
+from __future__ import annotations
+
+from pathlib import Path
 
 from clip_factory.runtime.runtime_errors import FactoryError, ImageError, ModelError, RegistryError
 
@@ -35,8 +40,15 @@ class TeacherError(FactoryError):
     """The teacher is unknown, or its weights are missing or altered."""
 
 
+class PluginError(FactoryError):
+    """A package that adds an encoder, label source, back-end and so on cannot be imported, or is wrong."""
+
+
 class LabelsError(FactoryError):
     """The labels cannot train anything."""
+
+    run: Path | None = None
+    """The run folder, whose labels are kept."""
 
 
 class StoreError(FactoryError):
@@ -67,6 +79,7 @@ __all__ = [
     "ImagesError",
     "LabelsError",
     "ModelError",
+    "PluginError",
     "RegistryError",
     "ReviewError",
     "RunError",

@@ -10,9 +10,6 @@ import hashlib
 import json
 import os
 import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,10 +37,16 @@ LOG = "log.jsonl"
 MANIFEST = "manifest.json"
 
 RUNS = Path("runs")
-"""The folder of runs, unless a command is told another."""
+"""The folder of runs, unless another is named."""
+
+SCENARIO_SUFFIXES = (".yaml", ".yml")
+"""Of scenario files."""
 
 LATEST = "latest"
 """The word for the newest run."""
+
+OLD_STAGE_NAMES = {"images": "scan", "gate": "evaluate"}
+"""What version 0.1.0 called a stage in log.jsonl, and what it is called now."""
 
 FILES = (SCENARIO, IMAGES, LABELS, STUDENT, TRAINING, HELD_OUT, MODEL, PREDICTIONS, GATE, REPORT, CARD)
 """What a finished run holds beside its log and manifest."""
@@ -53,25 +56,6 @@ def sha256_file(path: Path) -> str:
     """Hex sha256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success flush it to disk and rename it into place."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically."""
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
@@ -145,22 +129,27 @@ class RunFolder:
         """Append one line to log.jsonl: the time (Unix seconds), the event, its fields."""
         line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}, ensure_ascii=False)
         with open(self.file(LOG), "ab+") as file:
-            cut_short = file.tell() > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
-            file.write(("\n" * cut_short + line + "\n").encode())
+            unterminated = file.tell() > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
+            file.write(("\n" * unterminated + line + "\n").encode())
 
     def events(self, event: str) -> list[dict[str, Any]]:
         """All logged events of one kind, oldest first; a line cut short by a crash is passed over."""
         if not self.file(LOG).is_file():
             return []
-        found = []
+        entries = []
         for line in self.file(LOG).read_text(encoding="utf-8").splitlines():
             try:
                 entry = json.loads(line)
             except json.JSONDecodeError:
                 continue
             if entry.get("event") == event:
-                found.append(entry)
-        return found
+                entries.append(entry)
+        return entries
+
+    def done_events(self) -> list[dict[str, Any]]:
+        """A log entry for each stage that ended well, oldest first: `stage`, `seconds`, `reads` (name to hash)."""
+        done = [event for event in self.events("done") if "stage" in event]
+        return [event | {"stage": OLD_STAGE_NAMES.get(event["stage"], event["stage"])} for event in done]
 
     def hashes(self, names: tuple[str, ...]) -> dict[str, str]:
         """Hex sha256 of those of the named files that exist."""
@@ -201,14 +190,14 @@ def find_run(target: Path, runs: Path = RUNS) -> RunFolder:
     if target.name == LATEST and not target.exists():
         home = runs if len(target.parts) == 1 else target.parent
     if not home.is_dir():
-        raise RunError(f"{target}: no such run folder", hint=_meant(home, runs))
-    found = sorted(_runs_below(home), key=lambda run: (run.begun, run.path.name))
-    usable = [run for run in found if run.finished] or [run for run in found if run.file(LABELS).is_file()]
+        raise RunError(f"{target}: no such run folder", hint=_suggestion(home, runs))
+    runs_there = sorted(runs_below(home), key=lambda run: (run.begun, run.path.name))
+    usable = [run for run in runs_there if run.finished] or [run for run in runs_there if run.file(LABELS).is_file()]
     if usable:
         return usable[-1]
-    if found:
+    if runs_there:
         raise RunError(
-            f"{target}: no run in {home} is finished or labeled yet", hint=f"go on: factory run {found[-1].path}"
+            f"{target}: no run in {home} is finished or labeled yet", hint=f"go on: factory run {runs_there[-1].path}"
         )
     if home is target:
         raise RunError(
@@ -217,17 +206,17 @@ def find_run(target: Path, runs: Path = RUNS) -> RunFolder:
     raise RunError(f"{target}: no run in {home}", hint="make one: factory run FILE.yaml")
 
 
-def _runs_below(home: Path) -> list[RunFolder]:
+def runs_below(home: Path) -> list[RunFolder]:
     """The runs in a folder of runs (`runs/ball`), or in a folder of those (`runs`)."""
-    return [RunFolder(found.parent) for depth in ("[!.]*", "[!.]*/[!.]*") for found in home.glob(f"{depth}/{SCENARIO}")]
+    return [RunFolder(file.parent) for depth in ("[!.]*", "[!.]*/[!.]*") for file in home.glob(f"{depth}/{SCENARIO}")]
 
 
-def _meant(missing: Path, runs: Path) -> str:
+def _suggestion(missing: Path, runs: Path) -> str:
     """A hint for a folder that is not there: the nearest name where the way breaks off, else the command for a run."""
     place = next(parent for parent in missing.parents if parent.is_dir() or parent == parent.parent)
     parts = missing.relative_to(place).parts
     for beside in (place, runs) if len(missing.parts) == 1 else (place,):
-        if beside.is_dir() and (name := nearest(parts[0], _folders(beside))):
+        if beside.is_dir() and (name := nearest(parts[0], [*_folders(beside), LATEST])):
             return f"did you mean {beside / name}?"
     return "make one: factory run FILE.yaml"
 

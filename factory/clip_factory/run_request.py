@@ -1,4 +1,4 @@
-"""How a run begins: the request made whole, its folder made or found again, and locked while it is worked on."""
+"""How a run begins: the request resolved, its folder made or resumed, and locked while it is worked on."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from clip_factory import run_folder as files
 from clip_factory.errors import RunError, ScenarioError
-from clip_factory.images import sources
 from clip_factory.progress import console
-from clip_factory.run_folder import RunFolder, find_run, means_run
+from clip_factory.run_folder import SCENARIO_SUFFIXES, RunFolder, find_run, means_run
 from clip_factory.runtime.suggestions import nearest_file
-from clip_factory.scenario import Scenario, Teacher, dump, load
+from clip_factory.scenario import Labeling, Scenario, Teacher, dump, load, validated
 
-ENDINGS = (".yaml", ".yml")
-"""Of scenario files."""
+if TYPE_CHECKING:
+    from clip_factory.scenario import Images
 
 
 def default_store() -> Path:
@@ -35,18 +34,18 @@ def default_store() -> Path:
 
 
 @dataclass(frozen=True)
-class Changes:
-    """What a command line overrides in a scenario file."""
+class Overrides:
+    """What a caller sets in the place of a scenario's own values."""
 
     images: Path | None = None
     teacher: str | None = None
     gold: Path | None = None
 
     def apply(self, request: Scenario) -> Scenario:
-        """The scenario with these changes, validated anew.
+        """The scenario with these values, validated anew.
 
         Raises:
-            ScenarioError: A changed value is not allowed.
+            ScenarioError: A value is not allowed.
         """
         update: dict[str, Any] = {}
         if self.images is not None:
@@ -54,51 +53,64 @@ class Changes:
         if self.gold is not None:
             update["gold"] = str(self.gold.absolute())
         if self.teacher is not None:
-            update["teacher"] = {**request.teacher.model_dump(), **_named(self.teacher)}
-        return Scenario.model_validate({**request.model_dump(), **update})
+            update["teacher"] = {
+                **request.teacher.model_dump(),
+                **Teacher.parse(self.teacher).model_dump(include={"model", "pretrained"}),
+            }
+        return validated({**request.model_dump(), **update}, request.name)
 
 
-def _named(teacher: str) -> dict[str, str | None]:
-    """`MODEL/PRETRAINED` in two parts; hub and folder names keep their slashes."""
-    if teacher.startswith(("hf-hub:", "local-dir:")) or "/" not in teacher:
-        return {"model": teacher, "pretrained": None}
-    model, _, pretrained = teacher.partition("/")
-    return {"model": model, "pretrained": pretrained}
-
-
-def enter(
-    target: Path, changes: Changes, runs: Path, store: Path, *, resume: bool
+def open_run(
+    target: Path | Scenario, overrides: Overrides, runs: Path, store: Path, *, resume: bool
 ) -> AbstractContextManager[RunFolder]:
-    """The run that `target` means, locked: one that is there (see `find_run`), or a run of a scenario file.
+    """The run that `target` means, locked: one that is there (see `find_run`), or a run of a scenario.
+
+    Args:
+        target: A scenario, its file, or a run.
+        overrides: Values in the place of the scenario's own; none for a run, whose values are settled.
+        runs: Folder of runs.
+        store: Folder of vectors and downloads.
+        resume: Go on with a run of the same request that was cut short.
 
     Raises:
-        FactoryError: The target is neither, or the changes do not fit it.
+        FactoryError: The target is none of these, or the overrides do not fit it.
     """
-    if not means_run(target):
-        request = changes.apply(_load(target, runs))
-        console.print(f"{target}: {request.asked}", markup=False)
-        return begin(request, runs, store, resume=resume)
-    if changes != Changes():
+    if isinstance(target, Scenario) or not means_run(target):
+        scenario = _anchored(target) if isinstance(target, Scenario) else _load(target, runs)
+        request = overrides.apply(scenario)
+        console.print(f"{target if isinstance(target, Path) else request.name}: {request.asked}", markup=False)
+        return start_run(request, runs, store, resume=resume)
+    if overrides != Overrides():
         raise RunError(
             f"{target} is a run: its images, teacher and gold labels are settled",
             hint=f"edit {target / files.SCENARIO}, or start a new run from the scenario file",
         )
     run = find_run(target, runs)
     console.print(f"run {run.path}", markup=False)  # before anything that takes its time is imported
-    return hold(run)
+    return locked(run)
+
+
+def _anchored(scenario: Scenario) -> Scenario:
+    """The scenario with absolute paths, which start at the working folder: it lies in no file."""
+    path, gold, answers = (
+        name and str(Path(name).expanduser().absolute())
+        for name in (scenario.images.path, scenario.gold, scenario.answers)
+    )
+    images = scenario.images.model_copy(update={"path": path})
+    return scenario.model_copy(update={"images": images, "gold": gold, "answers": answers})
 
 
 def _load(target: Path, runs: Path) -> Scenario:
     """The scenario of a file; for one that is not there, the error says what may have been meant."""
     if not target.exists():
-        if meant := nearest_file(target, ENDINGS):
-            raise ScenarioError(f"{target}: no such scenario file", hint=f"did you mean {meant}?")
-        if target.suffix.lower() not in ENDINGS:
+        if name := nearest_file(target, SCENARIO_SUFFIXES):
+            raise ScenarioError(f"{target}: no such scenario file", hint=f"did you mean {name}?")
+        if target.suffix.lower() not in SCENARIO_SUFFIXES:
             find_run(target, runs)  # says that there is no such run
     return load(target)
 
 
-def latest(runs: Path, scenario: Path) -> RunFolder:
+def newest_finished(runs: Path, scenario: Path) -> RunFolder:
     """The newest finished run of a scenario file.
 
     Raises:
@@ -112,27 +124,27 @@ def latest(runs: Path, scenario: Path) -> RunFolder:
 
 
 @contextmanager
-def begin(request: Scenario, out: Path, store: Path, *, resume: bool) -> Iterator[RunFolder]:
+def start_run(request: Scenario, runs: Path, store: Path, *, resume: bool) -> Iterator[RunFolder]:
     """The run for a request, locked for as long as the context lasts.
 
     With `resume`, the newest run of the very same request that was cut short, if no one is at work on it; else a new
-    folder `OUT/NAME/TIME`, with a scenario.yaml in which teacher and images are settled.
+    folder `RUNS/NAME/TIME`, with a scenario.yaml in which teacher and images are settled.
 
     Raises:
         FactoryError: The images or the teacher cannot be had.
     """
-    home = out / request.name
-    identity = hashlib.sha256(dump(request).encode()).hexdigest()
-    idle = (folder for folder in _unfinished(home, identity) if resume and _is_idle(folder))
+    home = runs / request.name
+    identities = _identities(request)
+    idle = (folder for folder in _unfinished(home, identities) if resume and _is_idle(folder))
     folder = next(idle, None)
     if folder:
         console.print(f"going on with {folder.path} (--fresh starts anew)")
-    with hold(folder or _create(home, request, identity, store)) as held:
-        yield held
+    with locked(folder or _create(home, request, identities[0], store)) as run:
+        yield run
 
 
 @contextmanager
-def hold(folder: RunFolder) -> Iterator[RunFolder]:
+def locked(folder: RunFolder) -> Iterator[RunFolder]:
     """Lock a run for as long as the context lasts.
 
     Raises:
@@ -161,18 +173,24 @@ def _lock(folder: RunFolder) -> FileLock:
     return FileLock(folder.file(".lock"))
 
 
-def _unfinished(home: Path, identity: str) -> list[RunFolder]:
+def _identities(request: Scenario) -> list[str]:
+    """The hash of a request; then the one that version 0.1.0 gave it, which knew no key `labels`."""
+    texts = [dump(request)]
+    if request.labels == Labeling():
+        texts.append(dump(request, exclude={"labels"}))
+    return [hashlib.sha256(text.encode()).hexdigest() for text in texts]
+
+
+def _unfinished(home: Path, identities: list[str]) -> list[RunFolder]:
     runs = [RunFolder(path) for path in sorted(home.glob("[!.]*/"), reverse=True)]
-    return [r for r in runs if not r.finished and any(e["request"] == identity for e in r.events("start"))]
+    return [r for r in runs if not r.finished and any(e["request"] in identities for e in r.events("start"))]
 
 
 def _create(home: Path, request: Scenario, identity: str, store: Path) -> RunFolder:
-    root = sources.locate(request.images, store)
-    chosen = _settled_teacher(request.teacher)
     settled = request.model_copy(
         update={
-            "teacher": chosen,
-            "images": request.images.model_copy(update=_settled_at(root)),
+            "images": _resolved_images(request.images, store),
+            "teacher": _resolved_teacher(request.teacher),
             "answers": request.answers or str(home.absolute() / f"{request.name}.answers.jsonl"),
         }
     )
@@ -187,19 +205,22 @@ def _create(home: Path, request: Scenario, identity: str, store: Path) -> RunFol
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _settled_teacher(wanted: Teacher) -> Teacher:
+def _resolved_images(wanted: Images, store: Path) -> Images:
+    from clip_factory.images import sources  # pulls fsspec
+
+    root = sources.locate(wanted, store)
+    return wanted.model_copy(update={"path": str(root.resolve()), "url": None, "sha256": None})
+
+
+def _resolved_teacher(wanted: Teacher) -> Teacher:
     if wanted.model != "auto":
         return wanted
-    from clip_factory import encoders as teacher  # pulls torch
+    from clip_factory import encoders  # pulls torch
 
-    chosen, warning = teacher.resolve(wanted)
+    chosen, warning = encoders.resolve(wanted)
     if warning:
         console.print(f"warning: {warning}", style="yellow")
     return chosen
-
-
-def _settled_at(root: Path) -> dict[str, str | None]:
-    return {"path": str(root.resolve()), "url": None, "sha256": None}
 
 
 def _renamed(draft: Path, home: Path) -> Path:

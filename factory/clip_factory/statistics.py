@@ -45,7 +45,7 @@ class Confusion:
     """Answers against the truth, in counts, by the names of signal detection (Green and Swets 1966)."""
 
     hits: int
-    """Yes photos answered yes: found."""
+    """Yes photos answered yes."""
     misses: int
     """Yes photos answered no."""
     false_alarms: int
@@ -75,7 +75,7 @@ class Confusion:
 
     @property
     def recall(self) -> Share:
-        """Of the yes photos, the share that is found."""
+        """Of the yes photos, the share answered yes."""
         return proportion(self.hits, self.yes)
 
     @property
@@ -96,8 +96,8 @@ class Confusion:
     @property
     def f1(self) -> float:
         """Harmonic mean of precision and recall, in [0, 1]; NaN without a yes on either side."""
-        found = 2 * self.hits + self.misses + self.false_alarms
-        return 2 * self.hits / found if found else float("nan")
+        total = 2 * self.hits + self.misses + self.false_alarms
+        return 2 * self.hits / total if total else float("nan")
 
     @property
     def sentence(self) -> str:
@@ -109,7 +109,7 @@ class Confusion:
         )
 
 
-def least_sample(bar: float) -> int:
+def min_sample_size(bar: float) -> int:
     """The smallest sample of which even a perfect score shows, at 95 %, a share of at least `bar`."""
     n = 1
     while bar < 1 and wilson(n, n)[0] < bar:
@@ -129,9 +129,9 @@ def _mean_of(one: Share, other: Share) -> Share:
     return Share(figure, one.n + other.n, (max(0.0, figure - below), min(1.0, figure + above)))
 
 
-def _range(found: Share) -> str:
-    low, high = found.interval
-    return f" ({100 * low:.0f} to {100 * high:.0f} %)" if found.n else ""
+def _range(rate: Share) -> str:
+    low, high = rate.interval
+    return f" ({100 * low:.0f} to {100 * high:.0f} %)" if rate.n else ""
 
 
 def break_even(probability: np.ndarray) -> float:

@@ -1,40 +1,46 @@
-"""The embedding store: image vectors, kept once per (image sha256, teacher), for every scenario to come.
+"""The store: what was computed once per photo is kept for every scenario to come.
 
-    STORE/vectors/TEACHER_KEY/teacher.json          what made the vectors
-    STORE/vectors/TEACHER_KEY/NAME.parquet          shards: sha256, vector (float16)
+    STORE/vectors/ENCODER_KEY/teacher.json            what made the vectors
+    STORE/vectors/ENCODER_KEY/NAME.parquet            shards: sha256, vector (float16)
+    STORE/scores/SOURCE_KEY/QUESTION/question.json    what was asked
+    STORE/scores/SOURCE_KEY/QUESTION/NAME.parquet     shards: sha256, scores (float32)
 
 A shard is written under a temporary name and renamed, and is never changed: a reader sees whole shards only, two
 writers cannot harm each other, and kill -9 costs no more than the batch in flight. A writer that ends well folds its
-own shards into one. The teacher's key covers its weights and its preprocessing.
+own shards into one. An encoder's key covers its weights and its preprocessing.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import re
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_factory.errors import StoreError
-from clip_factory.run_folder import atomic, write_json
+from clip_factory.runtime.atomic import atomic, write_json
 
 
 @dataclass(frozen=True)
 class EmbeddingStore:
-    """Vectors of one or many teachers, below one folder."""
+    """Vectors of one or many encoders, and scores of one or many label sources, below one folder."""
 
     root: Path
 
-    def known(self, teacher_key: str) -> set[str]:
-        """The sha256 of every image that this teacher has embedded."""
-        return {sha for table in self._shards(teacher_key, ["sha256"]) for sha in table["sha256"].to_pylist()}
+    def known(self, key: str) -> set[str]:
+        """The sha256 of every image that this encoder has embedded."""
+        return self._vectors(key).known()
 
-    def get(self, teacher_key: str, sha256s: Sequence[str]) -> np.ndarray:
+    def get(self, key: str, sha256s: Sequence[str]) -> np.ndarray:
         """Vectors in the order asked.
 
         Returns:
@@ -43,11 +49,7 @@ class EmbeddingStore:
         Raises:
             StoreError: One of the images is not in the store, or a shard is damaged.
         """
-        rows: dict[str, np.ndarray] = {}
-        wanted = pa.array(sorted(set(sha256s)), pa.string())
-        for table in self._shards(teacher_key, ["sha256", "vector"]):
-            found = table.filter(pa.compute.is_in(table["sha256"], wanted))
-            rows.update(zip(found["sha256"].to_pylist(), _matrix(found["vector"]), strict=True))
+        rows = self._vectors(key).rows(sha256s)
         missing = [sha for sha in sha256s if sha not in rows]
         if missing:
             raise StoreError(
@@ -58,40 +60,94 @@ class EmbeddingStore:
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors
 
-    def writer(self, teacher_key: str, about: dict[str, object]) -> StoreWriter:
+    def writer(self, key: str, about: Mapping[str, object]) -> StoreWriter:
         """A context manager that adds vectors; `about` is kept as teacher.json for people."""
-        folder = self._folder(teacher_key)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "teacher.json", about)
-        return StoreWriter(folder)
+        return self._vectors(key).writer("teacher.json", about)
 
-    def _folder(self, teacher_key: str) -> Path:
-        return self.root / "vectors" / teacher_key
+    def scores(self, source: str, question: str, sha256s: Sequence[str]) -> dict[str, np.ndarray]:
+        """The scores that a label source has given some of these images: float32 `(P,)` by sha256.
 
-    def _shards(self, teacher_key: str, columns: list[str]) -> Iterable[pa.Table]:
-        for shard in sorted(self._folder(teacher_key).glob("*.parquet")):
+        Args:
+            source: The source's key.
+            question: Hash of what was asked.
+            sha256s: Images.
+
+        Raises:
+            StoreError: A shard is damaged.
+        """
+        return self._scores(source, question).rows(sha256s)
+
+    def scores_writer(self, source: str, question: str, about: Mapping[str, object]) -> StoreWriter:
+        """A context manager that adds scores; `about` is kept as question.json for people."""
+        return self._scores(source, question).writer("question.json", about)
+
+    def scores_about(self, source: str, question: str) -> dict[str, Any]:
+        """What `scores_writer` was given; empty where there are no scores, or the file is damaged."""
+        try:
+            about = json.loads((self._scores(source, question).folder / "question.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return about if isinstance(about, dict) else {}
+
+    def _vectors(self, key: str) -> _Shards:
+        return _Shards(self.root / "vectors" / _folder_name(key), "vector", np.dtype(np.float16))
+
+    def _scores(self, source: str, question: str) -> _Shards:
+        folder = self.root / "scores" / _folder_name(source) / _folder_name(question)
+        return _Shards(folder, "scores", np.dtype(np.float32))
+
+
+@dataclass(frozen=True)
+class _Shards:
+    """A folder of shards: for each image a row of numbers, all of one length."""
+
+    folder: Path
+    column: str
+    dtype: np.dtype[np.generic]
+
+    def known(self) -> set[str]:
+        return {sha for table in self._tables(["sha256"]) for sha in table["sha256"].to_pylist()}
+
+    def rows(self, sha256s: Sequence[str]) -> dict[str, np.ndarray]:
+        """The rows of those of these images that have one."""
+        rows: dict[str, np.ndarray] = {}
+        wanted = pa.array(sorted(set(sha256s)), pa.string())
+        for table in self._tables(["sha256", self.column]):
+            matches = table.filter(pa.compute.is_in(table["sha256"], wanted))
+            rows.update(zip(matches["sha256"].to_pylist(), _matrix(matches[self.column], self.dtype), strict=True))
+        return rows
+
+    def writer(self, name: str, about: Mapping[str, object]) -> StoreWriter:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / name, dict(about))
+        return StoreWriter(self.folder, self.column, self.dtype)
+
+    def _tables(self, columns: list[str]) -> Iterable[pa.Table]:
+        for shard in sorted(self.folder.glob("*.parquet")):
             try:
                 yield pq.read_table(shard, columns=columns)
             except FileNotFoundError:  # folded by its writer a moment ago; the fold sorts last and holds the rows
                 continue
             except (pa.ArrowException, OSError) as error:
                 raise StoreError(
-                    f"{shard}: damaged shard ({error})", hint="delete it; its images are embedded anew"
+                    f"{shard}: damaged shard ({error})", hint="delete it; what it held is computed anew"
                 ) from None
 
 
 @dataclass
 class StoreWriter:
-    """Adds batches of vectors; each `add` is on disk when it returns."""
+    """Adds batches of rows; each `add` is on disk when it returns."""
 
     folder: Path
+    column: str
+    dtype: np.dtype[np.generic]
     _own: list[Path] = field(default_factory=list)
 
-    def add(self, sha256s: Sequence[str], vectors: np.ndarray) -> None:
-        """Append one batch: N hex sha256 and float `(N, D)` vectors of unit length."""
-        flat = pa.array(vectors.astype(np.float16).ravel())
-        columns = [pa.array(sha256s, pa.string()), pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])]
-        self._own.append(self._write("a", pa.table(columns, names=["sha256", "vector"])))
+    def add(self, sha256s: Sequence[str], rows: np.ndarray) -> None:
+        """Append one batch: N hex sha256 and float `(N, K)`; vectors are kept as float16, scores as float32."""
+        flat = pa.array(rows.astype(self.dtype).ravel())
+        columns = [pa.array(sha256s, pa.string()), pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])]
+        self._own.append(self._write("a", pa.table(columns, names=["sha256", self.column])))
 
     def __enter__(self) -> StoreWriter:
         return self
@@ -110,8 +166,13 @@ class StoreWriter:
         return path
 
 
-def _matrix(column: pa.ChunkedArray) -> np.ndarray:
+def _folder_name(key: str) -> str:
+    """A key as the name of a folder: as it stands where that is safe, else its hash."""
+    return key if re.fullmatch(r"\w[\w.-]{0,63}", key) else hashlib.sha256(key.encode()).hexdigest()[:24]
+
+
+def _matrix(column: pa.ChunkedArray, dtype: np.dtype[np.generic]) -> np.ndarray:
     combined = column.combine_chunks()
     chunks = combined.chunks if isinstance(combined, pa.ChunkedArray) else [combined]
     parts = [chunk.flatten().to_numpy(zero_copy_only=False).reshape(len(chunk), -1) for chunk in chunks if len(chunk)]
-    return np.concatenate(parts) if parts else np.empty((0, 0), np.float16)
+    return np.concatenate(parts) if parts else np.empty((0, 0), dtype)

@@ -19,7 +19,7 @@ out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty()
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def obey(app: Callable[..., object]) -> NoReturn:
+def run_app(app: Callable[..., object]) -> NoReturn:
     """Run a command line and leave; errors of the factory become one message and exit code 2."""
     try:
         app(standalone_mode=True)

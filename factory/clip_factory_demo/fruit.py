@@ -25,7 +25,7 @@ def _polar(points: Floats) -> tuple[Floats, Floats, Floats]:
     return radius, down, np.arctan2(points[:, 2], points[:, 0])
 
 
-def _look(table: Floats, down: Floats) -> Floats:
+def _radius_at(table: Floats, down: Floats) -> Floats:
     """Radius (N,) in the direction `down` radians from the top."""
     return np.interp(down, np.linspace(0, np.pi, len(table)), table).astype(np.float32)
 
@@ -69,7 +69,7 @@ def granny_smith(rng: Generator) -> Solid:
     def distance(points: Floats) -> Floats:
         radius, down, around = _polar(points)
         ribs = 0.022 * np.cos(5 * around) * smoothstep(1.4, 3.0, down)
-        body = (radius - _look(table, down) - ribs) * np.float32(0.7)
+        body = (radius - _radius_at(table, down) - ribs) * np.float32(0.7)
         return np.minimum(body, _stalk(points, 0.5, tip, 0.035))
 
     def paint(points: Floats) -> Surface:

@@ -22,8 +22,8 @@ def sphere(points: Floats) -> Floats:
 @lru_cache(maxsize=1)
 def _face_centers() -> tuple[Floats, Floats]:
     """Unit directions (32, 3) of a truncated icosahedron's faces, 12 pentagons first, and 1/distance of each (32,)."""
-    golden = (1 + 5**0.5) / 2
-    base = [(0, a, b * golden) for a in (-1, 1) for b in (-1, 1)]
+    ratio = (1 + 5**0.5) / 2
+    base = [(0, a, b * ratio) for a in (-1, 1) for b in (-1, 1)]
     five = unit(np.array([np.roll(v, k) for v in base for k in range(3)]))
     near = five @ five.T > 0.4
     triples = [

@@ -81,7 +81,7 @@ def _write_truth(path: Path, truth: Truth) -> None:
         rows.writerows((name, "yes" if kind == YES else "no") for name, kind in truth)
 
 
-def render_set(out: Path, count: int = 400, seed: int = 0, progress: Progress | None = None) -> Truth:
+def render_set(out: Path | str, count: int = 400, seed: int = 0, progress: Progress | None = None) -> Truth:
     """Fill `out` with the demo: images/, truth.csv and scenario.yaml (kept if there); an older set is replaced.
 
     Args:
@@ -97,6 +97,7 @@ def render_set(out: Path, count: int = 400, seed: int = 0, progress: Progress | 
     Raises:
         FileExistsError: `out` holds pictures, answers or a scenario that no earlier call made.
     """
+    out = Path(out)
     _clear(out)
     folder = out / DRAFT
     shutil.rmtree(folder, ignore_errors=True)

@@ -144,10 +144,10 @@ def render(scene: Scene, width: int, height: int) -> Floats:
     pixels = _focus(pixels.reshape(high, wide, 3), depth, focus, scene.blur).reshape(-1, 3)
     nearest = np.full(len(rays), np.inf, np.float32)
     for number, solid in enumerate(scene.solids):
-        found = trace(solid, eye[None], rays)
-        seen = np.flatnonzero(found < nearest)
-        nearest[seen] = found[seen]
-        pixels[seen] = _shade(scene, number, rays[seen], found[seen])
+        distance = trace(solid, eye[None], rays)
+        seen = np.flatnonzero(distance < nearest)
+        nearest[seen] = distance[seen]
+        pixels[seen] = _shade(scene, number, rays[seen], distance[seen])
     return np.maximum(resize(pixels.reshape(high, wide, 3), (width, height)), 0)
 
 

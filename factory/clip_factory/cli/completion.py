@@ -65,6 +65,11 @@ def targets(ctx: typer.Context, incomplete: str) -> list[str]:
     )
 
 
+def measurable(ctx: typer.Context, incomplete: str) -> list[str]:
+    """What can be evaluated: models, runs, scenario files."""
+    return list(dict.fromkeys([*models(ctx, incomplete), *targets(ctx, incomplete)]))
+
+
 @contextmanager
 def for_bash(environment: MutableMapping[str, str]) -> Iterator[None]:
     """Undo what bash does to `ball@champion`: it breaks the line at @, and keeps what stands before it.
@@ -73,14 +78,14 @@ def for_bash(environment: MutableMapping[str, str]) -> Iterator[None]:
         environment: Of a process that bash asks for completions, which are printed within the context; changed in
             place.
     """
-    kept = _rejoined(environment)
-    told = StringIO()
+    typed = _rejoined(environment)
+    printed = StringIO()
     try:
-        with redirect_stdout(told):
+        with redirect_stdout(printed):
             yield
     finally:
-        for line in told.getvalue().splitlines():
-            print(line.removeprefix(kept))  # noqa: T201
+        for line in printed.getvalue().splitlines():
+            print(line.removeprefix(typed))  # noqa: T201
 
 
 def _rejoined(environment: MutableMapping[str, str]) -> str:
@@ -109,11 +114,11 @@ def _listed(folder: Path, pattern: str) -> list[Path]:
 
 def _run_folders(home: Path) -> list[str]:
     """Folders of runs and the runs in them, the newest of each first."""
-    found = []
+    folders: list[Path] = []
     for folder in sorted(home.glob("[!.]*/")):
         runs_of = sorted((path.parent for path in folder.glob(f"[!.]*/{SCENARIO}")), reverse=True)
-        found += [folder, *runs_of] if runs_of else []
-    return [str(path) for path in found]
+        folders += [folder, *runs_of] if runs_of else []
+    return [str(path) for path in folders]
 
 
 def _references(index: Index | None) -> Iterable[str]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import filecmp
 import os
 import shutil
-import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from clip_factory.errors import ImagesError
-from clip_factory.runtime.inputs import takes_in
+from clip_factory.runtime.atomic import atomic_new
+from clip_factory.runtime.inputs import covers
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Copies:
         """
         if folder.exists() and not folder.is_dir():
             raise ImagesError(f"{folder}: a file, where copies need a folder", hint="name a folder")
-        source = next((one for one in arguments if takes_in(one, folder)), None)
+        source = next((one for one in arguments if covers(one, folder)), None)
         if source is not None:
             raise ImagesError(
                 f"{folder} lies within {source}: the copies would be among its photos the next time",
@@ -72,7 +72,7 @@ class Copies:
         raise ImagesError(f"{path}: other files have every name for it in {self.folder}", hint="copy to another folder")
 
     @property
-    def says(self) -> str:
+    def summary(self) -> str:
         """What was done, in words."""
         again = f"; {self.there} were there already" if self.there else ""
         return f"copied {self.made} photo{'' if self.made == 1 else 's'} to {self.folder}{again}"
@@ -98,23 +98,11 @@ def _copied(source: Path, target: Path) -> bool:
         target.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         return False
-    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        shutil.copyfile(source, temporary)
-        with suppress(OSError):  # times are a courtesy
-            shutil.copystat(source, temporary)
-        return _taken(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _taken(temporary: Path, target: Path) -> bool:
-    try:
-        os.link(temporary, target)  # unlike a rename, it fails where there is a file
+    try:  # not flushed to the disk: the photo itself stays where it is
+        with atomic_new(target, sync=False, need_links=False) as temporary:
+            shutil.copyfile(source, temporary)
+            with suppress(OSError):  # times are a courtesy
+                shutil.copystat(source, temporary)
     except FileExistsError:
         return False
-    except OSError:  # a file system without hard links
-        if os.path.lexists(target):
-            return False
-        os.rename(temporary, target)
     return True

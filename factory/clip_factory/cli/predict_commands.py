@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,11 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clip_factory import api
 from clip_factory.cli import completion
 from clip_factory.cli import prediction_rows as rows
+from clip_factory.cli.options import LookupKeyOption, LookupOption, ModelArgument
 from clip_factory.cli.prediction_rows import Format, Only, Tally
-from clip_factory.errors import FactoryError, RunError
-from clip_factory.run_folder import LATEST, MODEL, atomic, find_run
+from clip_factory.errors import FactoryError
+from clip_factory.runtime.atomic import atomic
 from clip_factory.terminal import DONE, REFUSED, SOME_UNREADABLE, err, out, plain
 
 if TYPE_CHECKING:
@@ -36,35 +37,6 @@ class Report(StrEnum):
 
 UNREADABLE_SHOWN = 20
 """Lines for photos that cannot be read, where --only keeps them out of the rows."""
-
-ModelArgument = Annotated[
-    Path,
-    typer.Argument(
-        help="The model file, its name in a registry, a run, or `latest`.",
-        metavar="MODEL.onnx",
-        show_default=False,
-        autocompletion=completion.models,
-    ),
-]
-RegistryOption = Annotated[
-    str | None,
-    typer.Option(
-        "--registry",
-        help="Folder or URL; MODEL.onnx is then NAME, NAME@VERSION or NAME@ALIAS. "
-        "Else $FACTORY_REGISTRY, for a name that is no file.",
-        metavar="REGISTRY",
-        show_default=False,
-    ),
-]
-PublicOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--public-key",
-        help="Refuse a release not signed by this key; else $FACTORY_PUBLIC_KEY.",
-        metavar="FILE",
-        show_default=False,
-    ),
-]
 
 
 def predict(
@@ -118,8 +90,8 @@ def predict(
             autocompletion=completion.models,
         ),
     ] = None,
-    registry: RegistryOption = None,
-    public_key: PublicOption = None,
+    registry: LookupOption = None,
+    public_key: LookupKeyOption = None,
     scores: Annotated[
         Path | None,
         typer.Option("--scores", help="Count the probabilities here too, for `factory drift`.", metavar="FILE"),
@@ -139,15 +111,15 @@ def predict(
     if scores is not None and len(named) > 1:
         hint = "count the scores of each in a file of its own, one model at a time"
         raise FactoryError("--scores counts for one model, and several are asked", hint=hint)
-    loaded = [_load(Path(one), registry, public_key) for one in named]
+    loaded = [api.load_model(one, registry=registry, public_key=public_key) for one in named]
     copies = None if copy_to is None else Copies.to(copy_to, paths)
     counted = ScoreHistogram(loaded[0].sha256)
     if scores is not None:
         counted.append(scores)  # nothing yet: a file that cannot take them is refused before the work, not after
     tally = Tally(only)
     try:
-        kept = _answered(loaded, paths, threshold, counted, tally, copies)
-        _write(form, _columns(loaded, named), kept, target)
+        shown = _answered(loaded, paths, threshold, counted, tally, copies)
+        _write(form, _columns(loaded, named), shown, target)
     finally:  # stopped half-way, what was answered counts all the same
         if scores is not None:
             counted.append(scores)
@@ -176,24 +148,24 @@ def _answered(
 
     if err.is_terminal:  # a program that reads stderr waits for complaints alone
         for model in models:
-            cut = model.threshold if threshold is None else threshold
-            err.print(f"{plain(model.name)}: {plain(model.question)}  (yes from {cut:.3g} on)")
+            yes_from = model.threshold if threshold is None else threshold
+            err.print(f"{plain(model.name)}: {plain(model.question)}  (yes from {yes_from:.3g} on)")
     histograms = [counted, *[None] * (len(models) - 1)]
-    for row in tally.sift(iter_predict_all(models, noted(), threshold=threshold, scores=histograms)):
+    for row in tally.filter(iter_predict_all(models, noted(), threshold=threshold, scores=histograms)):
         path = row[0].path
         if copies is not None and path is not None and row[0].error is None:
             copies.add(path, names[path])
         yield row
 
 
-def _write(form: Format, columns: Sequence[str], kept: Iterator[Row], target: Path | None) -> None:
+def _write(form: Format, columns: Sequence[str], shown: Iterator[Row], target: Path | None) -> None:
     if form is Format.table:
-        out.print(rows.as_table(columns, kept))
+        out.print(rows.as_table(columns, shown))
     elif target is None:
-        rows.WRITERS[form](columns, kept, sys.stdout)
+        rows.WRITERS[form](columns, shown, sys.stdout)
     else:
         with atomic(target) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-            rows.WRITERS[form](columns, kept, file)
+            rows.WRITERS[form](columns, shown, file)
 
 
 def _columns(models: Sequence[Model], named: Sequence[str]) -> list[str]:
@@ -203,10 +175,10 @@ def _columns(models: Sequence[Model], named: Sequence[str]) -> list[str]:
         FactoryError: One was typed twice.
     """
     often = Counter(model.name for model in models)
-    found = [model.name if often[model.name] == 1 else typed for model, typed in zip(models, named, strict=True)]
-    if twice := next((name for name, count in Counter(found).items() if count > 1), None):
+    headings = [model.name if often[model.name] == 1 else typed for model, typed in zip(models, named, strict=True)]
+    if twice := next((name for name, count in Counter(headings).items() if count > 1), None):
         raise FactoryError(f"{twice} is asked twice", hint="name each model once")
-    return found
+    return headings
 
 
 def _sum_up(tally: Tally, copies: Copies | None, target: Path | None) -> None:
@@ -218,7 +190,7 @@ def _sum_up(tally: Tally, copies: Copies | None, target: Path | None) -> None:
         if (more := len(tally.unreadable) - UNREADABLE_SHOWN) > 0:
             err.print(f"and {more} more cannot be read")
     if copies is not None:
-        err.print(copies.says, markup=False)
+        err.print(copies.summary, markup=False)
     if target is not None:
         out.print(str(target), markup=False)
 
@@ -233,8 +205,8 @@ def drift(
             show_default=False,
         ),
     ],
-    registry: RegistryOption = None,
-    public_key: PublicOption = None,
+    registry: LookupOption = None,
+    public_key: LookupKeyOption = None,
     form: Annotated[Report, typer.Option("--format", help="How to say it.")] = Report.words,
     fail: Annotated[bool, typer.Option("--fail", help="Exit with 1 if the inputs have moved.")] = False,
 ) -> None:
@@ -242,42 +214,13 @@ def drift(
 
     Example:  factory drift model.onnx scores.json
     """
-    from clip_factory.runtime.drift import compare, reference
+    from clip_factory.runtime.drift import compare, stored_histogram
     from clip_factory.runtime.score_histogram import read_scores
 
-    loaded = _load(model, registry, public_key)
-    found = compare(reference(loaded.metadata), read_scores(scores, loaded.sha256).counts)
-    print(json.dumps(asdict(found)) if form is Report.json else f"{found.says}\n{found.advice}")  # noqa: T201
-    raise typer.Exit(REFUSED if fail and found.verdict == "moved" else DONE)
-
-
-def _load(model: Path, registry: str | None, public_key: Path | None) -> Model:
-    """A model file, the model of a run, or a release; the environment has a say only where no file is meant."""
-    from clip_factory.runtime import Model
-    from clip_factory.runtime.releases.release_index import is_reference
-
-    if registry is None and (model.is_dir() or (model.name == LATEST and not model.exists())):
-        model = _of_run(model)
-    if registry is None and is_reference(str(model)) and not model.is_file():
-        registry = os.environ.get("FACTORY_REGISTRY") or None
-    if registry is not None and public_key is None and (named := os.environ.get("FACTORY_PUBLIC_KEY")):
-        public_key = Path(named)
-    if registry is not None and "://" in registry:
-        err.print(f"asking {plain(registry)} for {plain(model)}")
-    return Model.load(model, registry=registry, public_key=public_key)
-
-
-def _of_run(named: Path) -> Path:
-    """The model of a run; a folder that holds no run is left for the runtime to name."""
-    try:
-        run = find_run(named)
-    except RunError:
-        if named.is_dir():
-            return named
-        raise
-    if run.path != named:
-        err.print(f"run {run.path}", markup=False)
-    return run.need(MODEL, "export")
+    loaded = api.load_model(model, registry=registry, public_key=public_key)
+    result = compare(stored_histogram(loaded.metadata), read_scores(scores, loaded.sha256).counts)
+    print(json.dumps(asdict(result)) if form is Report.json else f"{result.says}\n{result.advice}")  # noqa: T201
+    raise typer.Exit(REFUSED if fail and result.verdict == "moved" else DONE)
 
 
 def print_table(predictions: Iterable[Prediction]) -> None:

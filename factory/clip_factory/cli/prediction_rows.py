@@ -50,7 +50,7 @@ class Tally:
     answered: int = 0
     unreadable: list[Prediction] = field(default_factory=list)
 
-    def sift(self, rows: Iterable[Row]) -> Iterator[Row]:
+    def filter(self, rows: Iterable[Row]) -> Iterator[Row]:
         """The rows to show: all of them; or, where only one kind is wanted, those whose first answer is of it."""
         for row in rows:
             first = row[0]
@@ -80,11 +80,11 @@ def format_of(form: Format | None, file: Path | None) -> Format:
     if file.exists() and file.suffix.lower() not in SUFFIXES:
         hint = "a photo or a model would be lost; name another file, or delete this one"
         raise FactoryError(f"{file} is there already, and is neither .csv nor .json nor .jsonl", hint=hint)
-    found = form or SUFFIXES.get(file.suffix.lower())
-    if found is None or found is Format.table:
+    chosen = form or SUFFIXES.get(file.suffix.lower())
+    if chosen is None or chosen is Format.table:
         hint = "name it .csv, .json or .jsonl, or add --format csv or json"
-        raise FactoryError(f"{file}: {'a table is for reading' if found else 'which format?'}", hint=hint)
-    return found
+        raise FactoryError(f"{file}: {'a table is for reading' if chosen else 'which format?'}", hint=hint)
+    return chosen
 
 
 def as_table(names: Sequence[str], rows: Iterable[Row]) -> Table:

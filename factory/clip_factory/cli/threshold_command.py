@@ -1,38 +1,27 @@
-"""`factory threshold`: where the line between no and yes lies, what each need would make of it, and to move it."""
+"""`factory threshold`: where the threshold lies, where each need would put it, and to move it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clip_factory.cli import completion
-from clip_factory.cli.verdict_output import exit_code, print_verdict
+from clip_factory import api
+from clip_factory.api import Run
+from clip_factory.cli.options import RunArgument
+from clip_factory.cli.run_output import exit_code, print_verdict
 from clip_factory.terminal import err, out, table
 
 if TYPE_CHECKING:
-    from clip_factory.export.threshold import Cut
-    from clip_factory.scenario import Need, Scenario
+    from clip_factory.exporters.threshold import Threshold
 
-NAMED: tuple[Literal["break-even", "balanced"], ...] = ("break-even", "balanced")
-STATED: tuple[dict[str, float], ...] = (
-    {"false_alarms": 0.01},
-    {"false_alarms": 0.05},
-    {"recall": 0.9},
-    {"precision": 0.9},
+USUAL: tuple[Any, ...] = (
+    *("break-even", "balanced"),
+    *({"false_alarms": 0.01}, {"false_alarms": 0.05}, {"recall": 0.9}, {"precision": 0.9}),
 )
-"""The needs that are shown beside the run's own."""
-RunArgument = Annotated[
-    Path,
-    typer.Argument(
-        help="The folder of a run; a folder of runs, or `latest`, for the newest.",
-        metavar="RUN",
-        show_default=False,
-        autocompletion=completion.runs,
-    ),
-]
+"""The targets that are shown beside the run's own."""
 
 
 def _share(name: str, help_text: str) -> Any:
@@ -66,27 +55,23 @@ def threshold(
     named += ["break-even"] * break_even + ["balanced"] * balanced
     if len(named) > 1:
         raise typer.BadParameter("name one need, not several")
-    from clip_factory.run_folder import find_run
+    chosen = api.load_run(run)
+    err.print(f"threshold of {chosen.path}", markup=False)
+    if not named:
+        _print_thresholds(chosen)
+        return
+    moved = api.set_threshold(chosen, named[0], store=store)
+    _print_thresholds(moved)
+    print_verdict(moved)
+    raise typer.Exit(exit_code(moved))
 
-    folder = find_run(run)
-    err.print(f"threshold of {folder.path}", markup=False)
-    if named:
-        _move(folder.path, named[0], store)
-    else:
-        _show(folder.path)
 
-
-def _show(run: Path) -> None:
-    """A row for the run's own need and for each usual one."""
-    from clip_factory.export import cut_for
-    from clip_factory.run_folder import SCENARIO, RunFolder
-    from clip_factory.scenario import Target, load
-
-    folder, scenario = RunFolder.open(run), load(run / SCENARIO)
-    needs: list[Need] = [scenario.need, *NAMED, *map(Target.model_validate, STATED)]
-    cuts = [cut_for(folder, need) for need in dict.fromkeys(needs)]
-    out.print(table(("target", "threshold", "95 % interval", "recall", "precision", "false alarms"), map(_row, cuts)))
-    first = cuts[0]
+def _print_thresholds(run: Run) -> None:
+    """A row for the run's own target and for each usual one."""
+    thresholds = api.thresholds(run, USUAL)
+    heads = ("target", "threshold", "95 % interval", "recall", "precision", "false alarms")
+    out.print(table(heads, map(_row, thresholds)))
+    first = thresholds[0]
     err.print(
         f"the first is this run's own; expected on {first.images} photos that it was not trained on, against "
         f"{first.against}; of all photos {first.base_rate:.1%} are yes",
@@ -94,48 +79,8 @@ def _show(run: Path) -> None:
     )
 
 
-def _row(cut: Cut) -> Sequence[object]:
-    low, high = cut.interval
-    shares = (f"{share:.1%}" for share in (cut.recall, cut.precision, cut.false_alarms))
-    target = cut.target if cut.reached else f"{cut.target}: out of reach, the nearest"
-    return (target, f"{cut.threshold:.3f}", f"{low:.3f} to {high:.3f}", *shares)
-
-
-def _move(run: Path, target: Any, store: Path | None) -> None:
-    """Write the target into the run, and take the run through to its report."""
-    from clip_factory import pipeline
-    from clip_factory import run_request as start
-    from clip_factory.errors import RunError
-    from clip_factory.export import cut_for
-    from clip_factory.run_folder import HELD_OUT, LABELS, MODEL, SCENARIO, STUDENT, RunFolder, atomic
-    from clip_factory.scenario import dump, load
-
-    with start.hold(RunFolder.open(run)) as folder:
-        for name in (LABELS, STUDENT, HELD_OUT, MODEL):
-            folder.need(name, "run")
-        scenario = _with_target(load(folder.file(SCENARIO)), target)
-        best = cut_for(folder, scenario.need)
-        if not best.reached:
-            raise RunError(
-                f"no threshold has {best.target}: the nearest, {best.threshold:g}, has {best.precision:.1%}",
-                hint="ask for less, or better the labels: factory review RUN",
-            )
-        with atomic(folder.file(SCENARIO)) as temporary:
-            temporary.write_text(dump(scenario), encoding="utf-8")
-        pipeline.run(folder, store or start.default_store(), since="export")
-        _show(run)
-        print_verdict(folder)
-        raise typer.Exit(exit_code(pipeline.verdict(folder).state))
-
-
-def _with_target(scenario: Scenario, target: Any) -> Scenario:
-    """The same scenario with another target, costs in their older form put aside.
-
-    Raises:
-        ScenarioError: The gate asks for more than the target aims at.
-    """
-    from clip_factory.scenario import validated
-
-    tree = scenario.model_dump()
-    gate = tree["gate"] | {"false_yes_cost": 1.0, "false_no_cost": 1.0}
-    return validated(tree | {"target": target, "gate": gate})
+def _row(one: Threshold) -> Sequence[object]:
+    low, high = one.interval
+    shares = (f"{share:.1%}" for share in (one.recall, one.precision, one.false_alarms))
+    target = one.target if one.reached else f"{one.target}: out of reach, the nearest"
+    return (target, f"{one.threshold:.3f}", f"{low:.3f} to {high:.3f}", *shares)

@@ -1,7 +1,8 @@
-"""CLIP-type teachers, and the store that keeps what they have seen. open_clip stays in this room."""
+"""Dual encoders, and how photos are embedded with them. open_clip stays in this room, and torch behind it."""
 
+from clip_factory.encoders.auto import RECOMMENDED, resolve
 from clip_factory.encoders.embedding import embed
-from clip_factory.encoders.open_clip import RECOMMENDED, Teacher, load, resolve
+from clip_factory.encoders.encoder import Encoder, load_encoder
 from clip_factory.store import EmbeddingStore
 
-__all__ = ["RECOMMENDED", "EmbeddingStore", "Teacher", "embed", "load", "resolve"]
+__all__ = ["RECOMMENDED", "EmbeddingStore", "Encoder", "embed", "load_encoder", "resolve"]

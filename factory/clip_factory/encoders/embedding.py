@@ -2,77 +2,103 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+import numpy as np
+from PIL import Image
 
-from clip_factory.encoders.open_clip import Teacher
-from clip_factory.errors import ImageError, ImagesError
+from clip_factory.encoders.decode_ahead import decode_ahead
+from clip_factory.encoders.encoder import Encoder
+from clip_factory.errors import PluginError
+from clip_factory.images.photo import Photo
 from clip_factory.memory import keep_memory
-from clip_factory.runtime.preprocessing import read_rgb
+from clip_factory.scale.executor import Executor, load_executor
 from clip_factory.store import EmbeddingStore
 
 BATCHES_AHEAD = 2
 """How many batches are decoded, or being decoded, while the network works on one."""
+BATCHES_A_SHARD = 64
+"""How many batches an executor hands out at a time."""
+MAX_BATCH_BYTES = 512_000_000
+"""A batch is cut short when its decoded photos take more than this: large PNG files, a few at a time."""
+
+
+@dataclass(frozen=True)
+class EmbedShard:
+    """The work on one shard of photos: embed them and put their vectors into the store, batch after batch."""
+
+    encoder: Encoder
+    store: EmbeddingStore
+    batch_size: int
+
+    def __call__(self, photos: Sequence[Photo]) -> Iterator[int]:
+        """Yields the number of photos of each batch once its vectors are on disk."""
+        keep_memory()
+        images = decode_ahead([path for _, path in photos], self.encoder.image_size, BATCHES_AHEAD * self.batch_size)
+        done = 0
+        with closing(images), self.store.writer(self.encoder.key, self.encoder.about) as writer:
+            for batch in _batches(images, self.batch_size):
+                names = [sha256 for sha256, _ in photos[done : done + len(batch)]]
+                writer.add(names, _checked(self.encoder.embed_images(batch), len(batch), self.encoder))
+                done += len(batch)
+                yield len(batch)
 
 
 def embed(
-    teacher: Teacher,
+    encoder: Encoder,
     files: Sequence[tuple[str, Path]],
     store: EmbeddingStore,
     batch_size: int,
     progress: Callable[[int, int], None],
+    executor: Executor | None = None,
 ) -> int:
     """Put the vectors of all images into the store; those it holds already cost nothing.
 
     Args:
-        teacher: What embeds.
+        encoder: What embeds.
         files: `(sha256, path)` of each image.
         store: Where vectors are kept.
         batch_size: Images a forward pass.
         progress: Called with (done, total) after each batch.
+        executor: What runs the work; by default the one that the environment names, else this process.
 
     Returns:
         How many images were embedded now.
 
     Raises:
         ImagesError: A file has changed or vanished since it was scanned.
+        PluginError: The encoder's vectors are not what its `dim` promises.
     """
-    known = store.known(teacher.key)
-    missing = [(sha, path) for sha, path in files if sha not in known]
+    known = store.known(encoder.key)
+    missing = [Photo(sha256, path) for sha256, path in files if sha256 not in known]
     if not missing:
         return 0
-    keep_memory()
-    done = 0
+    done, size = 0, BATCHES_A_SHARD * batch_size
+    shards = [missing[i : i + size] for i in range(0, len(missing), size)]
     progress(0, len(missing))
-    with store.writer(teacher.key, teacher.about) as writer:
-        for names, batch in _batches(teacher, missing, batch_size):
-            writer.add(names, teacher.embed_images(batch))
-            done += len(names)
-            progress(done, len(missing))
+    for count in (executor or load_executor()).map(EmbedShard(encoder, store, batch_size), shards):
+        done += count
+        progress(done, len(missing))
     return done
 
 
-def _batches(
-    teacher: Teacher, files: Sequence[tuple[str, Path]], batch_size: int
-) -> Iterator[tuple[list[str], torch.Tensor]]:
-    chunks = [files[i : i + batch_size] for i in range(0, len(files), batch_size)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        queue: deque[list[Future[torch.Tensor]]] = deque()
-        for ahead in range(len(chunks) + BATCHES_AHEAD):
-            if ahead < len(chunks):
-                queue.append([pool.submit(_load, teacher, path) for _, path in chunks[ahead]])
-            if ahead >= BATCHES_AHEAD:
-                names = [sha for sha, _ in chunks[ahead - BATCHES_AHEAD]]
-                yield names, torch.stack([future.result() for future in queue.popleft()])
+def _batches(images: Iterator[Image.Image], size: int) -> Iterator[list[Image.Image]]:
+    batch: list[Image.Image] = []
+    taken = 0
+    for image in images:
+        batch.append(image)
+        taken += image.width * image.height * 3
+        if len(batch) == size or taken > MAX_BATCH_BYTES:
+            yield batch
+            batch, taken = [], 0
+    if batch:
+        yield batch
 
 
-def _load(teacher: Teacher, path: Path) -> torch.Tensor:
-    try:
-        return teacher.preprocess(read_rgb(path, at_least=teacher.image_side))
-    except ImageError as error:
-        raise ImagesError(f"{error.what}: it has changed since it was scanned", hint="add --fresh") from None
+def _checked(vectors: np.ndarray, count: int, encoder: Encoder) -> np.ndarray:
+    if vectors.shape != (count, encoder.dim):
+        raise PluginError(f"encoder {encoder.name}: vectors {vectors.shape}, expected {(count, encoder.dim)}")
+    return vectors

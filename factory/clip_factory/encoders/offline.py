@@ -1,4 +1,4 @@
-"""The offline teacher: a dual encoder from installed packages alone, served through open_clip.
+"""The offline encoder: installed packages alone, served through open_clip.
 
 Both towers are taken as published and locked; only the heads that join them (offline_heads.py) were trained,
 by `scripts/train_offline_teacher.py`. Every file is read from disk, checked against its SHA-256 and only then parsed;
@@ -131,10 +131,10 @@ def verified(folder: Path, name: str) -> bytes:
     if not path.is_file():
         raise TeacherError(f"offline teacher: {path} is missing", hint=_HINT)
     content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != SHA256[name]:
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != SHA256[name]:
         raise TeacherError(
-            f"offline teacher: {path} has been altered (sha256 {found}, expected {SHA256[name]})", hint=_HINT
+            f"offline teacher: {path} has been altered (sha256 {actual}, expected {SHA256[name]})", hint=_HINT
         )
     return content
 

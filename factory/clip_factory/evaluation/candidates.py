@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from clip_factory.errors import RunError
-from clip_factory.run_folder import LABELS, MODEL, SCENARIO, RunFolder, find_run, means_run
+from clip_factory.labels import Labels
+from clip_factory.run_folder import MODEL, SCENARIO, RunFolder, find_run, means_run
 from clip_factory.runtime import Model
 from clip_factory.scenario import load
 
@@ -20,7 +21,7 @@ USED = ("train", "val")
 
 
 @dataclass(frozen=True, eq=False)
-class Contender:
+class Candidate:
     """One of those that are measured."""
 
     name: str
@@ -35,19 +36,19 @@ class Contender:
         """The folder of the run's photos; None without a run."""
         return None if self.run is None else Path(load(self.run.file(SCENARIO)).images.path or ".")
 
-    def seen(self, sha256: Iterable[str]) -> np.ndarray:
+    def was_used(self, sha256: Iterable[str]) -> np.ndarray:
         """Whether each photo has shaped the model, bool `(N,)`; all false where that is not known."""
         return np.array([self.splits.get(sha) in USED for sha in sha256], bool)
 
-    def ask(self, files: Iterable[Path]) -> tuple[np.ndarray, dict[int, str]]:
+    def predict(self, files: Iterable[Path]) -> tuple[np.ndarray, dict[int, str]]:
         """The probability of yes of each photo, `(N,)`, NaN where it cannot be read; and why not, by index."""
-        said = list(self.model.iter_predict(files))
-        p = np.array([np.nan if one.probability is None else one.probability for one in said], np.float64)
-        return p, {i: one.error for i, one in enumerate(said) if one.error is not None}
+        predictions = list(self.model.iter_predict(files))
+        p = np.array([np.nan if one.probability is None else one.probability for one in predictions], np.float64)
+        return p, {i: one.error for i, one in enumerate(predictions) if one.error is not None}
 
 
-def find(target: Path, loader: Loader) -> Contender:
-    """The contender that an argument means.
+def find_candidate(target: Path, loader: Loader) -> Candidate:
+    """The candidate that an argument means.
 
     Args:
         target: A run folder, a folder of runs, `latest`, a model file, or a reference to a registry.
@@ -58,28 +59,28 @@ def find(target: Path, loader: Loader) -> Contender:
         ModelError: It is not a model of this factory.
     """
     if not means_run(target):
-        return Contender(str(target), loader(target))
+        return Candidate(str(target), loader(target))
     run = find_run(target)
     model = Model.load(run.need(MODEL, "export"))
-    labels = run.table(LABELS, "label")
-    splits = dict(zip(labels["sha256"].to_pylist(), labels["split"].to_pylist(), strict=True))
-    return Contender(run.path.name, model, run, splits)
+    labels = Labels.of_run(run)
+    splits = dict(zip(labels.sha256.tolist(), labels.split.tolist(), strict=True))
+    return Candidate(run.path.name, model, run, splits)
 
 
-def find_all(targets: Sequence[Path], loader: Loader) -> list[Contender]:
-    """Two or more contenders, under names that tell them apart.
+def find_candidates(targets: Sequence[Path], loader: Loader) -> list[Candidate]:
+    """The candidates that arguments mean, under names that tell them apart.
 
     Raises:
-        RunError: There are fewer than two, or two are the same.
-        FactoryError: As `find`.
+        RunError: Two are the same.
+        FactoryError: As `find_candidate`.
     """
-    if len(targets) < 2:
-        raise RunError("one alone cannot be compared", hint="name two or more: factory compare RUN RUN")
-    found = [find(target, loader) for target in targets]
-    names = [one.name for one in found]
-    long = [str(target if one.run is None else one.run.path) for one, target in zip(found, targets, strict=True)]
-    named = [replace(one, name=long[i] if names.count(one.name) > 1 else one.name) for i, one in enumerate(found)]
-    for i, one in enumerate(named):
-        if one.name in [other.name for other in named[:i]]:
+    candidates = [find_candidate(target, loader) for target in targets]
+    names = [one.name for one in candidates]
+    long = [str(target if one.run is None else one.run.path) for one, target in zip(candidates, targets, strict=True)]
+    renamed = [
+        replace(one, name=long[i] if names.count(one.name) > 1 else one.name) for i, one in enumerate(candidates)
+    ]
+    for i, one in enumerate(renamed):
+        if one.name in [other.name for other in renamed[:i]]:
             raise RunError(f"{one.name} is named twice", hint="name two different runs, releases or files")
-    return named
+    return renamed

@@ -32,12 +32,12 @@ def in_counts(
     known = recall.p_value is not None  # which photos differ, and not their number alone
     if known and not any((recall.only_first, recall.only_second, alarms.only_first, alarms.only_second)):
         return f"no difference: the same answers on all {recall.n + alarms.n:,} photos"
-    found, raised = round(recall.figure * recall.n), round(alarms.figure * alarms.n)
-    finds = f"finds {_more(found)} of {recall.n:,} {_span(recall, recall.n)}"
-    if not found:
+    hits, extra = round(recall.figure * recall.n), round(alarms.figure * alarms.n)
+    finds = f"finds {_more(hits)} of {recall.n:,} {_span(recall, recall.n)}"
+    if not hits:
         finds = f"finds as many of {recall.n:,} {_span(recall, recall.n)}"
     among = f"among {alarms.n:,} {_span(alarms, alarms.n)}"
-    alarm = f"{_more(raised)} false {_plural(raised, 'alarm')} {among}" if raised else f"same false alarms {among}"
+    alarm = f"{_more(extra)} false {_plural(extra, 'alarm')} {among}" if extra else f"same false alarms {among}"
     return _sentence(names[subject], finds, alarm, recall, alarms, verdict)
 
 
@@ -63,12 +63,12 @@ def in_points(
     return _sentence(names[subject], finds, alarm, recall, alarms, verdict)
 
 
-def one_sided(counted: tuple[Confusion, Confusion], *, found: bool) -> str:
+def one_sided(counted: tuple[Confusion, Confusion], *, any_yes: bool) -> str:
     """Where one of the answers has no photo."""
     n = counted[1].yes + counted[1].no
     if not n:
         return "cannot be told: no photo that may measure them has a label"
-    lacking = "no" if found else "yes"
+    lacking = "no" if any_yes else "yes"
     return f"cannot be told: of the {n:,} labeled {_plural(n, 'photo')} none is a {lacking}"
 
 
@@ -85,12 +85,12 @@ def _sentence(name: str, finds: str, alarm: str, recall: Difference, alarms: Dif
     if verdict == "equal":
         return f"{EQUAL}{name} {finds}, {alarm}"
     if verdict == "trade-off":
-        but = ", but raises" if _chance(recall) else " but raises"
-        return f"{name} {finds}{_chance(recall)}{but} {alarm}{_chance(alarms)}"
-    return f"{name} {finds}{_chance(recall)}, {alarm}{_chance(alarms)}"
+        but = ", but raises" if _within_chance(recall) else " but raises"
+        return f"{name} {finds}{_within_chance(recall)}{but} {alarm}{_within_chance(alarms)}"
+    return f"{name} {finds}{_within_chance(recall)}, {alarm}{_within_chance(alarms)}"
 
 
-def _chance(side: Difference) -> str:
+def _within_chance(side: Difference) -> str:
     return "" if side.sign or not side.figure else ", within chance"
 
 
@@ -114,12 +114,12 @@ def _span(side: Difference, unit: int) -> str:
     low, high = (end * unit for end in side.interval)
     if round(side.figure * unit) < 0:
         low, high = -high, -low
-    least, most = round(low), round(high)
+    low_end, high_end = round(low), round(high)
     if low > 0:
-        least, most = max(least, 1), max(most, 1)
+        low_end, high_end = max(low_end, 1), max(high_end, 1)
     elif high < 0:
-        least, most = min(least, -1), min(most, -1)
-    return f"({_signed(least)} to {_signed(most)})"
+        low_end, high_end = min(low_end, -1), min(high_end, -1)
+    return f"({_signed(low_end)} to {_signed(high_end)})"
 
 
 def _signed(value: int) -> str:

@@ -41,7 +41,7 @@ class Difference:
         """1 or -1 where chance alone would not give this difference, 0 where it might."""
         return int(self.interval[0] > 0) - int(self.interval[1] < 0)
 
-    def turned(self) -> Difference:
+    def reversed(self) -> Difference:
         """The same, the first against the second."""
         low, high = self.interval
         return Difference(
@@ -86,21 +86,21 @@ def paired(first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = No
 def newcombe_paired(both: float, first: float, second: float, neither: float) -> Interval:
     """Interval of the second's share minus the first's, from the counts of answers yes by both, one, or neither."""
     n = both + first + second + neither
-    ends = _arms(both + second, n), _arms(both + first, n)
+    ends = _wilson_distances(both + second, n), _wilson_distances(both + first, n)
     edges = (both + second) * (first + neither) * (both + first) * (second + neither)
     cross = both * neither - first * second
     cross = max(cross - n / 2, 0.0) if cross > 0 else cross  # his continuity correction
     phi = cross / math.sqrt(edges) if edges > 0 else 0.0
-    return _joined((second - first) / n, *ends, phi)
+    return _combined_interval((second - first) / n, *ends, phi)
 
 
-def newcombe_apart(hits: tuple[int, int], sizes: tuple[int, int]) -> Interval:
+def newcombe_independent(hits: tuple[int, int], sizes: tuple[int, int]) -> Interval:
     """Interval of the second share minus the first, of two samples without a photo in common (1998, method 10)."""
     figure = hits[1] / sizes[1] - hits[0] / sizes[0]
-    return _joined(figure, _arms(hits[1], sizes[1]), _arms(hits[0], sizes[0]), 0.0)
+    return _combined_interval(figure, _wilson_distances(hits[1], sizes[1]), _wilson_distances(hits[0], sizes[0]), 0.0)
 
 
-def mean_goodness(recall: Difference, alarms: Difference) -> Interval:
+def balanced_accuracy_interval(recall: Difference, alarms: Difference) -> Interval:
     """Interval of the difference of balanced accuracy, of its two sides' intervals (MOVER, Zou and Donner 2008)."""
     figure = (recall.figure - alarms.figure) / 2
     low = math.hypot(recall.figure - recall.interval[0], alarms.interval[1] - alarms.figure) / 2
@@ -138,9 +138,9 @@ def area(truth: np.ndarray, p: np.ndarray, groups: np.ndarray | None = None) -> 
         return None
     figure, pull = _influence(truth, p)
     rarer = min(int(truth.sum()), int((~truth).sum()))
-    error = math.sqrt(_summed(pull, groups))
+    error = math.sqrt(_group_variance(pull, groups))
     if error < 1e-12 or rarer < 2:
-        down, up = _arms(figure * rarer, rarer)
+        down, up = _wilson_distances(figure * rarer, rarer)
         return figure, (figure - down, figure + up)
     odds, reach = math.log(figure / (1 - figure)), Z95 * error / (figure * (1 - figure))
     return figure, (1 / (1 + math.exp(reach - odds)), 1 / (1 + math.exp(-odds - reach)))
@@ -163,7 +163,7 @@ def area_difference(
     if min(int(truth.sum()), int((~truth).sum())) < 2:
         return None
     (one, of_first), (two, of_second) = _influence(truth, first), _influence(truth, second)
-    reach = Z95 * math.sqrt(_summed(of_second - of_first, groups))
+    reach = Z95 * math.sqrt(_group_variance(of_second - of_first, groups))
     return Difference(one, two, two - one, (two - one - reach, two - one + reach), len(truth))
 
 
@@ -186,13 +186,13 @@ def _above(ordered: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.asarray(sides / (2 * len(ordered)))
 
 
-def _summed(pull: np.ndarray, groups: np.ndarray | None) -> float:
+def _group_variance(pull: np.ndarray, groups: np.ndarray | None) -> float:
     if groups is None:
         return float((pull**2).sum())
     return float((np.bincount(np.unique(groups, return_inverse=True)[1], pull) ** 2).sum())
 
 
-def _arms(hits: float, n: float) -> Interval:
+def _wilson_distances(hits: float, n: float) -> Interval:
     """How far Wilson's interval reaches below and above a share; `hits` and `n` need not be whole."""
     share, z2 = hits / n, Z95**2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
@@ -200,7 +200,7 @@ def _arms(hits: float, n: float) -> Interval:
     return share - max(0.0, middle - half), min(1.0, middle + half) - share
 
 
-def _joined(figure: float, second: Interval, first: Interval, phi: float) -> Interval:
+def _combined_interval(figure: float, second: Interval, first: Interval, phi: float) -> Interval:
     def reach(one: float, other: float) -> float:
         return math.sqrt(max(0.0, one**2 - 2 * phi * one * other + other**2))
 

@@ -14,8 +14,8 @@ from PIL import Image
 
 from clip_factory import __version__
 from clip_factory.evaluation.difference_intervals import Interval
-from clip_factory.evaluation.measure import Cut, Evaluation, Figure
-from clip_factory.evaluation.paired import Bout
+from clip_factory.evaluation.joint_evaluation import JointEvaluation
+from clip_factory.evaluation.measure import Evaluation, Figure, OperatingPoint
 from clip_factory.report import formatting as words
 from clip_factory.report import plots
 from clip_factory.report.embedded_images import GRAY, SIDE, tile, uri
@@ -23,13 +23,13 @@ from clip_factory.report.plot_data import confident_mistakes
 from clip_factory.report.report_page import environment
 from clip_factory.statistics import Confusion
 
-MOST = 60
+MAX_PHOTOS = 60
 """Photos of one gallery that the page shows."""
-UNREADABLE_SHOWN = 50
+MAX_UNREADABLE = 50
 
 
 @dataclass(frozen=True)
-class Shot:
+class Photo:
     """One photo of a gallery."""
 
     uri: str
@@ -38,7 +38,7 @@ class Shot:
     path: str
     truth: bool
     """What is right."""
-    says: str
+    answer: str
     """What was answered, in a few words."""
 
 
@@ -47,75 +47,75 @@ class Gallery:
     """Photos of one kind, the most telling first."""
 
     title: str
-    shots: list[Shot]
+    photos: list[Photo]
     total: int
     """How many there are, shown or not."""
 
 
-def evaluation_page(found: Evaluation) -> str:
+def evaluation_page(evaluation: Evaluation) -> str:
     """The page of an evaluation: headline, figures, answers, thresholds, mistakes."""
-    kept = ~found.seen
-    p, truth = found.probability[kept], found.truth[kept]
+    kept = ~evaluation.used
+    p, truth = evaluation.probability[kept], evaluation.truth[kept]
     return (
         _environment()
         .get_template("evaluation.html.j2")
         .render(
             version=__version__,
-            found=found,
-            model=found.contender.model,
+            evaluation=evaluation,
+            model=evaluation.candidate.model,
             n=int(kept.sum()),
-            rows=[figure_row(figure) for figure in found.figures],
-            cuts=[cut_row(cut) for cut in found.cuts],
+            rows=[figure_row(figure) for figure in evaluation.figures],
+            operating_points=[threshold_row(point) for point in evaluation.operating_points],
             plots=[
-                plots.precision_recall_plot(p, truth, found.threshold),
+                plots.precision_recall_plot(p, truth, evaluation.threshold),
                 plots.reliability_plot(p, truth),
             ],
-            galleries=_mistakes(found),
-            remarks=list(found.remarks),
-            unreadable=found.unreadable[:UNREADABLE_SHOWN],
+            galleries=_mistakes(evaluation),
+            remarks=list(evaluation.remarks),
+            unreadable=evaluation.unreadable[:MAX_UNREADABLE],
         )
     )
 
 
-def comparison_page(bout: Bout) -> str:
+def comparison_page(joint: JointEvaluation) -> str:
     """The page of a comparison: the verdict, the figures side by side, and the photos that change side."""
-    comparisons = bout.comparisons
+    comparisons = joint.comparisons
     return (
         _environment()
         .get_template("compare.html.j2")
         .render(
             version=__version__,
-            bout=bout,
-            title=" against ".join(one.name for one in bout.contenders),
-            question=bout.contenders[0].model.question,
-            verdicts=[(found, bout.line(found)) for found in comparisons],
-            rows=side_by_side(bout),
-            pairs=[_pair(bout, i) for i in range(1, len(bout.contenders))],
-            unreadable=bout.sample.unreadable[:UNREADABLE_SHOWN],
+            joint=joint,
+            title=" against ".join(one.name for one in joint.candidates),
+            question=joint.candidates[0].model.question,
+            verdicts=[(evaluation, joint.line(evaluation)) for evaluation in comparisons],
+            rows=side_by_side(joint),
+            pairs=[_pair(joint, i) for i in range(1, len(joint.candidates))],
+            unreadable=joint.sample.unreadable[:MAX_UNREADABLE],
         )
     )
 
 
-def side_by_side(bout: Bout) -> list[list[dict[str, str]]]:
-    """A row for each contender: cells with `head`, `figure` and `interval`."""
+def side_by_side(joint: JointEvaluation) -> list[list[dict[str, str]]]:
+    """A row for each candidate: cells with `head`, `figure` and `interval`."""
     return [
         _row(one.model.threshold, counts, ranking)
-        for one, counts, ranking in zip(bout.contenders, bout.counts, bout.areas, strict=True)
+        for one, counts, ranking in zip(joint.candidates, joint.counts, joint.areas, strict=True)
     ]
 
 
 def _row(threshold: float, counts: Confusion, ranking: tuple[float, Interval] | None) -> list[dict[str, str]]:
     figure, reach = ranking or (None, None)
-    found, raised = f"{counts.hits:,} of {counts.yes:,}", f"{counts.false_alarms:,} among {counts.no:,}"
-    told = (
+    hits, alarms = f"{counts.hits:,} of {counts.yes:,}", f"{counts.false_alarms:,} among {counts.no:,}"
+    rows = (
         ("threshold", f"{threshold:.3g}", ""),
-        ("found", found, words.interval(counts.recall.interval)),
-        ("false alarms", raised, words.interval(counts.false_alarm_rate.interval)),
+        ("found", hits, words.interval(counts.recall.interval)),
+        ("false alarms", alarms, words.interval(counts.false_alarm_rate.interval)),
         ("precision", words.share(counts.precision.figure), words.interval(counts.precision.interval)),
         ("balanced", words.share(counts.balanced_accuracy.figure), words.interval(counts.balanced_accuracy.interval)),
         ("AUC", words.decimal(figure), _range(reach)),
     )
-    return [{"head": head, "figure": text, "interval": interval} for head, text, interval in told]
+    return [{"head": head, "figure": text, "interval": interval} for head, text, interval in rows]
 
 
 def _environment() -> Environment:
@@ -131,67 +131,67 @@ def figure_row(one: Figure) -> dict[str, Any]:
         shown, reach = words.share(one.value), words.interval(one.interval)
     else:
         shown, reach = words.decimal(one.value), _range(one.interval)
-    what, _, says = one.name.partition(": ")
-    return {"name": what, "says": says, "figure": shown, "interval": reach, "n": one.n}
+    what, _, description = one.name.partition(": ")
+    return {"name": what, "says": description, "figure": shown, "interval": reach, "n": one.n}
 
 
 def _range(interval: Interval | None) -> str:
     return words.ABSENT if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
 
 
-def cut_row(cut: Cut) -> dict[str, Any]:
+def threshold_row(point: OperatingPoint) -> dict[str, Any]:
     """The answers at one threshold, as counts and texts."""
-    counts = cut.counts
+    counts = point.counts
     sides = (counts.recall, counts.precision, counts.false_alarm_rate)
     return {
-        "threshold": f"{cut.threshold:.3g}",
-        "what": cut.what,
+        "threshold": f"{point.threshold:.3g}",
+        "what": point.what,
         "counts": counts,
         "shares": [words.share(side.figure) for side in sides],
     }
 
 
-def _mistakes(found: Evaluation) -> list[Gallery]:
-    kept = np.flatnonzero(~found.seen)
-    p, truth = found.probability[kept], found.truth[kept]
-    wrong = confident_mistakes(p, truth, found.threshold, most=len(p))
+def _mistakes(evaluation: Evaluation) -> list[Gallery]:
+    kept = np.flatnonzero(~evaluation.used)
+    p, truth = evaluation.probability[kept], evaluation.truth[kept]
+    wrong = confident_mistakes(p, truth, evaluation.threshold, most=len(p))
     galleries = []
     for title, side in (("Missed: a yes answered no", True), ("False alarms: a no answered yes", False)):
         chosen = wrong[truth[wrong] == side]
-        shown = [found.folder.path[found.index[kept[i]]] for i in chosen[:MOST]]
-        says = [f"says {'no' if side else 'yes'}, {words.score(float(p[i]))}" for i in chosen[:MOST]]
-        files = [found.folder.root / path for path in shown]
-        galleries.append(Gallery(title, _shots(files, shown, [side] * len(shown), says), len(chosen)))
+        shown = [evaluation.folder.path[evaluation.index[kept[i]]] for i in chosen[:MAX_PHOTOS]]
+        texts = [f"says {'no' if side else 'yes'}, {words.score(float(p[i]))}" for i in chosen[:MAX_PHOTOS]]
+        files = [evaluation.folder.root / path for path in shown]
+        galleries.append(Gallery(title, _photos(files, shown, [side] * len(shown), texts), len(chosen)))
     return galleries
 
 
-def _pair(bout: Bout, second: int) -> dict[str, Any]:
-    """The photos on which the first and another contender differ, both directions apart."""
-    first, other = bout.contenders[0], bout.contenders[second]
-    one, two, truth = bout.answers[0], bout.answers[second], bout.sample.truth
+def _pair(joint: JointEvaluation, second: int) -> dict[str, Any]:
+    """The photos on which the first and another candidate differ, both directions apart."""
+    first, other = joint.candidates[0], joint.candidates[second]
+    one, two, truth = joint.answers[0], joint.answers[second], joint.sample.truth
     better, worse = (two == truth) & (one != truth), (one == truth) & (two != truth)
     galleries = [
-        _changed(bout, second, np.flatnonzero(side), f"{name} right, {loser} wrong")
+        _changed(joint, second, np.flatnonzero(side), f"{name} right, {loser} wrong")
         for side, name, loser in ((better, other.name, first.name), (worse, first.name, other.name))
     ]
     return {"names": (first.name, other.name), "galleries": galleries}
 
 
-def _changed(bout: Bout, second: int, chosen: np.ndarray, title: str) -> Gallery:
+def _changed(joint: JointEvaluation, second: int, chosen: np.ndarray, title: str) -> Gallery:
     """Photos that change side, the yes photos first, then by how far the two probabilities lie apart."""
-    sample = bout.sample
-    apart = np.abs(sample.probability[0] - sample.probability[second])
-    order = chosen[np.lexsort((-apart[chosen], ~sample.truth[chosen]))]
-    shown = order[:MOST].tolist()
+    sample = joint.sample
+    distance = np.abs(sample.probability[0] - sample.probability[second])
+    order = chosen[np.lexsort((-distance[chosen], ~sample.truth[chosen]))]
+    shown = order[:MAX_PHOTOS].tolist()
     pairs = sample.probability[[0, second]][:, shown].T
-    says = [f"{words.score(float(one))}, then {words.score(float(two))}" for one, two in pairs]
+    texts = [f"{words.score(float(one))}, then {words.score(float(two))}" for one, two in pairs]
     files, names = [sample.files[i] for i in shown], [sample.names[i] for i in shown]
-    return Gallery(title, _shots(files, names, sample.truth[shown].tolist(), says), len(chosen))
+    return Gallery(title, _photos(files, names, sample.truth[shown].tolist(), texts), len(chosen))
 
 
-def _shots(files: Sequence[Path], names: Sequence[str], truth: Sequence[bool], says: Sequence[str]) -> list[Shot]:
+def _photos(files: Sequence[Path], names: Sequence[str], truth: Sequence[bool], texts: Sequence[str]) -> list[Photo]:
     with ThreadPoolExecutor() as pool:
         images = list(pool.map(lambda file: tile(file.parent, file.name), files))
     gray = Image.new("RGB", (SIDE, SIDE), GRAY)
-    told = zip(images, names, truth, says, strict=True)
-    return [Shot(uri(image or gray), image is None, name, right, what) for image, name, right, what in told]
+    rows = zip(images, names, truth, texts, strict=True)
+    return [Photo(uri(image or gray), image is None, name, right, what) for image, name, right, what in rows]

@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 
 from clip_factory.errors import GoldError, ImagesError
 from clip_factory.gold.gold_csv import read_gold
-from clip_factory.images.scan import alike
+from clip_factory.images.scan import near_duplicate_groups
 from clip_factory.run_folder import sha256_file
 from clip_factory.runtime.preprocessing import find_images
 
 
 @dataclass(frozen=True)
-class Labeled:
+class LabeledFolder:
     """The labeled photos of a folder, one for each distinct content; arrays have length N."""
 
     root: Path
@@ -38,7 +38,7 @@ class Labeled:
     """Labels left out since people were asked because the photo looked doubtful: such photos are harder than most."""
 
 
-def read_folder(gold: Path, root: Path) -> Labeled:
+def read_folder(gold: Path, root: Path) -> LabeledFolder:
     """Read the photos below `root` and their labels.
 
     Args:
@@ -63,14 +63,14 @@ def read_folder(gold: Path, root: Path) -> Labeled:
         first.setdefault(name, path)
     chosen = [name for name in first if name in labels and name not in doubtful]
     if not chosen:
-        asked = f"all {len(doubtful)} labels were asked for their doubt" if doubtful else "it holds no label"
-        raise GoldError(f"{gold}: {asked}: nothing to measure by", hint="label photos drawn at random")
-    return Labeled(
+        reason = f"all {len(doubtful)} labels were asked for their doubt" if doubtful else "it holds no label"
+        raise GoldError(f"{gold}: {reason}: nothing to measure by", hint="label photos drawn at random")
+    return LabeledFolder(
         root=root,
         path=[first[name] for name in chosen],
         sha256=chosen,
         truth=np.array([labels[name] for name in chosen], bool),
-        group=np.array(alike(root, [first[name] for name in chosen])),
+        group=np.array(near_duplicate_groups(root, [first[name] for name in chosen])),
         unlabeled=len(first) - len(labels),
         copies=len(paths) - len(first),
         picked=len(doubtful),

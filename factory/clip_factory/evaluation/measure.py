@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from clip_factory.errors import GoldError
-from clip_factory.evaluation.candidates import Contender
+from clip_factory.evaluation.candidates import Candidate
 from clip_factory.evaluation.comparison_text import BY_PEOPLE
 from clip_factory.evaluation.difference_intervals import Interval, area
-from clip_factory.evaluation.labeled_folder import Labeled, read_folder
+from clip_factory.evaluation.labeled_folder import LabeledFolder, read_folder
 from clip_factory.statistics import Confusion, Share, calibration_error
 
 RESAMPLES = 1000
@@ -27,11 +27,11 @@ OUTCOMES = {
     (False, False): "correct rejection",
 }
 """By what is right, and what was answered."""
-SHIPPED, BREAK_EVEN, FEW_ALARMS, MOST_FOUND = "as shipped", "break-even", "1 % false alarms", "90 % recall"
+OWN, BREAK_EVEN, FEW_ALARMS, HIGH_RECALL = "as shipped", "break-even", "1 % false alarms", "90 % recall"
 
 
 @dataclass(frozen=True)
-class Cut:
+class OperatingPoint:
     """The answers at one threshold."""
 
     threshold: float
@@ -57,13 +57,13 @@ class Figure:
 class Evaluation:
     """A model's answers on a labeled folder; arrays have length N, the photos that have a label and can be read."""
 
-    contender: Contender
-    folder: Labeled
+    candidate: Candidate
+    folder: LabeledFolder
     index: np.ndarray
     """Where each photo stands in `folder`."""
     probability: np.ndarray
     """Of yes, in [0, 1]."""
-    seen: np.ndarray
+    used: np.ndarray
     """Whether the photo has shaped the model: it counts in no figure."""
     unreadable: list[tuple[str, str]]
     """Path and reason of labeled photos that cannot be read."""
@@ -71,7 +71,7 @@ class Evaluation:
     @property
     def threshold(self) -> float:
         """The model's own: the probability from which it answers yes."""
-        return self.contender.model.threshold
+        return self.candidate.model.threshold
 
     @property
     def truth(self) -> np.ndarray:
@@ -91,12 +91,12 @@ class Evaluation:
     @property
     def headline(self) -> str:
         """What a user gains and loses, in a sentence without a full stop."""
-        return f"{self.contender.model.name}: {self.counts.sentence}, {BY_PEOPLE}"
+        return f"{self.candidate.model.name}: {self.counts.sentence}, {BY_PEOPLE}"
 
     @cached_property
     def figures(self) -> list[Figure]:
         """All measures, on the photos that the model never saw."""
-        counts, kept = self.counts, ~self.seen
+        counts, kept = self.counts, ~self.used
         truth, p, groups = self.truth[kept], self.probability[kept], self.folder.group[self.index][kept]
         (ranking, reach), gap = area(truth, p, groups) or (None, None), calibration_error(truth, p)
         return [
@@ -109,21 +109,21 @@ class Evaluation:
         ]
 
     @cached_property
-    def cuts(self) -> list[Cut]:
+    def operating_points(self) -> list[OperatingPoint]:
         """About a dozen thresholds by rising value: the shipped one, those that serve a need, and a grid."""
-        kept = ~self.seen
+        kept = ~self.used
         named = named_thresholds(self.truth[kept], self.probability[kept])
-        needs = {self.threshold: SHIPPED}
+        needs = {self.threshold: OWN}
         for what, threshold in named.items():
             needs[threshold] = f"{needs[threshold]}, {what}" if threshold in needs else what
         chosen = needs | {threshold: "" for threshold in GRID if threshold not in needs}
-        return [Cut(threshold, what, self._at(threshold)) for threshold, what in sorted(chosen.items())]
+        return [OperatingPoint(threshold, what, self._at(threshold)) for threshold, what in sorted(chosen.items())]
 
     @property
     def remarks(self) -> Iterator[str]:
         """What was left out and what is not known, a sentence each."""
-        yield from left_out(self.folder, int(self.seen.sum()), self.contender.name)
-        if self.contender.run is None:
+        yield from left_out(self.folder, int(self.used.sum()), self.candidate.name)
+        if self.candidate.run is None:
             yield "What it was trained on is not known: photos of it among these would flatter it."
         alike = len(self.index) - len(set(self.folder.group[self.index].tolist()))
         if alike:
@@ -133,14 +133,14 @@ class Evaluation:
             )
 
     def _at(self, threshold: float) -> Confusion:
-        return Confusion.of(self.truth[~self.seen], self.probability[~self.seen] >= threshold)
+        return Confusion.of(self.truth[~self.used], self.probability[~self.used] >= threshold)
 
 
-def evaluate(contender: Contender, gold: Path, root: Path) -> Evaluation:
+def evaluate(candidate: Candidate, gold: Path, root: Path) -> Evaluation:
     """Ask a model about all labeled photos below `root`.
 
     Args:
-        contender: The model.
+        candidate: The model.
         gold: As `clip_factory.gold.gold_csv.read_gold` takes it.
         root: Folder of photos.
 
@@ -149,23 +149,23 @@ def evaluate(contender: Contender, gold: Path, root: Path) -> Evaluation:
         ImagesError: There are no photos.
     """
     folder = read_folder(gold, root)
-    p, reasons = contender.ask(root / path for path in folder.path)
+    p, reasons = candidate.predict(root / path for path in folder.path)
     index = np.flatnonzero(~np.isnan(p))
-    seen = contender.seen(folder.sha256[i] for i in index)
-    if len(index) and seen.all():
+    used = candidate.was_used(folder.sha256[i] for i in index)
+    if len(index) and used.all():
         raise GoldError(
-            f"{gold}: {contender.name} was trained on all {len(index)} labeled photos: they measure nothing",
+            f"{gold}: {candidate.name} was trained on all {len(index)} labeled photos: they measure nothing",
             hint="label photos of its test split: factory review --prove, or others: --images DIR",
         )
     if not len(index):
         raise GoldError(f"{root}: none of the {len(p)} labeled photos can be read", hint=f"the first: {reasons[0]}")
-    return Evaluation(contender, folder, index, p[index], seen, [(folder.path[i], why) for i, why in reasons.items()])
+    return Evaluation(candidate, folder, index, p[index], used, [(folder.path[i], why) for i, why in reasons.items()])
 
 
-def left_out(folder: Labeled, seen: int, whose: str) -> Iterator[str]:
+def left_out(folder: LabeledFolder, used: int, name: str) -> Iterator[str]:
     """What of a folder does not measure, a sentence each."""
-    if seen:
-        yield f"{_photos(seen)} that {whose} was trained or tuned on left out: the figures are for photos it never saw."
+    if used:
+        yield f"{_photos(used)} that {name} was trained or tuned on left out: the figures are for photos it never saw."
     if folder.picked:
         yield f"{folder.picked:,} labels asked for because the photo looked doubtful left out: such photos are harder."
     if folder.copies:
@@ -188,12 +188,12 @@ def named_thresholds(truth: np.ndarray, p: np.ndarray) -> dict[str, float]:
     if not yes or not no:
         return {}
     values = np.unique(p)[::-1]
-    found, raised = (len(side) - np.searchsorted(np.sort(side), values) for side in (p[truth], p[~truth]))
-    chosen = {BREAK_EVEN: int(np.argmin(np.abs(found + raised - yes)))}
-    few = np.flatnonzero(100 * raised <= no)
-    if len(few) and found[few[-1]]:
+    hits, alarms = (len(side) - np.searchsorted(np.sort(side), values) for side in (p[truth], p[~truth]))
+    chosen = {BREAK_EVEN: int(np.argmin(np.abs(hits + alarms - yes)))}
+    few = np.flatnonzero(100 * alarms <= no)
+    if len(few) and hits[few[-1]]:
         chosen[FEW_ALARMS] = int(few[-1])
-    chosen[MOST_FOUND] = int(np.flatnonzero(found >= 0.9 * yes)[0])
+    chosen[HIGH_RECALL] = int(np.flatnonzero(hits >= 0.9 * yes)[0])
     return {what: _between(values, at) for what, at in chosen.items()}
 
 
@@ -212,57 +212,67 @@ def calibration_interval(truth: np.ndarray, p: np.ndarray, groups: np.ndarray) -
     members = np.unique(groups, return_inverse=True)[1]
     parts = np.split(np.argsort(members, kind="stable"), np.cumsum(np.bincount(members))[:-1])
     random = np.random.default_rng(0)
-    drawn = []
+    resampled = []
     for _ in range(RESAMPLES):
         sample = np.concatenate([parts[i] for i in random.integers(len(parts), size=len(parts))])
-        drawn.append(calibration_error(truth[sample], p[sample]) or 0.0)
-    low, high = np.quantile(drawn, (0.025, 0.975))
+        resampled.append(calibration_error(truth[sample], p[sample]) or 0.0)
+    low, high = np.quantile(resampled, (0.025, 0.975))
     return float(low), float(high)
 
 
-def as_json(found: Evaluation) -> dict[str, Any]:
+def as_json(evaluation: Evaluation) -> dict[str, Any]:
     """All figures as a tree that JSON can hold."""
-    model = found.contender.model
+    model = evaluation.candidate.model
     return {
         "model": {
             "name": model.name,
             "question": model.question,
             "sha256": model.sha256,
             "threshold": model.threshold,
-            "given_as": found.contender.name,
+            "given_as": evaluation.candidate.name,
         },
-        "headline": found.headline,
+        "headline": evaluation.headline,
         "reference": "people",
-        "remarks": list(found.remarks),
+        "remarks": list(evaluation.remarks),
         "photos": {
-            "measured": int((~found.seen).sum()),
-            "trained_on": int(found.seen.sum()),
-            "unlabeled": found.folder.unlabeled,
-            "unreadable": [{"path": path, "reason": reason} for path, reason in found.unreadable],
+            "measured": int((~evaluation.used).sum()),
+            "trained_on": int(evaluation.used.sum()),
+            "unlabeled": evaluation.folder.unlabeled,
+            "unreadable": [{"path": path, "reason": reason} for path, reason in evaluation.unreadable],
         },
-        "confusion": asdict(found.counts),
+        "confusion": asdict(evaluation.counts),
         "figures": [
             {"name": one.name, "figure": _finite(one.value), "interval": one.interval, "n": one.n}
-            for one in found.figures
+            for one in evaluation.figures
         ],
-        "thresholds": [{"threshold": cut.threshold, "what": cut.what, **asdict(cut.counts)} for cut in found.cuts],
+        "thresholds": [
+            {"threshold": point.threshold, "what": point.what, **asdict(point.counts)}
+            for point in evaluation.operating_points
+        ],
     }
 
 
-def rows(found: Evaluation) -> Iterator[tuple[str, float, str, str, str, str]]:
+def rows(evaluation: Evaluation) -> Iterator[tuple[str, float, str, str, str, str]]:
     """One for each photo: path, probability, answer, label, outcome, and its split in the run; empty outside of it."""
-    told = zip(found.index.tolist(), found.probability, found.answers, found.truth, strict=True)
-    for i, p, answer, label in told:
-        split = found.contender.splits.get(found.folder.sha256[i], "")
-        yield found.folder.path[i], round(float(p), 6), YES_NO[answer], YES_NO[label], OUTCOMES[label, answer], split
+    columns = zip(evaluation.index.tolist(), evaluation.probability, evaluation.answers, evaluation.truth, strict=True)
+    for i, p, answer, label in columns:
+        split = evaluation.candidate.splits.get(evaluation.folder.sha256[i], "")
+        yield (
+            evaluation.folder.path[i],
+            round(float(p), 6),
+            YES_NO[answer],
+            YES_NO[label],
+            OUTCOMES[label, answer],
+            split,
+        )
 
 
 def _finite(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else value
 
 
-def _share(name: str, found: Share) -> Figure:
-    return Figure(name, found.figure, found.interval, found.n)
+def _share(name: str, measured: Share) -> Figure:
+    return Figure(name, measured.figure, measured.interval, measured.n)
 
 
 def _photos(count: int) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from clip_factory.errors import FactoryError
-from clip_factory.evaluation.candidates import find_all
-from clip_factory.evaluation.paired import by_runs
+from clip_factory.evaluation.candidates import find_candidates
+from clip_factory.evaluation.joint_evaluation import evaluate_runs
 from clip_factory.run_folder import RunFolder
 from clip_factory.runtime import Model
 
 
-def since_last(run: RunFolder) -> str | None:
+def compare_with_previous(run: RunFolder) -> str | None:
     """The finished run of the same name that began before this one against this one, on the same photos.
 
     None where there is none before it, or where nothing can be compared: no test photo has an answer, which the gate
@@ -19,13 +19,15 @@ def since_last(run: RunFolder) -> str | None:
     before = [other for other in earlier if (other.begun, other.path.name) < (run.begun, run.path.name)]
     if not before:
         return None
-    last = max(before, key=lambda other: (other.begun, other.path.name))
+    previous = max(before, key=lambda other: (other.begun, other.path.name))
     try:
-        bout = by_runs(find_all([last.path, run.path], Model.load))
+        joint = evaluate_runs(find_candidates([previous.path, run.path], Model.load))
     except FactoryError:
         return None
-    if not bout.sample.by_people:
+    if not joint.sample.by_people:
         return None
-    found = bout.comparisons[0]
-    ranking = f"; AUC {found.auc.first:.3f} before, {found.auc.second:.3f} now" if found.auc else ""
-    return f"since {last.path.name}: {bout.line(found)}{ranking}, on the same {len(bout.sample.files)} photos"
+    comparison = joint.comparisons[0]
+    ranking = f"; AUC {comparison.auc.first:.3f} before, {comparison.auc.second:.3f} now" if comparison.auc else ""
+    return (
+        f"since {previous.path.name}: {joint.line(comparison)}{ranking}, on the same {len(joint.sample.files)} photos"
+    )

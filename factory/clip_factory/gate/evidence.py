@@ -1,98 +1,105 @@
-"""Holding a run's model against the rule: shipped bytes, shipped preprocessing, images that training never saw."""
+"""What the rule is held against: a model's answers for the test split, beside those of people and of the teacher."""
 
 from __future__ import annotations
 
-import json
-import time
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from clip_factory import export
-from clip_factory import run_folder as files
-from clip_factory.errors import ExportError
-from clip_factory.export.onnx_metadata import rewrite
-from clip_factory.gate.rule import Evidence, conclude, figures, summarize, weigh
-from clip_factory.run_folder import RunFolder, atomic, sha256_file, write_json
-from clip_factory.runtime import Model
-from clip_factory.scenario import Scenario
-from clip_factory.statistics import break_even
-from clip_factory.students.training_data import decode, gold_of
+from clip_factory.labels import Labels, hard_labels
+from clip_factory.statistics import Confusion
+
+Reference = Literal["people", "teacher"]
 
 
-def judge(scenario: Scenario, run: RunFolder) -> None:
-    """Measure the shipped file on the test split; write predictions.parquet and gate.json; stamp the model.
+@dataclass(frozen=True)
+class Evidence:
+    """The test split. Arrays are of length N."""
 
-    Raises:
-        RunError: An earlier stage's file is missing.
-        ImageError: A test image has changed or vanished.
+    student: np.ndarray
+    """Probability of yes from model.onnx, in [0, 1]."""
+    network: np.ndarray
+    """The same from the trained network in torch."""
+    teacher: np.ndarray
+    """Probability of yes from the teacher."""
+    gold: np.ndarray
+    """float64: a person's label, 1 yes, 0 no, NaN where there is none."""
+    threshold: float
+    picked: np.ndarray | None = None
+    """True where a person was asked because the photo looked doubtful; None where no one was."""
+    teacher_threshold: float = 0.5
+    """The teacher says yes from this probability on: as often as its probabilities promise, over all photos."""
+    other_formats: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Probability of yes from each other exported file, `(N,)` each, by the name of its format."""
+
+    @property
+    def labeled(self) -> np.ndarray:
+        """Whether a person has labeled each photo."""
+        return np.asarray(~np.isnan(self.gold))
+
+    @property
+    def unbiased(self) -> np.ndarray:
+        """The labels from people that measure: a photo picked for its doubt is harder than photos are."""
+        return self.labeled if self.picked is None else self.labeled & ~self.picked
+
+    @property
+    def answers(self) -> np.ndarray:
+        """The student's answers, true for yes."""
+        return self.student >= self.threshold
+
+    @property
+    def teacher_answers(self) -> np.ndarray:
+        """The teacher's answers, true for yes."""
+        return self.teacher >= self.teacher_threshold
+
+    @property
+    def truth(self) -> np.ndarray:
+        """The best answers there are: gold where it exists, else the teacher's."""
+        return hard_labels(self.teacher, self.gold, self.teacher_threshold)
+
+    @cached_property
+    def against_people(self) -> Confusion:
+        """The student's answers against the labels that measure."""
+        return Confusion.of(self.gold[self.unbiased] == 1, self.answers[self.unbiased])
+
+    @cached_property
+    def against_teacher(self) -> Confusion:
+        """The student's answers against the teacher's on all test photos."""
+        return Confusion.of(self.teacher_answers, self.answers)
+
+    def against(self, reference: Reference) -> Confusion:
+        """The student's answers against one of the two."""
+        return self.against_people if reference == "people" else self.against_teacher
+
+
+def collect(
+    labels: Labels,
+    threshold: float,
+    student: np.ndarray,
+    network: np.ndarray | None = None,
+    other_formats: Mapping[str, np.ndarray] | None = None,
+) -> Evidence:
+    """The test split of `labels`, M photos, beside what a model answers for it.
+
+    Args:
+        labels: All labels of the run; the teacher's threshold follows from all of them.
+        threshold: The model's, in [0, 1].
+        student: `(M,)` probabilities of yes from the file.
+        network: `(M,)` the same from the trained network; where it is not at hand, the file stands in for it, and
+            the clause of parity shows nothing.
+        other_formats: `(M,)` the same from each other exported file, by the name of its format.
     """
-    model_path = run.need(files.MODEL, "export")
-    labels = run.table(files.LABELS, "label")
-    model = Model.load(model_path)
-    held_out = labels.filter(pc.is_in(labels["split"], pa.array(["val", "test"])))
-    root = Path(scenario.images.path or ".")
-    pixels = decode([root / path for path in held_out["path"].to_pylist()], model.image_size)
-    shipped = model.probabilities(pixels)
-    _write_predictions(run, held_out, shipped)
-
-    test = np.array(held_out["split"].to_pylist()) == "test"
-    rows = held_out.filter(pa.array(test))
-    evidence = Evidence(
-        student=shipped[test],
-        network=export.network_probabilities(run, pixels[test]),
-        teacher=rows["p_teacher"].to_numpy(),
-        gold=np.nan_to_num(gold_of(rows), nan=-1).astype(int),
-        threshold=model.threshold,
-        picked=rows["picked"].to_numpy(zero_copy_only=False),
-        teacher_threshold=break_even(labels["p_teacher"].to_numpy()),
+    test = labels.of_split("test")
+    return Evidence(
+        student=student,
+        network=student if network is None else network,
+        teacher=test.p_teacher,
+        gold=test.gold,
+        threshold=threshold,
+        picked=test.picked,
+        teacher_threshold=labels.teacher_threshold,
+        other_formats=other_formats or {},
     )
-    latency = _latency_ms(model, pixels[0])
-    clauses = weigh(scenario, evidence, model_path.stat().st_size)
-    stamped = _stamp(model_path, summarize(clauses, conclude(scenario, evidence, clauses)))
-    if not np.array_equal(stamped.probabilities(pixels), shipped):
-        raise ExportError(f"{model_path}: answers changed when the gate's figures were written into the file")
-    size = model_path.stat().st_size
-    clauses = weigh(scenario, evidence, size)
-    verdict = conclude(scenario, evidence, clauses)
-    run_inputs = {files.LABELS: sha256_file(run.file(files.LABELS)), files.MODEL: sha256_file(model_path)}
-    write_json(
-        run.file(files.GATE),
-        {
-            "verdict": asdict(verdict),
-            "passed": verdict.passed,
-            "clauses": [asdict(clause) for clause in clauses],
-            "figures": figures(scenario, evidence)
-            | {"latency_ms": {"one_image": latency, "threads": 1}, "bytes": size},
-            "inputs": run_inputs,
-        },
-    )
-
-
-def _write_predictions(run: RunFolder, rows: pa.Table, probability: np.ndarray) -> None:
-    table = rows.select(["sha256", "split"]).append_column("probability", pa.array(probability, pa.float32()))
-    with atomic(run.file(files.PREDICTIONS)) as temporary:
-        pq.write_table(table.replace_schema_metadata(None), temporary)
-
-
-def _stamp(path: Path, summary: dict[str, Any]) -> Model:
-    """Write the gate's summary into the file's metadata, in place of an earlier one; return the file, loaded anew."""
-    rewrite(path, {"gate": json.dumps(summary)})
-    return Model.load(path)
-
-
-def _latency_ms(model: Model, pixels: np.ndarray, repeats: int = 50) -> float:
-    """Median milliseconds of one image through the network, decoding left out."""
-    one = pixels[None]
-    model.probabilities(one)
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        model.probabilities(one)
-        times.append(time.perf_counter() - start)
-    return round(float(np.median(times)) * 1000, 4)

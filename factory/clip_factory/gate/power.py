@@ -13,12 +13,12 @@ from typing import Any, Literal
 import numpy as np
 
 from clip_factory.scenario import Gate, Scenario, Target
-from clip_factory.statistics import Confusion, Share, least_sample, proportion, wilson
+from clip_factory.statistics import Confusion, Share, min_sample_size, proportion, wilson
 
-Standing = Literal["passed", "failed", "unproven"]
+ClauseState = Literal["passed", "failed", "unproven"]
 
-ROUND = (*range(11), *range(15, 51, 5), *range(60, 201, 10), *range(250, 1001, 50), *range(1500, 10_001, 500))
-"""Numbers of answers that people are told: no more digits than the guess is worth."""
+ROUND_NUMBERS = (*range(11), *range(15, 51, 5), *range(60, 201, 10), *range(250, 1001, 50), *range(1500, 10_001, 500))
+"""Numbers of answers that people are shown: no more digits than the estimate is worth."""
 
 COUNTS = (10, 20, 35, 50, 100, 200)
 CASES = (
@@ -26,20 +26,20 @@ CASES = (
     (0.9, (0.85, 0.9, 0.93, 0.95, 0.98, 0.99)),
     (0.95, (0.93, 0.95, 0.97, 0.98, 0.99)),
 )
-LOOKS = 200
+MAX_CHECKS = 200
 
 
 GATE = Gate()
-AT_MOST = frozenset({"false_alarms"})
+UPPER_LIMITS = frozenset({"false_alarms"})
 """Clauses whose bar is a share that must not be exceeded."""
 
 
 @dataclass(frozen=True)
-class Bars:
+class Requirements:
     """What people's labels must show, each bar in [0, 1]; as the defaults of a scenario's `gate` have it."""
 
     recall: float = GATE.recall
-    """At least this share of the yes photos is found."""
+    """At least this share of the yes photos is answered yes."""
     precision: float | None = GATE.precision
     """At least this share of the answers yes is right; None where the scenario asks for few false alarms instead."""
     false_alarms: float | None = None
@@ -48,7 +48,7 @@ class Bars:
     """At least this share of all answers is right."""
 
     @classmethod
-    def of(cls, scenario: Scenario) -> Bars:
+    def of(cls, scenario: Scenario) -> Requirements:
         """Those of a scenario's `gate`; its `target` says whether precision or false alarms decide."""
         gate, target = scenario.gate, scenario.target
         few_alarms = isinstance(target, Target) and target.false_alarms is not None
@@ -56,23 +56,26 @@ class Bars:
         return cls(gate.recall, precision, alarms, gate.gold_accuracy)
 
     @property
-    def least(self) -> tuple[int, int]:
+    def min_labels(self) -> tuple[int, int]:
         """Yes photos and no photos below which people's labels are too few to decide."""
-        yes = least_sample(self.recall)
-        return yes, yes if self.false_alarms is None else least_sample(1 - self.false_alarms)
+        yes = min_sample_size(self.recall)
+        return yes, yes if self.false_alarms is None else min_sample_size(1 - self.false_alarms)
 
-    def clauses(self, found: Confusion) -> dict[str, Standing]:
+    def clauses(self, confusion: Confusion) -> dict[str, ClauseState]:
         """How each deciding clause stands, by its name."""
         bars = self.by_name
-        return {name: held(share, bars[name], at_most=name in AT_MOST) for name, share in self.shares(found).items()}
+        return {
+            name: clause_state(share, bars[name], at_most=name in UPPER_LIMITS)
+            for name, share in self.shares(confusion).items()
+        }
 
-    def shares(self, found: Confusion) -> dict[str, Share]:
+    def shares(self, confusion: Confusion) -> dict[str, Share]:
         """What each deciding clause looks at, by its name."""
         shares = {
-            "recall": found.recall,
-            "precision": found.precision,
-            "false_alarms": found.false_alarm_rate,
-            "gold_accuracy": proportion(found.hits + found.correct_rejections, found.yes + found.no),
+            "recall": confusion.recall,
+            "precision": confusion.precision,
+            "false_alarms": confusion.false_alarm_rate,
+            "gold_accuracy": proportion(confusion.hits + confusion.correct_rejections, confusion.yes + confusion.no),
         }
         return {name: share for name, share in shares.items() if name in self.by_name}
 
@@ -81,34 +84,34 @@ class Bars:
         """The bar of each deciding clause."""
         return {name: bar for name, bar in asdict(self).items() if bar is not None}
 
-    def shown(self, found: Confusion) -> bool:
+    def met_by(self, confusion: Confusion) -> bool:
         """Whether these answers are enough, and pass every clause."""
-        yes, no = self.least
-        enough = found.yes >= yes and found.no >= no
-        return enough and set(self.clauses(found).values()) == {"passed"}
+        yes, no = self.min_labels
+        enough = confusion.yes >= yes and confusion.no >= no
+        return enough and set(self.clauses(confusion).values()) == {"passed"}
 
-    def broken(self, found: Confusion) -> list[str]:
+    def failed_by(self, confusion: Confusion) -> list[str]:
         """The clauses that these answers contradict, at 95 %; a handful of them contradicts nothing."""
-        if found.yes + found.no < LEAST_LABELS:
+        if confusion.yes + confusion.no < MIN_LABELS:
             return []
-        return [name for name, standing in self.clauses(found).items() if standing == "failed"]
+        return [name for name, standing in self.clauses(confusion).items() if standing == "failed"]
 
 
-def held(found: Share, bar: float, *, at_most: bool = False) -> Standing:
+def clause_state(rate: Share, bar: float, *, at_most: bool = False) -> ClauseState:
     """A share against its bar: passed or failed only where the whole 95 % interval lies on one side of it."""
-    low, high = found.interval
+    low, high = rate.interval
     if high <= bar if at_most else low >= bar:
         return "passed"
     return "failed" if (low > bar if at_most else high < bar) else "unproven"
 
 
-NOTHING = Confusion(0, 0, 0, 0)
-LEAST_LABELS = 10
-"""Labels of people below which they break nothing, since one wrong answer in the first one is no evidence, and the
-teacher's word has a say in how they will go on."""
+NO_ANSWERS = Confusion(0, 0, 0, 0)
+MIN_LABELS = 10
+"""With fewer labels from people no clause fails, since one wrong answer in the first one is no evidence, and how the
+student does against its teacher is counted in as to how they will go on."""
 
 
-def answers_needed(confusion: Confusion, bars: Bars, by_teacher: Confusion = NOTHING) -> int | None:
+def answers_needed(confusion: Confusion, bars: Requirements, against_teacher: Confusion = NO_ANSWERS) -> int | None:
     """How many more random answers the rule needs if things go on as they began.
 
     The rates seen so far are drawn a little towards the middle, to the median of what they may truly be: 5 right of 5
@@ -117,25 +120,27 @@ def answers_needed(confusion: Confusion, bars: Bars, by_teacher: Confusion = NOT
     Args:
         confusion: What people's answers have shown so far.
         bars: What they must show.
-        by_teacher: The student against its teacher: a guess at the rates below `LEAST_LABELS` answers.
+        against_teacher: The student against its teacher: a guess at the rates below `MIN_LABELS` answers.
 
     Returns:
-        A number that is round for people, one of `ROUND`: 0 where it is shown already. None where a clause is broken,
-        or where it will not be shown at these rates by ten thousand answers.
+        A number that is round for people, one of `ROUND_NUMBERS`: 0 where it is shown already. None where a clause is
+        broken, or where it will not be shown at these rates by ten thousand answers.
     """
-    if bars.broken(confusion):
+    if bars.failed_by(confusion):
         return None
-    both = Confusion(*(ours + more for ours, more in zip(astuple(confusion), astuple(by_teacher), strict=True)))
-    guesses = [both] * (confusion.yes + confusion.no < LEAST_LABELS) + [confusion]
-    return next((more for rates in guesses for more in ROUND if bars.shown(_carried_on(confusion, more, rates))), None)
+    counts = zip(astuple(confusion), astuple(against_teacher), strict=True)
+    both = Confusion(*(ours + more for ours, more in counts))
+    guesses = [both] * (confusion.yes + confusion.no < MIN_LABELS) + [confusion]
+    enough = (more for rates in guesses for more in ROUND_NUMBERS if bars.met_by(_extrapolated(confusion, more, rates)))
+    return next(enough, None)
 
 
-def _carried_on(so_far: Confusion, more: int, rates: Confusion) -> Confusion:
+def _extrapolated(so_far: Confusion, more: int, rates: Confusion) -> Confusion:
     """The counts to be expected after so many more answers: fractions, which the intervals take as well."""
     yes = more * _median(rates.yes, rates.yes + rates.no)
     misses = yes * _median(rates.misses, rates.yes) if rates.yes else 0
-    said_yes = rates.hits + rates.false_alarms
-    alarms = (more - yes) * _median(rates.false_alarms, rates.no) if said_yes else 0
+    yeses = rates.hits + rates.false_alarms
+    alarms = (more - yes) * _median(rates.false_alarms, rates.no) if yeses else 0
     added: tuple[Any, ...] = (yes - misses, misses, alarms, more - yes - alarms)
     return Confusion(*(now + new for now, new in zip(astuple(so_far), added, strict=True)))
 
@@ -155,36 +160,36 @@ def power(true_rate: float, bar: float, n: int) -> float:
     """
     from scipy.stats import binom  # half a second, which only the table needs
 
-    return float(binom.sf(_least_hits(bar, n) - 1, n, true_rate))
+    return float(binom.sf(_min_hits(bar, n) - 1, n, true_rate))
 
 
-def power_of_looking(true_rate: float, bar: float, most: int) -> float:
-    """The probability that a clause passes at any time, looked at after each of `most` photos.
+def power_of_repeated_checks(true_rate: float, bar: float, checks: int) -> float:
+    """The probability that a clause passes at any time, checked after each of as many photos as `checks`.
 
-    That is what stopping at the first good moment makes of the 2.5 % that one look allows.
+    That is what stopping at the first good moment makes of the 2.5 % that one check allows.
     """
     chances, passed = np.ones(1), 0.0
-    for n in range(1, most + 1):
+    for n in range(1, checks + 1):
         chances = np.append(chances * (1 - true_rate), 0) + np.append(0, chances * true_rate)
-        least = _least_hits(bar, n)
-        passed += float(chances[least:].sum())
-        chances[least:] = 0
+        needed = _min_hits(bar, n)
+        passed += float(chances[needed:].sum())
+        chances[needed:] = 0
     return passed
 
 
 @lru_cache(1000)
-def _least_hits(bar: float, n: int) -> int:
+def _min_hits(bar: float, n: int) -> int:
     """The fewest hits of `n` that clear the bar; n + 1 where not even all do."""
     return next((hits for hits in range(n + 1) if wilson(hits, n)[0] >= bar), n + 1)
 
 
 def table() -> str:
     """How often a clause passes, by true rate and number of photos, as Markdown."""
-    heads = ["bar", "true rate", *(f"{n} photos" for n in COUNTS), f"any of {LOOKS} looks"]
+    heads = ["bar", "true rate", *(f"{n} photos" for n in COUNTS), f"any of {MAX_CHECKS} checks"]
     lines = [heads, ["---"] * len(heads)]
     for bar, rates in CASES:
         for rate in rates:
-            chances = [power(rate, bar, n) for n in COUNTS] + [power_of_looking(rate, bar, LOOKS)]
+            chances = [power(rate, bar, n) for n in COUNTS] + [power_of_repeated_checks(rate, bar, MAX_CHECKS)]
             lines.append([f"{bar:g}", f"{rate:g}", *(f"{100 * chance:.1f} %" for chance in chances)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

@@ -20,7 +20,7 @@ class Verdict:
 
     state: State
     headline: str
-    """One sentence, led by what a user loses: found, missed, false alarms, and by whose word."""
+    """One sentence, led by what a user loses: misses and false alarms, and whose labels say so."""
     reasons: tuple[str, ...] = ()
     """Why it is not `passed`, a sentence each; empty where it is."""
 
@@ -36,9 +36,9 @@ def read(gate: Mapping[str, Any]) -> Verdict:
     Raises:
         ValueError: It says neither what the verdict is nor whether the model passed.
     """
-    said = gate.get("verdict")
-    if isinstance(said, Mapping) and said.get("state") in get_args(State):
-        return Verdict(said["state"], str(said.get("headline", "")), tuple(map(str, said.get("reasons", ()))))
+    stored = gate.get("verdict")
+    if isinstance(stored, Mapping) and stored.get("state") in get_args(State):
+        return Verdict(stored["state"], str(stored.get("headline", "")), tuple(map(str, stored.get("reasons", ()))))
     if not isinstance(gate.get("passed"), bool):
         raise ValueError("it does not say whether the model passed")
     clauses = gate.get("clauses")

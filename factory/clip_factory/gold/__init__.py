@@ -1,1 +1,1 @@
-"""What people said of photos: tables, the journal of a review, forms of other tools."""
+"""Answers of people about photos: tables, the journal of a review, forms of other tools."""

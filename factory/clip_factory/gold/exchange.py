@@ -6,51 +6,32 @@ Photos are known by the sha256 of their bytes wherever the form allows it, so re
 from __future__ import annotations
 
 import csv
-import getpass
 import io
 import json
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from clip_factory.errors import ReviewError
 from clip_factory.gold import fiftyone, label_studio
-from clip_factory.gold.formats import Given, in_force, known, meant
-from clip_factory.gold.journal import checked_name
+from clip_factory.gold.answer_table import AnswerTable, ImportedAnswer, parse_label
+from clip_factory.gold.journal import Journal, checked_name
 from clip_factory.gold.ledger import Answer
-from clip_factory.review.session import Session
-from clip_factory.run_folder import atomic, find_run, sha256_file
+from clip_factory.run_folder import sha256_file
+from clip_factory.runtime.atomic import atomic
 from clip_factory.runtime.preprocessing import find_images
 
 FOLDERS: dict[str, Answer] = {"yes": "yes", "bad": "no", "no": "no", "unsure": "unsure"}
-"""Names of folders that are read, and what they say; `yes` and `bad` are written."""
+"""Names of folders that are read, and the answers of the photos in them; `yes` and `bad` are written."""
 
 
-def trade(target: Path, store: Path, reviewer: str | None, source: Path | None, copy: Path | None) -> str:
-    """Take answers into a run from `source`, then give them out to `copy`; say how many, one line each.
-
-    Args:
-        target: The run folder.
-        store: Folder of the embedding store.
-        reviewer: Who answers where the source does not say; the name of the user by default.
-        source: What `take` reads, if anything.
-        copy: What `give` writes, if anything.
-
-    Raises:
-        FactoryError: It is no run, or the answers do not fit it.
-    """
-    session = Session.open(find_run(target), reviewer or getpass.getuser(), store)
-    said = [f"{take(session, source)} new answers from {source}"] if source else []
-    return "\n".join([*said, f"{give(session, copy)} answers in {copy}"] if copy else said)
-
-
-def give(session: Session, target: Path, *, link: bool = False) -> int:
+def write(table: AnswerTable, target: Path, *, link: bool = False) -> int:
     """Write the answers in force: `*.csv`, `*.json` (Label Studio), `*.fiftyone` (a folder), else a folder of copies.
 
     Args:
-        session: Whose run it is; the answers are everyone's.
+        table: The photos and answers of a run.
         target: What to write. A file must be new; a folder new or empty.
         link: Hard links in place of copies, where the disk allows them. Photos are never moved.
 
@@ -60,37 +41,31 @@ def give(session: Session, target: Path, *, link: bool = False) -> int:
     Raises:
         ReviewError: The file is there or the folder holds something, the file has another ending, or a photo is gone.
     """
-    writers, ending = {".csv": _give_csv, ".json": label_studio.give}, target.suffix.lower()
+    writers, ending = {".csv": _to_csv, ".json": label_studio.to_json}, target.suffix.lower()
     if ending == fiftyone.ENDING:
-        return fiftyone.give(session, _new_folder(target))
+        return fiftyone.write(table, _new_folder(target))
     if ending and ending not in writers and not target.is_dir():
         hint = f"name FILE.csv, FILE.json, FOLDER{fiftyone.ENDING}, or a folder without an ending"
         raise ReviewError(f"{target}: answers are not written in this form", hint=hint)
     if ending in writers:
         if target.exists():
             raise ReviewError(f"{target} is there already", hint="name another file, or delete it")
-        text, count = writers[ending](session)
+        text, count = writers[ending](table)
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic(target) as temporary:
             temporary.write_text(text, encoding="utf-8")
         return count
-    return _give_folders(session, _new_folder(target), link=link)
+    return _write_folders(table, _new_folder(target), link=link)
 
 
-def take(session: Session, source: Path) -> int:
-    """Add answers from a file or folder that `give` or another tool wrote, or from folders `yes/` and `bad/`.
-
-    Each answer is written down as its reviewer's, whom the file names, else as the session's. What a reviewer has said
-    already is not said again, so the same file may be taken twice. Nothing is taken from a file with an error.
-
-    Returns:
-        How many answers are new.
+def read(table: AnswerTable, source: Path) -> list[ImportedAnswer]:
+    """The answers in a file or folder that `write` or another tool wrote, or in folders `yes/` and `bad/`.
 
     Raises:
-        ReviewError: The file cannot be read, or names photos that this run does not have.
+        ReviewError: It cannot be read, or names photos that this run does not have.
     """
-    readers = {".csv": _take_csv, ".json": label_studio.take}
-    by_folder = fiftyone.take if (source / fiftyone.LABELS).is_file() else _take_folders
+    readers = {".csv": _read_csv, ".json": label_studio.read}
+    by_folder = fiftyone.read if (source / fiftyone.LABELS).is_file() else _read_folders
     reader = by_folder if source.is_dir() else readers.get(source.suffix.lower())
     if reader is None:
         raise ReviewError(
@@ -98,34 +73,45 @@ def take(session: Session, source: Path) -> int:
             hint="check the path",
         )
     try:
-        given = list(reader(session, source))
+        return list(reader(table, source))
     except (OSError, UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
         raise ReviewError(f"{source}: cannot be read ({error})") from None
     except (LookupError, TypeError, AttributeError) as error:
         form = reader.__module__.rpartition(".")[2]
         raise ReviewError(f"{source}: not in the form of {form} ({error!r})") from None
-    standings = session.journal.ledger().standings
-    acts: dict[tuple[str, Answer], dict[str, str]] = defaultdict(dict)
-    for sha256, answer, reviewer in dict.fromkeys(given):
-        standing = standings.get(sha256)
-        if standing is None or standing.answers.get(reviewer) != answer:
-            acts[reviewer, answer][sha256] = session.path_of(sha256)
-    for (reviewer, answer), photos in acts.items():
-        session.journal.answer(reviewer, photos, answer)
-    return sum(map(len, acts.values()))
 
 
-def _give_csv(session: Session) -> tuple[str, int]:
+def record(journal: Journal, table: AnswerTable, answers: Iterable[ImportedAnswer]) -> int:
+    """Add answers to a journal, each as its reviewer's; what a reviewer has answered already is not added again.
+
+    Returns:
+        How many answers are new.
+
+    Raises:
+        ReviewError: The journal cannot be written.
+    """
+    images, paths = journal.ledger().images, {row.sha256: row.path for row in table.rows}
+    new: dict[tuple[str, Answer], dict[str, str]] = defaultdict(dict)
+    for sha256, answer, reviewer in dict.fromkeys(answers):
+        known = images.get(sha256)
+        if known is None or known.answers.get(reviewer) != answer:
+            new[reviewer, answer][sha256] = paths[sha256]
+    for (reviewer, answer), photos in new.items():
+        journal.answer(reviewer, photos, answer)
+    return sum(map(len, new.values()))
+
+
+def _to_csv(table: AnswerTable) -> tuple[str, int]:
     """`path,label,reviewer`: what `--gold` takes."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("path", "label", "reviewer"))
-    rows = in_force(session)
-    writer.writerows((row["path"], row["answer"], row["by"]) for row in rows)
+    rows = table.in_force
+    writer.writerows((row.path, row.answer, row.by) for row in rows)
     return text.getvalue(), len(rows)
 
 
-def _take_csv(session: Session, source: Path) -> Iterator[Given]:
+def _read_csv(table: AnswerTable, source: Path) -> Iterator[ImportedAnswer]:
     with open(source, encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         if not {"path", "label"} <= set(reader.fieldnames or ()):
@@ -133,8 +119,8 @@ def _take_csv(session: Session, source: Path) -> Iterator[Given]:
         for row in reader:
             where = f"{source}:{reader.line_num}"
             path = PurePosixPath((row["path"] or "").strip().replace("\\", "/")).as_posix()
-            by = checked_name(row.get("reviewer") or session.reviewer)
-            yield Given(known(session, where, path), meant(row["label"] or "", where), by)
+            by = checked_name(row.get("reviewer") or table.reviewer)
+            yield ImportedAnswer(table.sha256_of(path, where), parse_label(row["label"] or "", where), by)
 
 
 def _new_folder(target: Path) -> Path:
@@ -143,11 +129,11 @@ def _new_folder(target: Path) -> Path:
     return target
 
 
-def _give_folders(session: Session, target: Path, *, link: bool) -> int:
-    rows = in_force(session)
+def _write_folders(table: AnswerTable, target: Path, *, link: bool) -> int:
+    rows = table.in_force
     for row in rows:
-        source = session.photos.root / row["path"]
-        copy = target / ("yes" if row["answer"] == "yes" else "bad") / row["path"]
+        source = table.root / row.path
+        copy = target / ("yes" if row.answer == "yes" else "bad") / row.path
         copy.parent.mkdir(parents=True, exist_ok=True)
         try:
             if not (link and _linked(source, copy)):
@@ -167,10 +153,10 @@ def _linked(source: Path, copy: Path) -> bool:
     return True
 
 
-def _take_folders(session: Session, source: Path) -> Iterator[Given]:
+def _read_folders(table: AnswerTable, source: Path) -> Iterator[ImportedAnswer]:
     sides = [(source / name, answer) for name, answer in FOLDERS.items() if (source / name).is_dir()]
     if not sides:
         raise ReviewError(f"{source}: holds no folder {', '.join(FOLDERS)}")
     for folder, answer in sides:
         for photo in find_images(folder):
-            yield Given(known(session, str(photo), sha256_file(photo)), answer, session.reviewer)
+            yield ImportedAnswer(table.sha256_of(sha256_file(photo), str(photo)), answer, table.reviewer)

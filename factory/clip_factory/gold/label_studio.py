@@ -9,38 +9,33 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from clip_factory.errors import ReviewError
-from clip_factory.gold.formats import Given, known, meant
+from clip_factory.gold.answer_table import AnswerRow, AnswerTable, ImportedAnswer, parse_label
 from clip_factory.gold.journal import checked_name
 from clip_factory.gold.ledger import Answer
-from clip_factory.review.session import Session
 
 LOCAL_FILES = "/data/local-files/?d="
 """How Label Studio's local storage names a file below its document root."""
 
 
-def give(session: Session) -> tuple[str, int]:
-    """Tasks with the teacher's answers as predictions, and each person's as an annotation."""
-    standings = session.journal.ledger().standings
-    tasks, count = [], 0
-    for row in session.items().to_pylist():
-        standing = standings.get(row["sha256"])
-        said = list(standing.answers.items()) if standing else []
-        if not standing and row["answer"]:
-            said = [(row["by"], row["answer"])]
-        count += len(said)
-        likely = row["p"] if row["predicted"] else 1 - row["p"]
-        prediction = {"model_version": "teacher", "score": round(likely, 4)} | _choice(
-            "yes" if row["predicted"] else "no"
-        )
-        address = LOCAL_FILES + quote(row["path"])
-        tasks.append(
-            {
-                "data": {"image": address, "path": row["path"], "sha256": row["sha256"]},
-                "predictions": [prediction],
-                "annotations": [{"completed_by": {"email": who}} | _choice(answer) for who, answer in said],
-            }
-        )
-    return json.dumps(tasks, indent=1, ensure_ascii=False) + "\n", count
+def to_json(table: AnswerTable) -> tuple[str, int]:
+    """The text of a file of tasks, and how many answers of people are in it.
+
+    The teacher's answers are predictions, people's are annotations.
+    """
+    tasks = [
+        {
+            "data": {"image": LOCAL_FILES + quote(row.path), "path": row.path, "sha256": row.sha256},
+            "predictions": [_prediction(row)],
+            "annotations": [{"completed_by": {"email": who}} | _choice(answer) for who, answer in row.answers.items()],
+        }
+        for row in table.rows
+    ]
+    return json.dumps(tasks, indent=1, ensure_ascii=False) + "\n", sum(len(row.answers) for row in table.rows)
+
+
+def _prediction(row: AnswerRow) -> dict[str, Any]:
+    score = row.p if row.predicted else 1 - row.p
+    return {"model_version": "teacher", "score": round(score, 4)} | _choice("yes" if row.predicted else "no")
 
 
 def _choice(answer: str) -> dict[str, Any]:
@@ -48,7 +43,7 @@ def _choice(answer: str) -> dict[str, Any]:
     return {"result": [value]}
 
 
-def take(session: Session, source: Path) -> Iterator[Given]:
+def read(table: AnswerTable, source: Path) -> Iterator[ImportedAnswer]:
     """Annotations are people's answers; predictions are answers of no one, and stay out.
 
     The form is that of Label Studio's JSON export: https://labelstud.io/guide/export
@@ -61,7 +56,7 @@ def take(session: Session, source: Path) -> Iterator[Given]:
         for annotation in task.get("annotations", ()):
             answer = None if annotation.get("was_cancelled") else _chosen(annotation.get("result", ()), where)
             if answer is not None:
-                yield Given(_of_task(session, task["data"], where), answer, _annotator(annotation, session))
+                yield ImportedAnswer(_photo(table, task["data"], where), answer, _annotator(annotation, table))
 
 
 def _chosen(result: Any, where: str) -> Answer | None:
@@ -69,20 +64,20 @@ def _chosen(result: Any, where: str) -> Answer | None:
     words = [word for part in result if part.get("type") == "choices" for word in part["value"]["choices"]]
     if not words:
         return None
-    return meant(", ".join(map(str, words)), where)  # two choices are none that is known
+    return parse_label(", ".join(map(str, words)), where)  # two choices are no label
 
 
-def _annotator(annotation: dict[str, Any], session: Session) -> str:
+def _annotator(annotation: dict[str, Any], table: AnswerTable) -> str:
     by = annotation.get("completed_by")
     if isinstance(by, dict):
         by = by.get("email") or by.get("id")
-    return session.reviewer if by is None else checked_name(str(by))
+    return table.reviewer if by is None else checked_name(str(by))
 
 
-def _of_task(session: Session, data: dict[str, Any], where: str) -> str:
+def _photo(table: AnswerTable, data: dict[str, Any], where: str) -> str:
     """The photo of a task: by hash, by path, or by the address that Label Studio shows it under."""
     if "sha256" in data or "path" in data:
-        return known(session, where, str(data.get("sha256") or data["path"]))
+        return table.sha256_of(str(data.get("sha256") or data["path"]), where)
     address = urlsplit(str(data.get("image", "")))
     named = parse_qs(address.query).get("d", [unquote(address.path)])[0]
-    return known(session, where, named.lstrip("/"))
+    return table.sha256_of(named.lstrip("/"), where)

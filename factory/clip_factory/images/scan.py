@@ -1,4 +1,4 @@
-"""Photos as they come: found, checked by decoding, hashed, and near-duplicates grouped, into images.parquet."""
+"""The scan: image files are listed, checked by decoding, hashed, and near-duplicates grouped, into images.parquet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from clip_factory.errors import ImageError, ImagesError, StoreError
-from clip_factory.run_folder import atomic, sha256_file
+from clip_factory.run_folder import sha256_file
+from clip_factory.runtime.atomic import atomic
 from clip_factory.runtime.preprocessing import EXTENSIONS, find_images, read_rgb
 
 PHASH_BITS = 10
@@ -68,7 +69,7 @@ def scan(root: Path, cache: Path, progress: Progress) -> pa.Table:
 
     Args:
         root: Folder of images, searched recursively.
-        cache: SQLite file that remembers what was seen (by path, size and times) and found (by sha256).
+        cache: SQLite file that remembers hashes (by path, size and times) and what decoding showed (by sha256).
         progress: Called after each file.
 
     Returns:
@@ -80,9 +81,9 @@ def scan(root: Path, cache: Path, progress: Progress) -> pa.Table:
     files = find_images(root)
     if not files:
         raise ImagesError(f"{root}: no image files ({', '.join(sorted(EXTENSIONS))})", hint="check the path")
-    with _Seen(cache) as seen, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with _ScanCache(cache) as known, ThreadPoolExecutor(os.cpu_count()) as pool:
         records = []
-        for record in pool.map(lambda file: _examine(root, file, seen), files):
+        for record in pool.map(lambda file: _examine(root, file, known), files):
             records.append(record)
             progress(len(records), len(files))
     usable = [record for record in records if record.reason is None]
@@ -119,7 +120,7 @@ def near_duplicates(records: list[ImageRecord]) -> list[int]:
     return [numbers.setdefault(root(i), len(numbers)) for i in range(len(records))]
 
 
-def alike(root: Path, paths: list[str]) -> list[int]:
+def near_duplicate_groups(root: Path, paths: list[str]) -> list[int]:
     """Group ids of some photos, one a path: near-duplicates share one; a file that cannot be read has its own.
 
     Args:
@@ -129,7 +130,7 @@ def alike(root: Path, paths: list[str]) -> list[int]:
 
     def examine(path: str) -> ImageRecord:
         try:
-            return ImageRecord(path, "", 0, *_look(root / path))
+            return ImageRecord(path, "", 0, *_properties(root / path))
         except OSError as error:
             return ImageRecord(path, "", 0, 0, 0, "", "", "", f"cannot be opened: {error.strerror or error}")
 
@@ -148,24 +149,24 @@ def _neighbors(records: list[ImageRecord]) -> Iterator[np.ndarray]:
         close = np.bitwise_count(phash[start : start + rows, None] ^ phash[None, start:]) <= PHASH_BITS
         for row in np.flatnonzero(np.count_nonzero(close, axis=1) > 1):
             i = start + int(row)
-            found = i + np.flatnonzero(close[row, row:])
-            found = found[np.bitwise_count(dhash[found] ^ dhash[i]) <= DHASH_BITS]
-            if len(found) > 1:
-                yield found
+            near = i + np.flatnonzero(close[row, row:])
+            near = near[np.bitwise_count(dhash[near] ^ dhash[i]) <= DHASH_BITS]
+            if len(near) > 1:
+                yield near
 
 
-def _examine(root: Path, file: Path, seen: _Seen) -> ImageRecord:
+def _examine(root: Path, file: Path, known: _ScanCache) -> ImageRecord:
     path = file.relative_to(root).as_posix()
     try:
         stat = file.stat()
-        sha256 = seen.hash_of(file, stat)
-        return ImageRecord(path, sha256, stat.st_size, *seen.look_of(file, sha256))
+        sha256 = known.hash_of(file, stat)
+        return ImageRecord(path, sha256, stat.st_size, *known.properties_of(file, sha256))
     except OSError as error:
         return ImageRecord(path, "", 0, 0, 0, "", "", "", f"cannot be opened: {error.strerror or error}")
 
 
-class Look(NamedTuple):
-    """What decoding shows."""
+class ImageProperties(NamedTuple):
+    """What decoding an image file shows."""
 
     width: int
     height: int
@@ -175,19 +176,19 @@ class Look(NamedTuple):
     reason: str | None
 
 
-def _look(file: Path) -> Look:
+def _properties(file: Path) -> ImageProperties:
     try:
-        image = read_rgb(file, at_least=64)
+        image = read_rgb(file, min_side=64)
     except ImageError as error:
         if isinstance(error.__cause__, OSError):  # the disk's fault, not the bytes': nothing to remember
             raise error.__cause__ from None
-        return Look(0, 0, "", "", "", error.what.removeprefix(f"{file}: "))
+        return ImageProperties(0, 0, "", "", "", error.what.removeprefix(f"{file}: "))
     with Image.open(file) as header:
         width, height, kind = header.width, header.height, header.format or ""
-    return Look(width, height, kind, str(imagehash.phash(image)), str(imagehash.dhash(image)), None)
+    return ImageProperties(width, height, kind, str(imagehash.phash(image)), str(imagehash.dhash(image)), None)
 
 
-class _Seen:
+class _ScanCache:
     """What earlier scans found, so that a photo is read once; SQLite survives kill -9 and two writers."""
 
     def __init__(self, path: Path) -> None:
@@ -207,7 +208,7 @@ class _Seen:
                 f"{path}: no usable scan cache ({error})", hint="delete it; photos are checked anew"
             ) from None
 
-    def __enter__(self) -> _Seen:
+    def __enter__(self) -> _ScanCache:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -228,22 +229,22 @@ class _Seen:
     def hash_of(self, file: Path, stat: os.stat_result) -> str:
         """The file's sha256, from memory while size and times are as they were."""
         path, stamp = str(file.resolve()), f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
-        known = self._ask("SELECT sha256 FROM files WHERE path = ? AND stamp = ?", path, stamp)
+        known = self._query("SELECT sha256 FROM files WHERE path = ? AND stamp = ?", path, stamp)
         if known:
             return str(known[0])
         sha256 = sha256_file(file)
-        self._ask("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", path, stamp, sha256)
+        self._query("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", path, stamp, sha256)
         return sha256
 
-    def look_of(self, file: Path, sha256: str) -> Look:
+    def properties_of(self, file: Path, sha256: str) -> ImageProperties:
         """What decoding the file shows, from memory where the same bytes were decoded before."""
-        known = self._ask("SELECT width, height, format, phash, dhash, reason FROM looks WHERE sha256 = ?", sha256)
+        known = self._query("SELECT width, height, format, phash, dhash, reason FROM looks WHERE sha256 = ?", sha256)
         if known:
-            return Look(*known)
-        look = _look(file)
-        self._ask("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?, ?, ?)", sha256, *look)
-        return look
+            return ImageProperties(*known)
+        properties = _properties(file)
+        self._query("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?, ?, ?)", sha256, *properties)
+        return properties
 
-    def _ask(self, query: str, *values: object) -> Any:
+    def _query(self, query: str, *values: object) -> Any:
         with self._lock:
             return self._db.execute(query, values).fetchone()

@@ -1,14 +1,12 @@
-"""Where photos come from: a folder as it is, an archive unpacked once, a URL fetched once and checked."""
+"""Where photos come from: a folder, an archive that is unpacked once, a URL that is downloaded once and checked."""
 
 from __future__ import annotations
 
 import gzip
 import lzma
-import os
 import re
 import shutil
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,7 +18,8 @@ import fsspec
 
 from clip_factory import scenario
 from clip_factory.errors import ImagesError
-from clip_factory.run_folder import atomic, sha256_file
+from clip_factory.run_folder import sha256_file
+from clip_factory.runtime.atomic import atomic, atomic_folder
 from clip_factory.runtime.preprocessing import EXTENSIONS
 
 DAMAGED = (
@@ -68,9 +67,9 @@ def _downloaded(url: str, sha256: str, store: Path) -> Path:
         with atomic(target) as temporary:
             with fsspec.open(url, "rb") as remote, open(temporary, "wb") as local:
                 shutil.copyfileobj(remote, local, 1 << 20)
-            found = sha256_file(temporary)
-            if found != sha256:
-                raise ImagesError(f"{url}: sha256 is {found}, not {sha256}", hint="the file has changed: check it")
+            digest = sha256_file(temporary)
+            if digest != sha256:
+                raise ImagesError(f"{url}: sha256 is {digest}, not {sha256}", hint="the file has changed: check it")
     except ImagesError:
         raise
     except Exception as error:  # each file system behind fsspec has its own
@@ -84,36 +83,30 @@ def _unpacked(archive: Path, store: Path) -> Path:
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=target.parent))
     try:
-        for name, size, open_member in _members(archive):
-            relative = PurePosixPath(_UNPORTABLE.sub(_escaped, name.replace("\\", "/")))
-            inside = not relative.is_absolute() and ".." not in relative.parts and ":" not in name
-            if inside and relative.suffix.lower() in EXTENSIONS and size <= MAX_FILE_BYTES:
-                file = temporary / relative
-                file.parent.mkdir(parents=True, exist_ok=True)
-                with open_member() as source, open(file, "wb") as copy:
-                    shutil.copyfileobj(source, copy, 1 << 20)
-        _rename(temporary, target)
+        with atomic_folder(target) as temporary:
+            _unpack(archive, temporary)
     except DAMAGED as error:
         raise ImagesError(f"{archive}: damaged or encrypted archive ({error})") from None
     except OSError as error:
-        raise ImagesError(f"{archive}: cannot be unpacked ({error})", hint=f"is there room in {store}?") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if not target.is_dir():  # else another process was quicker, with the same content
+            raise ImagesError(f"{archive}: cannot be unpacked ({error})", hint=f"is there room in {store}?") from None
     return target
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    for name, size, open_member in _members(archive):
+        relative = PurePosixPath(_UNPORTABLE.sub(_escaped, name.replace("\\", "/")))
+        inside = not relative.is_absolute() and ".." not in relative.parts and ":" not in name
+        if inside and relative.suffix.lower() in EXTENSIONS and size <= MAX_FILE_BYTES:
+            file = folder / relative
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with open_member() as source, open(file, "wb") as copy:
+                shutil.copyfileobj(source, copy, 1 << 20)
 
 
 def _escaped(sign: re.Match[str]) -> str:
     return f"%{ord(sign[0]):02X}"
-
-
-def _rename(temporary: Path, target: Path) -> None:
-    try:
-        os.replace(temporary, target)
-    except OSError:
-        if not target.is_dir():  # else another process was quicker, with the same content
-            raise
 
 
 def _members(archive: Path) -> Iterator[tuple[str, int, Callable[[], IO[bytes]]]]:

@@ -1,1 +1,1 @@
-"""What gives each photo a probability of yes, and what betters it."""
+"""What gives each photo its probability of yes, and what improves these probabilities."""

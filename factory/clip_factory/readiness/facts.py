@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clip_factory.statistics import Z95, Share, break_even, share
+from clip_factory.labels import Labels, hard_labels
+from clip_factory.statistics import Z95, Share, share
 
-if TYPE_CHECKING:  # a table is only read here
-    import pyarrow as pa
-
-LEAST_OF_EACH = 3
+MIN_OF_EACH = 3
 """Fewest yes and fewest no that can fill train, val and test."""
 SURE = 0.9
 """The teacher is sure of an answer from this probability on."""
-LEAST_PEOPLE = 10
-"""Labels from people, not asked for because of doubt, from which the teacher is held against them."""
+MIN_PEOPLE = 10
+"""Labels from people, not asked for because of doubt, from which the teacher is compared with them."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Facts:
     above: int
     """Photos whose probability is 0.5 or more."""
     sure: Share
-    """Photos to which the teacher gives a probability of at most 0.1 or at least 0.9."""
+    """Photos whose probability is at most 0.1 or at least 0.9."""
     expected: float
     """Mean probability: the share of yes that the teacher expects, in [0, 1]."""
     separation: float
@@ -55,12 +52,12 @@ class Facts:
     """Lowest and highest probability."""
     tenths: tuple[int, ...]
     """Photos by tenth of the probability, from 0 up."""
-    golden: int
+    gold: int
     """Photos that a person has labeled."""
-    golden_weight: float
-    """Their share of the weight that training will give, in [0, 1]."""
+    gold_weight: float
+    """Their share of the weight in training, in [0, 1]."""
     people: People | None
-    """None with fewer than `LEAST_PEOPLE` labels, or only one answer among them."""
+    """None with fewer than `MIN_PEOPLE` labels, or only one answer among them."""
 
     @property
     def no(self) -> int:
@@ -73,17 +70,14 @@ class Facts:
         return "yes" if self.expected < 0.5 else "no"
 
 
-def measure(labels: pa.Table) -> Facts:
-    """The figures, from the same columns."""
-    p = labels["p_teacher"].to_numpy().astype(np.float64)
-    gold = np.array(labels["gold"].to_pylist(), np.float64)
-    weight = labels["weight"].to_numpy().astype(np.float64)
-    people = ~np.isnan(gold)
-    fair = people & ~np.array(labels["picked"].to_pylist(), bool)
+def measure(labels: Labels) -> Facts:
+    """The figures of the labels of a run."""
+    p, weight = labels.p_teacher.astype(np.float64), labels.weight.astype(np.float64)
+    gold, people, unbiased = labels.gold, labels.labeled, labels.unbiased
     low, high = np.quantile(p, (0.1, 0.9))
     return Facts(
         photos=len(p),
-        yes=int(np.where(people, gold == 1, p >= break_even(p)).sum()),
+        yes=int(hard_labels(p, gold).sum()),
         above=int((p >= 0.5).sum()),
         sure=share(np.maximum(p, 1 - p) >= SURE),
         expected=float(p.mean()),
@@ -92,9 +86,9 @@ def measure(labels: pa.Table) -> Facts:
         middle=(float(low), float(high)),
         extremes=(float(p.min()), float(p.max())),
         tenths=tuple(int(n) for n in np.histogram(p, 10, (0, 1))[0]),
-        golden=int(people.sum()),
-        golden_weight=float(weight[people].sum() / weight.sum()),
-        people=_against_people(p[fair], gold[fair] == 1),
+        gold=int(people.sum()),
+        gold_weight=float(weight[people].sum() / weight.sum()),
+        people=_against_people(p[unbiased], gold[unbiased] == 1),
     )
 
 
@@ -110,7 +104,7 @@ def separation(p: np.ndarray) -> float:
     values, where = np.unique(p, return_inverse=True)
     yes = np.bincount(where, weights=p)
     no = np.bincount(where, weights=1 - p)
-    pairs = yes.sum() * no.sum() - float((p * (1 - p)).sum())  # a photo is not held against itself
+    pairs = yes.sum() * no.sum() - float((p * (1 - p)).sum())  # a photo is not compared with itself
     ranked = float((yes * (np.cumsum(no) - no)).sum() + ((yes * no).sum() - (p * (1 - p)).sum()) / 2)
     return max(0.5, ranked / pairs) if pairs > 0 and len(values) else float("nan")
 
@@ -127,14 +121,14 @@ def auc_interval(auc: float, yes: int, no: int) -> tuple[float, float]:
     return float(near[0]), float(near[-1])
 
 
-def _expected_f1(p: np.ndarray, said: np.ndarray) -> float:
-    """F1 of the answers `said` if a photo is right with probability `p`; 0 where nothing is said."""
-    total = float(p.sum()) + int(said.sum())
-    return 2 * float(p[said].sum()) / total if total else 0.0
+def _expected_f1(p: np.ndarray, answers: np.ndarray) -> float:
+    """F1 of `answers` (true for the side in question) if a photo is on it with probability `p`; 0 where none is."""
+    total = float(p.sum()) + int(answers.sum())
+    return 2 * float(p[answers].sum()) / total if total else 0.0
 
 
 def _against_people(p: np.ndarray, yes: np.ndarray) -> People | None:
-    if len(p) < LEAST_PEOPLE or yes.all() or not yes.any():
+    if len(p) < MIN_PEOPLE or yes.all() or not yes.any():
         return None
     above = p[yes][:, None] - p[~yes]
     auc = float((above > 0).mean() + (above == 0).mean() / 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from clip_factory.readiness.facts import LEAST_OF_EACH, Facts
+from clip_factory.readiness.facts import MIN_OF_EACH, Facts
 
 Cause = Literal["apart", "people", "unclear", "one side", "beyond"]
 """Why: the teacher parts the photos; people's labels outweigh it; it does so in part; it is sure that nearly all photos
@@ -22,7 +22,7 @@ def sentence(cause: Cause, facts: Facts) -> str:
 
 def advice(cause: Cause, facts: Facts) -> str:
     """What a person can do, as one line."""
-    if cause == "people" and min(facts.yes, facts.no) < LEAST_OF_EACH:
+    if cause == "people" and min(facts.yes, facts.no) < MIN_OF_EACH:
         return "add images of the rarer answer"
     if cause in ("apart", "people"):
         return "train; a look at the ten most doubtful shows what the phrases confuse"
@@ -54,7 +54,7 @@ def _apart(facts: Facts) -> str:
 
 def _people(facts: Facts) -> str:
     return (
-        f"People's labels outweigh the teacher's: {facts.golden:,} of {facts.photos:,} photos bear one; "
+        f"People's labels outweigh the teacher's: {facts.gold:,} of {facts.photos:,} photos bear one; "
         f"{facts.yes:,} photos are yes, {facts.no:,} no."
     )
 

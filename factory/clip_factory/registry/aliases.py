@@ -1,4 +1,4 @@
-"""What becomes of an alias: promotion to a version, and rollback to the one before."""
+"""Moving an alias: promotion to a version, and rollback to the one before."""
 
 from __future__ import annotations
 
@@ -7,29 +7,42 @@ from dataclasses import replace
 from typing import cast
 
 from clip_factory.errors import RegistryError
-from clip_factory.registry.backend import Move, Reason, Registry, standing
-from clip_factory.registry.draft import USUAL, GateRefusedError, NotProvenError, Terms, now, whoever
-from clip_factory.registry.trust import ANYONE, Trust
-from clip_factory.runtime.releases.release_index import CHAMPION, Reference, Release, is_alias
+from clip_factory.registry.backend import Move, Reason, Registry, current_aliases
+from clip_factory.registry.draft_from_run import (
+    DEFAULT_OPTIONS,
+    GateRefusedError,
+    NotProvenError,
+    PublishOptions,
+    current_user,
+    now,
+)
+from clip_factory.registry.trust import DEFAULT_TRUST, Trust
+from clip_factory.runtime.releases.release_record import Release
+from clip_factory.runtime.releases.release_reference import CHAMPION, Reference, is_alias
 
 
 def promote(
-    registry: Registry, reference: str, alias: str, by: str, trust: Trust = ANYONE, terms: Terms = USUAL
+    registry: Registry,
+    reference: str,
+    alias: str,
+    by: str,
+    trust: Trust = DEFAULT_TRUST,
+    options: PublishOptions = DEFAULT_OPTIONS,
 ) -> Move | None:
-    """Let an alias stand for the release that a reference names; None if it does already.
+    """Move an alias to the release that a reference names; None if it is there already.
 
     Raises:
         RegistryError: There is no such release, it is not signed as `trust` asks, or the alias is no alias.
-        GateRefusedError: The champion is to be one that the gate refused, and `terms` does not force it.
-        NotProvenError: The champion is to be one that is not proven, and `terms` does not allow that.
+        GateRefusedError: The champion is to be one that the gate refused, and `options` does not force it.
+        NotProvenError: The champion is to be one that is not proven, and `options` does not allow that.
     """
     check_alias(alias)
     release = registry.index().find(Reference.parse(reference))
     trust.check(registry, release)
-    return point(registry, release, alias, "promote", replace(terms, by=by))
+    return move_alias(registry, release, alias, "promote", replace(options, by=by))
 
 
-def point(registry: Registry, release: Release, alias: str, why: Reason, terms: Terms) -> Move | None:
+def move_alias(registry: Registry, release: Release, alias: str, why: Reason, options: PublishOptions) -> Move | None:
     """Move an alias to a release; None if it is there already.
 
     Raises:
@@ -37,18 +50,18 @@ def point(registry: Registry, release: Release, alias: str, why: Reason, terms: 
     """
 
     def decide(history: Sequence[Move]) -> Move | None:
-        before = standing(history).get(alias)
+        before = current_aliases(history).get(alias)
         if before == release.version:
             return None
-        _check_state(release, alias, terms)
-        by = terms.by or whoever()
+        _check_state(release, alias, options)
+        by = options.by or current_user()
         return _checked(Move(release.name, alias, before, release.version, now(), by, why))
 
     return registry.move(release.name, decide)
 
 
-def rollback(registry: Registry, name: str, alias: str, by: str, trust: Trust = ANYONE) -> Move:
-    """Take an alias back to the version that it stood for before; once more, and it goes further back.
+def rollback(registry: Registry, name: str, alias: str, by: str, trust: Trust = DEFAULT_TRUST) -> Move:
+    """Move an alias back to the version that it stood for before; once more, and it goes further back.
 
     Whatever the gate said of that one: who goes back is in a hurry, and it has stood there before.
 
@@ -57,33 +70,33 @@ def rollback(registry: Registry, name: str, alias: str, by: str, trust: Trust = 
     """
     check_alias(alias)
     _check_name(name, alias)
-    seen = registry.index().find(Reference(name, alias=alias))
+    current = registry.index().find(Reference(name, alias=alias))
 
     def decide(history: Sequence[Move]) -> Move:
-        line = trail(history, alias)
-        if not line or line[-1] != seen.version:
+        versions = rollback_versions(history, alias)
+        if not versions or versions[-1] != current.version:
             hint = f"look first: factory models show {name}"
             raise RegistryError(f"{name}: somebody else has just moved {alias}", hint=hint)
-        if len(line) < 2:
+        if len(versions) < 2:
             hint = f"choose one: factory models promote {name}@VERSION {alias}"
-            raise RegistryError(f"{name}: {alias} has stood for no version before {line[-1]}", hint=hint)
-        trust.check(registry, registry.index().find(Reference(name, version=line[-2])))
-        return _checked(Move(name, alias, line[-1], line[-2], now(), by, "rollback"))
+            raise RegistryError(f"{name}: {alias} has stood for no version before {versions[-1]}", hint=hint)
+        trust.check(registry, registry.index().find(Reference(name, version=versions[-2])))
+        return _checked(Move(name, alias, versions[-1], versions[-2], now(), by, "rollback"))
 
     return cast(Move, registry.move(name, decide))
 
 
-def trail(history: Sequence[Move], alias: str) -> list[int]:
+def rollback_versions(history: Sequence[Move], alias: str) -> list[int]:
     """The versions that rollbacks would go back through, the present one last: each rollback takes one off."""
-    line: list[int] = []
+    versions: list[int] = []
     for move in history:
         if move.alias != alias:
             continue
-        if move.why == "rollback" and line[-2:-1] == [move.after]:
-            line.pop()
+        if move.why == "rollback" and versions[-2:-1] == [move.after]:
+            versions.pop()
         else:
-            line.append(move.after)
-    return line
+            versions.append(move.after)
+    return versions
 
 
 def check_alias(alias: str) -> None:
@@ -97,16 +110,16 @@ def check_alias(alias: str) -> None:
         raise RegistryError(f"{alias!a} cannot be an alias", hint=hint)
 
 
-def _check_state(release: Release, alias: str, terms: Terms) -> None:
-    """Refuse that people and programs who take the champion get a model that did not pass, unless somebody says so."""
+def _check_state(release: Release, alias: str, options: PublishOptions) -> None:
+    """Refuse a champion that did not pass, unless the options allow it: programs load it without asking."""
     if alias != CHAMPION:
         return
-    if release.state == "refused" and not terms.force:
+    if release.state == "refused" and not options.force:
         raise GateRefusedError(
             f"{release}: the gate refused it; {CHAMPION} does not stand for such a release",
             hint="let it all the same: --force; or choose another alias",
         )
-    if release.state == "not proven" and not terms.allow_unproven:
+    if release.state == "not proven" and not options.allow_unproven:
         raise NotProvenError(
             f"{release}: it is not proven; {CHAMPION} does not stand for such a release",
             hint="let it all the same: --allow-unproven; or choose another alias, or prove it and publish it anew: "

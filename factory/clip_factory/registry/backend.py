@@ -1,4 +1,4 @@
-"""What a back-end of the registry must do, and what it is given: small, so that others can add theirs.
+"""What a back-end of the registry must do, and the records that it keeps: small, so that others can add theirs.
 
 A back-end keeps two things for ever: releases, under version numbers that never repeat, and moves of aliases, in
 order. The state of the aliases is the replay of the moves, so that history and state cannot differ.
@@ -10,30 +10,37 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
+from clip_factory.errors import RegistryError
 from clip_factory.registry.keys import Signer
 from clip_factory.run_folder import CARD
 from clip_factory.runtime.releases.json_fields import Fields
-from clip_factory.runtime.releases.release_index import (
+from clip_factory.runtime.releases.release_index import Entry, Index
+from clip_factory.runtime.releases.release_record import (
     CLASSES,
-    MAX_NAME,
     MAX_TEXT,
     MODEL,
-    SLUG,
     UTC,
-    Entry,
     FileEntry,
-    Index,
     Release,
     State,
     state_of,
 )
+from clip_factory.runtime.releases.release_reference import MAX_NAME, SLUG
 
 Reason = Literal["publish", "promote", "rollback"]
 PROVENANCE = "provenance.json"
 """Optional file of a release: an in-toto statement of what made it, from what."""
 REASONS = re.compile("publish|promote|rollback")
+PINNED_KEY = "signer.pem"
+"""Where files can be kept: the public key that every release must be signed with."""
+MAX_RECORD = 1_000_000
+"""Bytes of one record or key."""
+
+
+class RegistryNotFoundError(RegistryError):
+    """There is no registry at this address yet: nobody has published to it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class Move:
             RegistryError: A key is missing or unknown, or a value is not as the attributes above say.
         """
         fields = Fields(tree, where)
-        before = fields.take("from")
+        before = fields.value("from")
         move = cls(
             name=fields.match("name", SLUG, MAX_NAME),
             alias=fields.match("alias", SLUG, MAX_NAME),
@@ -71,7 +78,7 @@ class Move:
             by=fields.text("by", MAX_TEXT),
             why=cast(Reason, fields.match("why", REASONS, 8)),
         )
-        fields.no_more()
+        fields.refuse_unknown()
         return move
 
     def to_json(self) -> dict[str, Any]:
@@ -105,10 +112,10 @@ class Draft:
         """Hash and size of each file."""
         return {name: FileEntry(hashlib.sha256(data).hexdigest(), len(data)) for name, data in self.files.items()}
 
-    def seal(self, version: int) -> Release:
+    def to_release(self, version: int) -> Release:
         """The record under a version number, checked, and signed if there is a key.
 
-        A back-end calls this with the number that it has found free, as often as it must try.
+        A back-end calls this with a number that is free, as often as it must try.
 
         Raises:
             RegistryError: A value is not as a release may have it.
@@ -131,7 +138,7 @@ class Draft:
         signed = release if self.signer is None else replace(release, signature=self.signer.sign(release.canonical()))
         return Release.parse(signed.to_json(), str(signed))
 
-    def among(self, releases: Iterable[Release]) -> Release | None:
+    def find_in(self, releases: Iterable[Release]) -> Release | None:
         """The release that holds these very bytes already, under this draft's key if it has one.
 
         How they came about makes no other bytes of them: provenance.json is not compared, and the first one stays. Nor
@@ -172,9 +179,9 @@ class Registry(Protocol):
         """All moves of a model's aliases, oldest first; none if there is no such model."""
 
     def publish(self, draft: Draft) -> Release:
-        """Keep the files and the record `draft.seal(N)`, N a number that no release of this name ever had.
+        """Keep the files and the record `draft.to_release(N)`, N a number that no release of this name ever had.
 
-        Returns `draft.among(releases)` where that is one. However many publish at once, none is lost, no number is
+        Returns `draft.find_in(releases)` where that is one. However many publish at once, none is lost, no number is
         given twice, and none is given to bytes that are there already; a process killed at any point leaves the
         registry as it was before or as it is after. What consumers read (index.json) is brought up to date in either
         case.
@@ -194,7 +201,15 @@ class Registry(Protocol):
         """The public key (PEM) that all of this registry's releases must be signed with; None if it asks for none."""
 
 
-def standing(moves: Iterable[Move]) -> dict[str, int]:
+@runtime_checkable
+class WritesIndex(Protocol):
+    """A registry whose index.json is a file beside the records, so that the two could disagree."""
+
+    def written_index(self) -> Index | None:
+        """What index.json says, which is what consumers read; None if it is not there."""
+
+
+def current_aliases(moves: Iterable[Move]) -> dict[str, int]:
     """Alias -> the version that it stands for after these moves."""
     return {move.alias: move.after for move in moves}
 
@@ -210,7 +225,7 @@ def make_index(releases: Iterable[Release], moves: Iterable[Move]) -> Index:
     return Index(
         {
             # the newest release says how the question is put today
-            name: Entry(own[max(own)].question, standing(history.get(name, ())), own)
+            name: Entry(own[max(own)].question, current_aliases(history.get(name, ())), own)
             for name, own in versions.items()
         }
     )

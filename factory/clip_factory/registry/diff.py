@@ -6,19 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from clip_factory.errors import RegistryError
-from clip_factory.evaluation.recorded import Recorded, compare_gates, is_against_teacher
+from clip_factory.evaluation.gate_comparison import GateComparison, compare_gates, is_about_teacher
 from clip_factory.registry.backend import Registry
-from clip_factory.registry.release_contents import clauses, read_checked, read_gate, read_model
-from clip_factory.registry.trust import ANYONE, Trust
+from clip_factory.registry.release_reader import clauses, read_checked, read_gate, read_model
+from clip_factory.registry.trust import DEFAULT_TRUST, Trust
 from clip_factory.run_folder import SCENARIO
 from clip_factory.runtime.releases.json_fields import loads
-from clip_factory.runtime.releases.release_index import Reference, Release
+from clip_factory.runtime.releases.release_record import Release
+from clip_factory.runtime.releases.release_reference import Reference
 
 OF_RELEASE = ("question", "threshold", "size", "passed", "forced")
 OF_MODEL = ("image_size", "backbone", "precision", "version", "license")
 """Keys of the file's metadata; `version` is the factory's."""
 OF_TEACHER = ("scenario.teacher.model", "scenario.teacher.pretrained", "scenario.positive", "scenario.negative")
-"""Facts that say which teacher labeled, and what it was asked."""
+"""Facts that say which teacher labeled, and with which phrases."""
 MAX_DEPTH = 20
 
 
@@ -34,22 +35,22 @@ class Change:
 
 @dataclass(frozen=True)
 class Diff:
-    """Two releases held against each other."""
+    """Two releases compared."""
 
     releases: tuple[Release, Release]
-    recorded: Recorded
+    recorded: GateComparison
     """Which is better, by what their gate.json files say."""
     changes: list[Change]
     """Figures against a teacher are not among them where people's labels measured either release."""
 
 
-def compare(registry: Registry, before: str, after: str, trust: Trust = ANYONE) -> list[Change]:
+def compare(registry: Registry, before: str, after: str, trust: Trust = DEFAULT_TRUST) -> list[Change]:
     """What the second release has different from the first; as `diff`."""
     return diff(registry, before, after, trust).changes
 
 
-def diff(registry: Registry, before: str, after: str, trust: Trust = ANYONE) -> Diff:
-    """Hold the second release against the first.
+def diff(registry: Registry, before: str, after: str, trust: Trust = DEFAULT_TRUST) -> Diff:
+    """Compare the second release with the first.
 
     Args:
         registry: Where both are.
@@ -66,11 +67,13 @@ def diff(registry: Registry, before: str, after: str, trust: Trust = ANYONE) -> 
         trust.check(registry, release)
     gates = read_gate(registry, first), read_gate(registry, second)
     old, new = (facts(registry, one, gate) for one, gate in zip((first, second), gates, strict=True))
-    found = verdict(gates, (old, new), (before, after))
-    return Diff((first, second), found, without_teacher(changes(old, new), found))
+    recorded = compare_records(gates, (old, new), (before, after))
+    return Diff((first, second), recorded, without_teacher(changes(old, new), recorded))
 
 
-def verdict(gates: tuple[Any, Any], known: tuple[dict[str, Any], dict[str, Any]], names: tuple[str, str]) -> Recorded:
+def compare_records(
+    gates: tuple[Any, Any], known: tuple[dict[str, Any], dict[str, Any]], names: tuple[str, str]
+) -> GateComparison:
     """Which of two models is better, in one line, by their records.
 
     Args:
@@ -78,13 +81,13 @@ def verdict(gates: tuple[Any, Any], known: tuple[dict[str, Any], dict[str, Any]]
         known: Their facts.
         names: What the line calls them.
     """
-    asked = [{key: fact for key, fact in facts.items() if key.startswith(OF_TEACHER)} for facts in known]
-    return compare_gates(*gates, names, same_teacher=asked[0] == asked[1])
+    first, second = ({key: one[key] for key in one if key.startswith(OF_TEACHER)} for one in known)
+    return compare_gates(*gates, names, same_teacher=first == second)
 
 
-def without_teacher(found: list[Change], recorded: Recorded) -> list[Change]:
+def without_teacher(listed: list[Change], recorded: GateComparison) -> list[Change]:
     """The changes without figures against a teacher, where people's labels measured either model."""
-    return [change for change in found if not (recorded.people and is_against_teacher(change.what))]
+    return [change for change in listed if not (recorded.by_people and is_about_teacher(change.what))]
 
 
 def facts(registry: Registry, release: Release, gate: Any) -> dict[str, Any]:
@@ -95,17 +98,16 @@ def facts(registry: Registry, release: Release, gate: Any) -> dict[str, Any]:
         **{name: getattr(release, name) for name in OF_RELEASE},
         **{f"model.{name}": metadata.get(name) for name in OF_MODEL},
         **_flat("teacher", teacher),
-        **of_files(gate, _scenario(registry, release)),
+        **facts_of_files(gate, _scenario(registry, release)),
     }
 
 
-def written(registry: Registry, release: Release, gate: Any) -> dict[str, Any]:
+def facts_without_model(registry: Registry, release: Release, gate: Any) -> dict[str, Any]:
     """Those of the facts that need no model to be loaded: what the record, gate.json and scenario.yaml say."""
-    said = of_files(gate, _scenario(registry, release))
-    return {"threshold": release.threshold, "size": release.size, **said}
+    return {"threshold": release.threshold, "size": release.size, **facts_of_files(gate, _scenario(registry, release))}
 
 
-def of_files(gate: Any, scenario: Any) -> dict[str, Any]:
+def facts_of_files(gate: Any, scenario: Any) -> dict[str, Any]:
     """What a gate.json and a scenario.yaml say, decoded, under dotted names."""
     return {**_gate(gate), **_flat("scenario", scenario)}
 
@@ -117,12 +119,12 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
 
 
 def _gate(gate: Any) -> dict[str, Any]:
-    found = {}
+    facts = {}
     for clause in clauses(gate):
         for key in ("verdict", "figure", "n", "rule"):
-            found[f"gate.{clause['name']}.{key}"] = clause.get(key)
+            facts[f"gate.{clause['name']}.{key}"] = clause.get(key)
     figures = gate.get("figures") if isinstance(gate, dict) else None
-    return found | _flat("figures", figures if isinstance(figures, dict) else {})
+    return facts | _flat("figures", figures if isinstance(figures, dict) else {})
 
 
 def _scenario(registry: Registry, release: Release) -> Any:

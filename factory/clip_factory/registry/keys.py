@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clip_factory.errors import RegistryError
-from clip_factory.runtime.releases.release_index import Release, verify_signature
+from clip_factory.runtime.releases.release_record import Release
+from clip_factory.runtime.releases.release_signature import verify_signature
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from importlib import import_module
-from importlib.metadata import entry_points
-from typing import cast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from clip_factory.errors import RegistryError
+from clip_factory.loader_table import LoaderTable
 from clip_factory.registry.backend import Registry
-from clip_factory.registry.backends.file_registry import PINNED
-from clip_factory.runtime.releases.release_index import INDEX
-
-GROUP = "clip_factory.registries"
-"""Entry points of this group add schemes; one of the factory's own cannot be replaced."""
-
-OWN = {
-    "github": "clip_factory.registry.backends.github:GitHubRegistry",
-    "hf": "clip_factory.registry.backends.hub:HubRegistry",
-    "http": "clip_factory.registry.backends.web:WebRegistry",
-    "https": "clip_factory.registry.backends.web:WebRegistry",
-    "mlflow": "clip_factory.registry.backends.mlflow:MlflowRegistry",
-    "mlflow+http": "clip_factory.registry.backends.mlflow:MlflowRegistry",
-    "mlflow+https": "clip_factory.registry.backends.mlflow:MlflowRegistry",
-}
-"""Scheme -> what is called with the URL. Any other scheme is a file system of fsspec, no scheme a folder."""
-FILES = "clip_factory.registry.backends.file_registry:open_files"
+from clip_factory.runtime.releases.location import root_of
 
 
 def open_registry(address: str) -> Registry:
@@ -34,33 +16,83 @@ def open_registry(address: str) -> Registry:
 
     Raises:
         RegistryError: The address is wrong, or what it needs is not installed.
+        PluginError: The package that adds this scheme cannot be imported.
     """
     scheme = address.partition("://")[0].lower() if "://" in address else ""
-    added = {point.name: point for point in entry_points(group=GROUP)}
-    if scheme in OWN or scheme not in added:
-        module, _, name = OWN.get(scheme, FILES).partition(":")
-        make = getattr(import_module(module), name)
-    else:
-        make = added[scheme].load()
-    return cast(Callable[[str], Registry], make)(address)
+    return (REGISTRIES.find(scheme) or _files)(address)
 
 
 def open_existing(address: str) -> Registry:
     """The registry at a folder or URL, which must be there: a mistyped folder would look like one without models.
 
     Raises:
-        RegistryError: As `open_registry`, and when there is no such folder, or it holds other things alone.
+        RegistryNotFoundError: There is no such folder.
+        RegistryError: As `open_registry`, and when the folder holds other things alone.
     """
     registry = open_registry(address)
     if "://" not in registry.url:
-        _check_folder(registry.url)
+        from clip_factory.registry.backends.folder_store import check_registry_folder
+
+        check_registry_folder(registry.url)
     return registry
 
 
-def _check_folder(root: str) -> None:
-    hint = "check --registry; factory publish makes one"
-    if not os.path.isdir(root):
-        raise RegistryError(f"{root}: there is no such folder", hint=hint)
-    names = {name for name in os.listdir(root) if not name.startswith(".")}
-    if names and not names & {INDEX, PINNED, "blobs", "models"}:  # blobs alone: a publisher was killed
-        raise RegistryError(f"{root}: this folder holds other things, and no registry", hint=hint)
+def _files(address: str) -> Registry:
+    from clip_factory.registry.backends.file_registry import FileRegistry
+    from clip_factory.registry.backends.folder_store import FolderStore
+    from clip_factory.registry.backends.fsspec_store import FsspecStore
+
+    root = root_of(address)
+    return FileRegistry(root, FsspecStore.open(root) if "://" in root else FolderStore.open(root))
+
+
+def _web(address: str) -> Registry:
+    from clip_factory.registry.backends.web_registry import WebRegistry
+
+    return WebRegistry(address)
+
+
+def _github(address: str) -> Registry:
+    with _needs("github://"):
+        from clip_factory.registry.backends.github_registry import GitHubRegistry
+
+        return GitHubRegistry(address)
+
+
+def _hub(address: str) -> Registry:
+    with _needs("hf://"):
+        from clip_factory.registry.backends.hub_registry import HubRegistry
+
+        return HubRegistry(address)
+
+
+def _mlflow(address: str) -> Registry:
+    from clip_factory.registry.backends.mlflow_registry import MlflowRegistry
+
+    return MlflowRegistry(address)
+
+
+REGISTRIES: LoaderTable[Callable[[str], Registry]] = LoaderTable(
+    group="clip_factory.registries",
+    own={
+        "github": _github,
+        "hf": _hub,
+        "http": _web,
+        "https": _web,
+        "mlflow": _mlflow,
+        "mlflow+http": _mlflow,
+        "mlflow+https": _mlflow,
+    },
+)
+"""Scheme -> what opens the URL. Any other scheme is a file system of fsspec, no scheme a folder."""
+
+
+@contextmanager
+def _needs(scheme: str) -> Iterator[None]:
+    """Say what to install where a library of the extra `registry` is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise RegistryError(
+            f"{error.name} is not installed, and {scheme} needs it", hint="pip install 'clip-factory[registry]'"
+        ) from None

@@ -8,7 +8,8 @@ from pathlib import Path
 from clip_factory.errors import RegistryError
 from clip_factory.registry.backend import Registry
 from clip_factory.registry.keys import Signer
-from clip_factory.runtime.releases.release_index import Release, verify_signature
+from clip_factory.runtime.releases.release_record import Release
+from clip_factory.runtime.releases.release_signature import verify_signature
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Trust:
         return bool(keys)
 
 
-ANYONE = Trust()
-"""Asks for no more than the registry does itself."""
+DEFAULT_TRUST = Trust()
+"""Checks no more than the registry does itself."""
 
 
 def check_signer(registry: Registry, signer: Signer | None) -> None:

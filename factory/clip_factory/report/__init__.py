@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from clip_factory.labels import Labels
 from clip_factory.readiness import Readiness, assess
-from clip_factory.report import labels_page as before
-from clip_factory.report import model_card as card
-from clip_factory.report import report_page as page
-from clip_factory.report.run_data import gather
-from clip_factory.run_folder import CARD, LABELS, LABELS_PAGE, REPORT, RunFolder, atomic
+from clip_factory.report import labels_page, model_card, report_page
+from clip_factory.report.run_data import read_run_data
+from clip_factory.run_folder import CARD, LABELS_PAGE, REPORT, RunFolder
+from clip_factory.runtime.atomic import write_text
 from clip_factory.scenario import Scenario
 
 __all__ = ["write_card", "write_labels", "write_report"]
@@ -20,9 +20,8 @@ def write_report(scenario: Scenario, run: RunFolder) -> None:
         RunError: An earlier stage has not made its file; the message names the command that does.
         ModelError: model.onnx is not a model of this factory.
     """
-    text = page.render(gather(scenario, run))
-    with atomic(run.file(REPORT)) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    text = report_page.render(read_run_data(scenario, run))
+    write_text(run.file(REPORT), text)
 
 
 def write_card(scenario: Scenario, run: RunFolder) -> None:
@@ -32,9 +31,8 @@ def write_card(scenario: Scenario, run: RunFolder) -> None:
         RunError: An earlier stage has not made its file; the message names the command that does.
         ModelError: model.onnx is not a model of this factory.
     """
-    text = card.render(gather(scenario, run))
-    with atomic(run.file(CARD)) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    text = model_card.render(read_run_data(scenario, run))
+    write_text(run.file(CARD), text)
 
 
 def write_labels(scenario: Scenario, run: RunFolder) -> Readiness:
@@ -43,8 +41,7 @@ def write_labels(scenario: Scenario, run: RunFolder) -> Readiness:
     Raises:
         RunError: The run has no labels; the message names the command that makes them.
     """
-    labels = run.table(LABELS, "label")
-    found = assess(labels)
-    with atomic(run.file(LABELS_PAGE)) as temporary:
-        temporary.write_text(before.render(scenario, run, found, labels), encoding="utf-8")
-    return found
+    labels = Labels.of_run(run)
+    readiness = assess(labels)
+    write_text(run.file(LABELS_PAGE), labels_page.render(scenario, run, readiness, labels))
+    return readiness

@@ -13,7 +13,7 @@ from PIL import Image
 
 from clip_factory.errors import ImageError
 from clip_factory.report.plot_data import Indices
-from clip_factory.report.run_data import Labels
+from clip_factory.report.run_data import LabeledPhotos
 from clip_factory.runtime.preprocessing import read_rgb
 
 SIDE = 192
@@ -42,7 +42,7 @@ class Picture:
     """What counts as right: gold, else the teacher's answer."""
 
 
-def pictures(labels: Labels, chosen: Indices, root: Path) -> list[Picture]:
+def pictures(labels: LabeledPhotos, chosen: Indices, root: Path) -> list[Picture]:
     """The chosen images, in order, read in threads.
 
     Args:
@@ -51,11 +51,11 @@ def pictures(labels: Labels, chosen: Indices, root: Path) -> list[Picture]:
         root: Folder that their paths start from.
     """
     with ThreadPoolExecutor() as pool:
-        found = list(pool.map(lambda i: tile(root, labels.path[i]), chosen))
-    return [_picture(labels, int(i), image) for i, image in zip(chosen, found, strict=True)]
+        images = list(pool.map(lambda i: tile(root, labels.path[i]), chosen))
+    return [_picture(labels, int(i), image) for i, image in zip(chosen, images, strict=True)]
 
 
-def _picture(labels: Labels, i: int, image: Image.Image | None) -> Picture:
+def _picture(labels: LabeledPhotos, i: int, image: Image.Image | None) -> Picture:
     return Picture(
         uri=uri(image or Image.new("RGB", (SIDE, SIDE), GRAY)),
         missing=image is None,
@@ -63,7 +63,7 @@ def _picture(labels: Labels, i: int, image: Image.Image | None) -> Picture:
         split=str(labels.split[i]),
         teacher=float(labels.teacher[i]),
         student=float(labels.student[i]) if labels.asked[i] else None,
-        gold=bool(labels.gold[i]) if labels.has_gold[i] else None,
+        gold=bool(labels.gold[i]) if labels.labeled[i] else None,
         truth=bool(labels.reference[i]),
     )
 
@@ -74,7 +74,7 @@ def tile(root: Path, path: str) -> Image.Image | None:
     if inside.startswith(("/", "..")) or "\0" in path:
         return None
     try:
-        image = read_rgb(root / inside, at_least=SIDE)
+        image = read_rgb(root / inside, min_side=SIDE)
     except (ImageError, OSError, ValueError):
         return None
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)

@@ -135,10 +135,10 @@ def bound(clause: dict[str, Any]) -> float | None:
 
 def rule(clause: dict[str, Any]) -> str:
     """What a clause demands, in its unit: `>= 0.95` is `at least 95 %`."""
-    said = str(clause.get("rule", ""))
-    parts = _RULE.fullmatch(said)
+    text = str(clause.get("rule", ""))
+    parts = _RULE.fullmatch(text)
     if not parts:
-        return said
+        return text
     return f"at {'least' if parts[1] == '>=' else 'most'} {_in_unit(clause['name'], float(parts[2]))}"
 
 

@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 from clip_factory.report import formatting as words
-from clip_factory.report.run_data import Evidence, Labels
+from clip_factory.report.run_data import LabeledPhotos, RunData
 from clip_factory.statistics import share
 
 
-def sentences(evidence: Evidence) -> list[str]:
+def sentences(data: RunData) -> list[str]:
     """In a few sentences; the first says how many answers there are."""
-    labels = evidence.labels
-    golden = int(labels.has_gold.sum())
-    if not golden:
+    labels = data.labels
+    labeled_photos = int(labels.labeled.sum())
+    if not labeled_photos:
         return ["No person has labeled a photo: labels, share of yes and threshold are all the teacher’s word."]
-    picked = golden - int(labels.fair.sum())
-    counted = f"People have labeled {words.plural(golden, 'photo')}"
+    picked = labeled_photos - int(labels.unbiased.sum())
+    text = f"People have labeled {words.plural(labeled_photos, 'photo')}"
     if picked:
-        counted += f", {words.number(picked)} of them because they looked doubtful; these teach, and measure nothing"
-    return [f"{counted}.", labels.probe, *_base_rate(labels)]
+        text += f", {words.number(picked)} of them because they looked doubtful; these teach, and measure nothing"
+    return [f"{text}.", labels.probe, *_base_rate(labels)]
 
 
-def _base_rate(labels: Labels) -> list[str]:
+def _base_rate(labels: LabeledPhotos) -> list[str]:
     """The share of yes as people's answers to photos that were not picked give it, against the teacher's."""
-    fair = labels.gold[labels.fair] == 1
-    if not len(fair):
+    unbiased = labels.gold[labels.unbiased] == 1
+    if not len(unbiased):
         return []
-    found = share(fair)
+    measured = share(unbiased)
     alone = float(labels.scores[:, : len(labels.positive)].sum(axis=1).mean())
     teacher = f"the words alone expect {words.share(alone)} of all photos to be yes"
-    if labels.bettered:
+    if labels.refined:
         teacher += f", the teacher that has learned from people {words.share(float(labels.teacher.mean()))}"
+    count = words.number(int(unbiased.sum()))
     return [
-        f"Not picked for doubt: {words.plural(found.n, 'photo')}, of which people call {words.number(int(fair.sum()))} "
-        f"a yes, {words.share(found.figure)} ({words.interval(found.interval)}); {teacher}."
+        f"Not picked for doubt: {words.plural(measured.n, 'photo')}, of which people call {count} a yes, "
+        f"{words.share(measured.figure)} ({words.interval(measured.interval)}); {teacher}."
     ]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from clip_factory.labels import Labels
 from clip_factory.readiness import BARS, Readiness
 from clip_factory.report import plots
 from clip_factory.report.embedded_images import Picture, pictures
@@ -34,17 +34,17 @@ class Gallery:
     photos: Sequence[Picture]
 
 
-def render(scenario: Scenario, run: RunFolder, found: Readiness, labels: pa.Table) -> str:
+def render(scenario: Scenario, run: RunFolder, readiness: Readiness, labels: Labels) -> str:
     """The whole page.
 
     Args:
         scenario: The question.
         run: Holds labels.parquet.
-        found: What was said of the labels.
-        labels: The table of labels.parquet.
+        readiness: What the labels are worth.
+        labels: Those of the run.
     """
     read = read_labels(run.file(LABELS))
-    kinds = examples(read.teacher, labels["group"].to_numpy())
+    kinds = examples(read.teacher, labels.group)
     shown = pictures(read, np.concatenate([rows for _, _, rows in kinds]), Path(scenario.images.path or "."))
     ends = np.cumsum([len(rows) for _, _, rows in kinds])
     return (
@@ -53,11 +53,11 @@ def render(scenario: Scenario, run: RunFolder, found: Readiness, labels: pa.Tabl
         .render(
             scenario=scenario,
             run=run.path,
-            found=found,
-            facts=found.facts,
+            readiness=readiness,
+            facts=readiness.facts,
             labels=read,
-            tone=TONES[found.verdict],
-            word=WORDS[found.verdict],
+            tone=TONES[readiness.verdict],
+            word=WORDS[readiness.verdict],
             bars=BARS,
             plot=plots.teacher_scores(read.teacher),
             galleries=[
@@ -94,5 +94,5 @@ def examples(teacher: Floats, groups: NDArray[np.int32]) -> list[tuple[str, str,
 def _top(rank: Floats, groups: NDArray[np.int32]) -> Indices:
     order = np.argsort(-rank, kind="stable")
     first = np.sort(np.unique(groups[order], return_index=True)[1])
-    found: Indices = order[first[:SHOWN]]
-    return found
+    top: Indices = order[first[:SHOWN]]
+    return top

@@ -5,24 +5,24 @@ https://huggingface.co/docs/hub/model-cards says what the front matter may hold.
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from typing import Any
 
-from ruamel.yaml import YAML
+from huggingface_hub import EvalResult, ModelCardData
 
 from clip_factory.report import formatting as words
 from clip_factory.report import gold_section as people
 from clip_factory.report.plot_data import splits
 from clip_factory.report.report_page import clause_row, environment, quality_rows
-from clip_factory.report.run_data import Evidence
-from clip_factory.report.summary import opening
+from clip_factory.report.run_data import RunData
+from clip_factory.report.summary import summarize
 
 LICENSE = "apache-2.0"
 """The student's, unless its metadata says otherwise."""
 HUB_LICENSES = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "isc", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0")
 """Licenses that may be given by the name that the Hub knows; any other is given as `other`, with its name."""
+TAGS = ("clip-factory", "onnx", "onnxruntime", "image-classification", "binary-classification", "distillation")
 PHRASES_SHOWN = 40
 CALIBRATED = {
     "gold": "people's labels",
@@ -32,34 +32,34 @@ CALIBRATED = {
 """What a calibration was held against."""
 
 
-def render(evidence: Evidence) -> str:
+def render(data: RunData) -> str:
     """The whole card, front matter included."""
-    labels, figures = evidence.labels, evidence.gate["figures"]
+    labels, figures = data.labels, data.gate["figures"]
     env = environment(html=False)
     env.filters["plain"] = plain
     body = env.get_template("card.md.j2").render(
-        evidence=evidence,
-        scenario=evidence.scenario,
+        data=data,
+        scenario=data.scenario,
         labels=labels,
-        files=evidence.files,
+        files=data.files,
         figures=figures,
-        size=int(evidence.model["image_size"]),
-        clauses=[clause_row(clause) for clause in evidence.gate["clauses"]],
-        opening=opening(evidence),
-        cut=evidence.cut,
+        size=int(data.model["image_size"]),
+        clauses=[clause_row(clause) for clause in data.gate["clauses"]],
+        summary=summarize(data),
+        threshold_record=data.threshold_record,
         targets=words.TARGETS,
         base_rates=words.BASE_RATES,
         calibrated=CALIBRATED,
-        people=people.sentences(evidence),
+        people=people.sentences(data),
         quality=quality_rows(figures),
-        splits=splits(labels.split, labels.reference, labels.has_gold),
-        golden=int(labels.has_gold.sum()),
-        golden_tests=int((labels.has_gold & (labels.split == "test")).sum()),
-        calibration=json.loads(evidence.model.get("calibration") or "null"),
-        license=evidence.model.get("license") or LICENSE,
+        splits=splits(labels.split, labels.reference, labels.labeled),
+        labeled_photos=int(labels.labeled.sum()),
+        labeled_tests=int((labels.labeled & (labels.split == "test")).sum()),
+        calibration=json.loads(data.model.get("calibration") or "null"),
+        license=data.model.get("license") or LICENSE,
         most=PHRASES_SHOWN,
     )
-    return f"---\n{_yaml(front_matter(evidence))}---\n\n{body}"
+    return f"---\n{front_matter(data).to_yaml()}\n---\n\n{body}"
 
 
 def plain(text: str) -> str:
@@ -68,30 +68,31 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>#|~$&@]|:(?=//))", r"\\\1", line)
 
 
-def front_matter(evidence: Evidence) -> dict[str, Any]:
+def front_matter(data: RunData) -> ModelCardData:
     """What the Hub reads: license, library, task, tags, and the evaluation results as a model-index."""
-    license = (evidence.model.get("license") or LICENSE).lower()
-    known = {"license": license} if license in HUB_LICENSES else {"license": "other", "license_name": license}
-    dataset = {"type": evidence.scenario.name, "name": f"{evidence.scenario.name}, test split"}
-    result = {
-        "task": {"type": "image-classification", "name": evidence.scenario.asked},
-        "dataset": dataset,
-        "metrics": metrics(evidence.gate),
-    }
-    return {
-        **known,
-        "library_name": "onnx",
-        "pipeline_tag": "image-classification",
-        "tags": [
-            "clip-factory",
-            "onnx",
-            "onnxruntime",
-            "image-classification",
-            "binary-classification",
-            "distillation",
+    license = (data.model.get("license") or LICENSE).lower()
+    known = license in HUB_LICENSES
+    return ModelCardData(
+        license=license if known else "other",
+        license_name=None if known else license,
+        library_name="onnx",
+        pipeline_tag="image-classification",
+        tags=list(TAGS),
+        model_name=data.scenario.name,
+        eval_results=[
+            EvalResult(
+                task_type="image-classification",
+                task_name=data.scenario.asked,
+                dataset_type=data.scenario.name,
+                dataset_name=f"{data.scenario.name}, test split",
+                metric_type=metric["type"],
+                metric_name=metric["name"],
+                metric_value=metric["value"],
+                metric_args=metric.get("args"),
+            )
+            for metric in metrics(data.gate)
         ],
-        "model-index": [{"name": evidence.scenario.name, "results": [result]}],
-    }
+    )
 
 
 def metrics(gate: dict[str, Any]) -> list[dict[str, Any]]:
@@ -101,7 +102,7 @@ def metrics(gate: dict[str, Any]) -> list[dict[str, Any]]:
     against = figures.get("against_teacher") or {}
     gold = (figures.get("gold") or {}).get("student") or {}
     side, by = (gold, "by people's labels") if gold else (against, "against the teacher")
-    found = [
+    measures = [
         ("recall", f"Recall {by}", side.get("recall")),
         ("precision", f"Precision {by}", side.get("precision")),
         ("false_positive_rate", f"False alarms {by}", side.get("false_alarm_rate")),
@@ -113,7 +114,7 @@ def metrics(gate: dict[str, Any]) -> list[dict[str, Any]]:
         ("roc_auc", "ROC AUC against the teacher", against.get("auc")),
         ("calibration_error", "Expected calibration error", figures.get("calibration_error")),
     ]
-    return [_metric(kind, name, value) for kind, name, value in found if words.known(_bare(value))]
+    return [_metric(kind, name, value) for kind, name, value in measures if words.known(_bare(value))]
 
 
 def _metric(kind: str, name: str, value: Any) -> dict[str, Any]:
@@ -126,13 +127,3 @@ def _metric(kind: str, name: str, value: Any) -> dict[str, Any]:
 
 def _bare(value: Any) -> Any:
     return value.get("figure") if isinstance(value, dict) else value
-
-
-def _yaml(tree: dict[str, Any]) -> str:
-    stream = io.StringIO()
-    yaml = YAML()
-    yaml.default_flow_style = False
-    yaml.allow_unicode = True
-    yaml.width = 4096
-    yaml.dump(tree, stream)
-    return stream.getvalue()

@@ -98,7 +98,7 @@ class Phrase:
     """Images on which it has the highest score of all phrases."""
     share: float
     """`wins` over the number of images, in [0, 1]."""
-    taken: float
+    weight_on_yes: float
     """Mean score on images weighted by their probability of yes, in [0, 1]: for a negative phrase, how much it
     takes from the positive ones where they have a claim."""
 
@@ -117,17 +117,17 @@ def phrase_wins(scores: Floats, positive: Sequence[str], negative: Sequence[str]
     images = max(len(scores), 1)
     wins = np.bincount(scores.argmax(axis=1), minlength=scores.shape[1]) if len(scores) else np.zeros(scores.shape[1])
     yes = scores[:, : len(positive)].sum(axis=1)
-    taken = yes @ scores / max(yes.sum(), 1e-12)
-    found = [
-        Phrase(text, i < len(positive), int(wins[i]), wins[i] / images, float(taken[i]))
+    weight_on_yes = yes @ scores / max(yes.sum(), 1e-12)
+    phrases = [
+        Phrase(text, i < len(positive), int(wins[i]), wins[i] / images, float(weight_on_yes[i]))
         for i, text in enumerate([*positive, *negative])
     ]
-    return sorted(found, key=lambda phrase: (not phrase.positive, -phrase.wins, -phrase.taken))
+    return sorted(phrases, key=lambda phrase: (not phrase.positive, -phrase.wins, -phrase.weight_on_yes))
 
 
-def greediest(phrases: Sequence[Phrase]) -> Phrase | None:
+def most_confused(phrases: Sequence[Phrase]) -> Phrase | None:
     """The negative phrase that takes most from the positive ones; None when there is no negative phrase."""
-    return max((p for p in phrases if not p.positive), key=lambda p: p.taken, default=None)
+    return max((p for p in phrases if not p.positive), key=lambda p: p.weight_on_yes, default=None)
 
 
 def confident_mistakes(probability: Floats, truth: Flags, threshold: float, most: int) -> Indices:
@@ -150,8 +150,8 @@ def confident_mistakes(probability: Floats, truth: Flags, threshold: float, most
     room = np.where(p >= threshold, 1 - threshold, threshold)
     sure = np.abs(p - threshold) / np.maximum(room, 1e-12)
     wrong = (p >= threshold) != truth[asked]
-    found: Indices = asked[wrong][np.argsort(-sure[wrong], kind="stable")]
-    return found[:most]
+    mistakes: Indices = asked[wrong][np.argsort(-sure[wrong], kind="stable")]
+    return mistakes[:most]
 
 
 def most_doubtful(teacher: Floats, has_gold: Flags, most: int) -> Indices:

@@ -71,9 +71,9 @@ def precision_recall_plot(student: Floats, reference: Flags, threshold: float) -
     curve = precision_recall(student, reference)
     if curve is None:
         return Plot(title, _one_sided(reference), None)
-    said = student >= threshold
-    hits = int((said & reference).sum())
-    recall, precision = hits / int(reference.sum()), hits / max(int(said.sum()), 1)
+    answers = student >= threshold
+    hits = int((answers & reference).sum())
+    recall, precision = hits / int(reference.sum()), hits / max(int(answers.sum()), 1)
     says = (
         f"At the threshold {share(precision)} of its yeses are right and it finds {share(recall)} of all yeses. "
         f"Average precision {number(curve.average)}; guessing gives {number(float(reference.mean()))}."
@@ -135,8 +135,8 @@ def _curves(title: str, columns: dict[str, Floats], lines: dict[str, tuple[str, 
     def draw(axes: Any) -> None:
         for name, values in drawn.items():
             label, color, dashes = lines[name]
-            seen = np.isfinite(values)
-            axes.plot(epochs[seen], values[seen], dashes, color=color, label=label, marker="o" * (len(epochs) < 3))
+            finite = np.isfinite(values)
+            axes.plot(epochs[finite], values[finite], dashes, color=color, label=label, marker="o" * (len(epochs) < 3))
         if len(drawn) > 1:
             axes.legend()
         axes.xaxis.get_major_locator().set_params(integer=True)

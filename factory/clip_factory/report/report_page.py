@@ -17,11 +17,11 @@ from clip_factory.report import formatting as words
 from clip_factory.report import gold_section as people
 from clip_factory.report import plots
 from clip_factory.report.embedded_images import pictures
-from clip_factory.report.plot_data import Phrase, confident_mistakes, greediest, most_doubtful, phrase_wins, splits
-from clip_factory.report.run_data import Evidence
-from clip_factory.report.summary import command, counted, opening
+from clip_factory.report.plot_data import Phrase, confident_mistakes, most_confused, most_doubtful, phrase_wins, splits
+from clip_factory.report.run_data import RunData
+from clip_factory.report.summary import command, confusion, summarize
 from clip_factory.report.svg import Plot
-from clip_factory.report.threshold_section import line
+from clip_factory.report.threshold_section import threshold_section
 
 PICTURES = 24
 SKIPPED_SHOWN = 50
@@ -49,45 +49,45 @@ def environment(*, html: bool) -> Environment:
     return env
 
 
-def render(evidence: Evidence) -> str:
+def render(data: RunData) -> str:
     """The whole page."""
-    labels, figures = evidence.labels, evidence.gate["figures"]
+    labels, figures = data.labels, data.gate["figures"]
     template, script = environment(html=True).get_template("report.html.j2"), _script()
-    root = Path(evidence.scenario.images.path or ".")
-    mistakes = confident_mistakes(labels.student, labels.reference, evidence.threshold, most=len(labels.path))
-    doubtful = most_doubtful(labels.teacher, labels.has_gold, PICTURES)
+    root = Path(data.scenario.images.path or ".")
+    mistakes = confident_mistakes(labels.student, labels.reference, data.threshold, most=len(labels.path))
+    doubtful = most_doubtful(labels.teacher, labels.labeled, PICTURES)
     return template.render(
-        evidence=evidence,
-        scenario=evidence.scenario,
+        data=data,
+        scenario=data.scenario,
         labels=labels,
-        files=evidence.files,
+        files=data.files,
         figures=figures,
-        clauses=[clause_row(clause) for clause in evidence.gate["clauses"]],
-        opening=opening(evidence),
-        line=line(evidence, command(evidence, "threshold")),
-        people=people.sentences(evidence),
-        by=words.BY[evidence.judged.against],
-        found=counted(evidence),
+        clauses=[clause_row(clause) for clause in data.gate["clauses"]],
+        summary=summarize(data),
+        section=threshold_section(data, command(data, "threshold")),
+        people=people.sentences(data),
+        by=words.BY[data.evaluated.against],
+        confusion=confusion(data),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         quality=quality_rows(figures),
-        plots=_plots(evidence),
+        plots=_plots(data),
         mistakes=pictures(labels, mistakes[:PICTURES], root),
         mistakes_in_all=len(mistakes),
         asked=int(labels.asked.sum()),
         doubtful=pictures(labels, doubtful, root),
-        phrases=_phrase_table(evidence),
-        splits=splits(labels.split, labels.reference, labels.has_gold),
-        skipped=evidence.files.skipped[:SKIPPED_SHOWN],
-        reasons=Counter(reason for _, reason in evidence.files.skipped).most_common(8),
-        rungs=rung_table(evidence.rungs),
-        stages=_stage_table(evidence.seconds),
+        phrases=_phrase_table(data),
+        splits=splits(labels.split, labels.reference, labels.labeled),
+        skipped=data.files.skipped[:SKIPPED_SHOWN],
+        reasons=Counter(reason for _, reason in data.files.skipped).most_common(8),
+        precisions=precision_table(data.precisions),
+        stages=_stage_table(data.seconds),
     )
 
 
 def _script() -> Markup:
     """The one script of the page; the page allows it by its hash, and no other."""
-    file = resources.files("clip_factory.report") / "templates" / "line.js"
+    file = resources.files("clip_factory.report") / "templates" / "threshold.js"
     return Markup(file.read_text(encoding="utf-8"))  # noqa: S704  (this package's own file)
 
 
@@ -160,33 +160,33 @@ def _row(name: str, student: Any, teacher: Any = None, n: int | None = None) -> 
     return {"name": name, "student": shown[0], "teacher": shown[1], "n": cells[0].get("n", n)}
 
 
-def _plots(evidence: Evidence) -> dict[str, Plot]:
-    labels, test, asked, judged = evidence.labels, evidence.labels.test, evidence.labels.asked, evidence.judged
+def _plots(data: RunData) -> dict[str, Plot]:
+    labels, test, asked, evaluated = data.labels, data.labels.test, data.labels.asked, data.evaluated
     return {
         "teacher": plots.teacher_scores(labels.teacher, labels.teacher_threshold),
-        "student": plots.student_scores(labels.student[asked], labels.reference[asked], evidence.threshold),
-        "loss": plots.losses(evidence.training),
-        "agreement": plots.agreement(evidence.training),
-        "precision_recall": plots.precision_recall_plot(judged.student, judged.truth, evidence.threshold),
+        "student": plots.student_scores(labels.student[asked], labels.reference[asked], data.threshold),
+        "loss": plots.losses(data.training),
+        "agreement": plots.agreement(data.training),
+        "precision_recall": plots.precision_recall_plot(evaluated.student, evaluated.truth, data.threshold),
         "reliability": plots.reliability_plot(labels.student[test], labels.reference[test]),
     }
 
 
-def _phrase_table(evidence: Evidence) -> dict[str, Any]:
-    labels = evidence.labels
-    found = phrase_wins(labels.scores, labels.positive, labels.negative)
-    sides: dict[bool, list[Phrase]] = {side: [p for p in found if p.positive is side] for side in (True, False)}
+def _phrase_table(data: RunData) -> dict[str, Any]:
+    labels = data.labels
+    phrase_list = phrase_wins(labels.scores, labels.positive, labels.negative)
+    sides: dict[bool, list[Phrase]] = {side: [p for p in phrase_list if p.positive is side] for side in (True, False)}
     shown = [phrase for side in sides.values() for phrase in side[:PHRASES_SHOWN]]
     return {
         "shown": shown,
-        "hidden": len(found) - len(shown),
-        "never": [p for p in found if p.wins == 0],
-        "greediest": greediest(found),
+        "hidden": len(phrase_list) - len(shown),
+        "never": [p for p in phrase_list if p.wins == 0],
+        "most_confused": most_confused(phrase_list),
         "most": max((p.share for p in shown), default=0.0) or 1.0,
     }
 
 
-def rung_table(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def precision_table(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The export's attempts as a table: every key that a row has is a column."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
     word = {"bytes": words.kilobytes}

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clip_factory.errors import RunError
 from clip_factory.gate.verdict import Verdict
 from clip_factory.gate.verdict import read as read_verdict
+from clip_factory.labels import Labels, hard_labels
 from clip_factory.readiness import Readiness, assess
 from clip_factory.run_folder import GATE, HELD_OUT, IMAGES, LABELS, MODEL, PREDICTIONS, TRAINING, RunFolder, sha256_file
 from clip_factory.runtime import Model
@@ -31,7 +31,7 @@ Reference = Literal["people", "teacher", "either"]
 
 
 @dataclass(frozen=True)
-class Labels:
+class LabeledPhotos:
     """The labeled images, one entry for each distinct content; arrays have length N."""
 
     path: list[str]
@@ -50,7 +50,7 @@ class Labels:
     negative: tuple[str, ...]
     probe: str
     """What people's labels did to the teacher's, in a sentence."""
-    bettered: bool
+    refined: bool
     """Whether the teacher's probabilities are those of a probe that has learned from people."""
     picked: Flags
     """`(N,)` whether a person was asked because the photo looked doubtful."""
@@ -58,14 +58,14 @@ class Labels:
     """The teacher says yes from this probability on."""
 
     @cached_property
-    def has_gold(self) -> Flags:
+    def labeled(self) -> Flags:
         """`(N,)` whether a person has labeled the image."""
-        return ~np.isnan(self.gold)
+        return np.asarray(~np.isnan(self.gold))
 
     @cached_property
     def reference(self) -> Flags:
         """`(N,)` what counts as right: a person's label where there is one, else the teacher's answer."""
-        return np.where(self.has_gold, self.gold == 1, self.teacher_yes)
+        return hard_labels(self.teacher, self.gold, self.teacher_threshold)
 
     @cached_property
     def teacher_yes(self) -> Flags:
@@ -73,9 +73,9 @@ class Labels:
         return np.asarray(self.teacher >= self.teacher_threshold)
 
     @cached_property
-    def fair(self) -> Flags:
+    def unbiased(self) -> Flags:
         """`(N,)` the photos that a person has labeled, and not because they looked doubtful."""
-        return np.asarray(self.has_gold & ~self.picked)
+        return np.asarray(self.labeled & ~self.picked)
 
     @cached_property
     def asked(self) -> Flags:
@@ -92,7 +92,7 @@ class Labels:
 class Files:
     """What the scan found."""
 
-    found: int
+    total: int
     skipped: list[tuple[str, str]]
     """Path and reason of each file that could not be used."""
     copies: int
@@ -104,7 +104,7 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluatedPhotos:
     """The test photos that the verdict counts, and what is right; arrays have length M."""
 
     against: Reference
@@ -119,12 +119,12 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class RunData:
     """What is known about a run, ready to be written down."""
 
     scenario: Scenario
     folder: Path
-    labels: Labels
+    labels: LabeledPhotos
     files: Files
     gate: dict[str, Any]
     model: dict[str, str]
@@ -133,7 +133,7 @@ class Evidence:
     """Columns of training.csv, one value an epoch; NaN where a cell is empty."""
     seconds: dict[str, float]
     """How long each stage took, in the order in which they ran."""
-    rungs: list[dict[str, Any]]
+    precisions: list[dict[str, Any]]
     """The number formats that the export tried, one row each."""
     hashes: dict[str, str]
     """Hex sha256 of the files that the report rests on."""
@@ -153,42 +153,41 @@ class Evidence:
         return read_verdict(self.gate)
 
     @property
-    def today(self) -> bool:
+    def current_rule(self) -> bool:
         """Whether the gate that judged it was of this version: one before had another rule and no three states."""
         return "outcome" in self.gate["figures"]
 
     @cached_property
-    def judged(self) -> Judged:
+    def evaluated(self) -> EvaluatedPhotos:
         """The test photos that the verdict counts."""
         labels = self.labels
-        against: Reference = self.gate["figures"]["outcome"]["against"] if self.today else "either"
-        rows = np.flatnonzero(labels.test & labels.fair if against == "people" else labels.test)
+        against: Reference = self.gate["figures"]["outcome"]["against"] if self.current_rule else "either"
+        rows = np.flatnonzero(labels.test & labels.unbiased if against == "people" else labels.test)
         truth = labels.teacher_yes if against == "teacher" else labels.reference
-        return Judged(against, rows, labels.student[rows], truth[rows])
+        return EvaluatedPhotos(against, rows, labels.student[rows], truth[rows])
 
     @cached_property
-    def cut(self) -> dict[str, Any] | None:
-        """What the model says of its threshold, by the names of `export.threshold.Cut`; None where it says nothing.
+    def threshold_record(self) -> dict[str, Any] | None:
+        """How the model's threshold was chosen, as stored in its metadata; None where it does not say.
 
         Whoever made the file wrote it: its values may be of any type.
         """
-        said = json.loads(self.model.get("cut") or "null")
-        return said if isinstance(said, dict) else None
+        stored = json.loads(self.model.get("cut") or "null")
+        return stored if isinstance(stored, dict) else None
 
     @property
     def teacher(self) -> dict[str, str]:
         """`name`, `key` and `license` of the teacher that labeled; empty where the model does not say."""
-        said = json.loads(self.model.get("teacher") or "{}")
-        return {"name": self.scenario.teacher.model, "key": "", "license": ""} | {
-            k: str(v or "") for k, v in said.items()
-        }
+        stored = json.loads(self.model.get("teacher") or "{}")
+        unknown = {"name": self.scenario.teacher.model, "key": "", "license": ""}
+        return unknown | {k: str(v or "") for k, v in stored.items()}
 
-    def pick(self, name: str, default: Any = None) -> Any:
+    def clause(self, name: str, default: Any = None) -> Any:
         """One of the gate's clauses by name, or `default`."""
         return next((clause for clause in self.gate["clauses"] if clause["name"] == name), default)
 
 
-def gather(scenario: Scenario, run: RunFolder) -> Evidence:
+def read_run_data(scenario: Scenario, run: RunFolder) -> RunData:
     """Read the run's files.
 
     Raises:
@@ -196,31 +195,31 @@ def gather(scenario: Scenario, run: RunFolder) -> Evidence:
             that makes it.
         ModelError: model.onnx is not a model of this factory.
     """
-    gate = run.json(GATE, "gate")
+    gate = run.json(GATE, "evaluate")
     try:
         read_verdict(gate)
     except ValueError as error:
-        raise RunError(f"{run.file(GATE)}: {error}", hint=f"judge it again: factory gate {run.path}") from None
+        raise RunError(f"{run.file(GATE)}: {error}", hint=f"evaluate it again: factory evaluate {run.path}") from None
     labels = run.need(LABELS, "label")
     model = run.need(MODEL, "export")
-    rungs, cut = run.events("rungs"), gate["figures"].get("teacher_threshold", 0.5)
-    return Evidence(
+    precisions, threshold = run.events("rungs"), gate["figures"].get("teacher_threshold", 0.5)
+    return RunData(
         scenario=scenario,
         folder=run.path,
-        labels=read_labels(labels, run.need(PREDICTIONS, "gate"), cut),
+        labels=read_labels(labels, run.need(PREDICTIONS, "evaluate"), threshold),
         files=_read_files(run.need(IMAGES, "label")),
         gate=gate,
         model=dict(Model.load(model, threads=1).metadata),
         training=read_training(run.file(TRAINING)),
-        seconds={e["stage"]: float(e["seconds"]) for e in run.events("done") if "stage" in e and "seconds" in e},
-        rungs=list(rungs[-1].get("rows", [])) if rungs else [],
+        seconds={e["stage"]: float(e["seconds"]) for e in run.done_events() if "seconds" in e},
+        precisions=list(precisions[-1].get("rows", [])) if precisions else [],
         hashes={LABELS: sha256_file(labels), MODEL: sha256_file(model), IMAGES: sha256_file(run.file(IMAGES))},
         held_out=_count_held_out(run.file(HELD_OUT)),
-        readiness=assess(run.table(LABELS, "label")),
+        readiness=assess(Labels.of_run(run)),
     )
 
 
-def read_labels(labels: Path, predictions: Path | None = None, teacher_threshold: float = 0.5) -> Labels:
+def read_labels(labels: Path, predictions: Path | None = None, teacher_threshold: float = 0.5) -> LabeledPhotos:
     """Join labels.parquet and, where there are any, predictions.parquet on the images' sha256.
 
     Args:
@@ -228,29 +227,23 @@ def read_labels(labels: Path, predictions: Path | None = None, teacher_threshold
         predictions: predictions.parquet.
         teacher_threshold: The teacher says yes from this probability on; gate.json has it.
     """
-    table = pq.read_table(labels)
-    phrases, probe = (json.loads(table.schema.metadata[name]) for name in (b"phrases", b"probe"))
+    table = Labels.from_table(pq.read_table(labels))
+    phrases, refinement = table.metadata["phrases"], table.metadata["probe"]
     asked = pq.read_table(predictions, columns=["sha256", "probability"]).to_pydict() if predictions else {}
-    said = dict(zip(asked.get("sha256", ()), asked.get("probability", ()), strict=True))
-    return Labels(
-        path=table["path"].to_pylist(),
-        split=np.array(table["split"].to_pylist(), dtype=np.str_),
-        teacher=_floats(table["p_teacher"]),
-        student=np.array([said.get(sha, np.nan) for sha in table["sha256"].to_pylist()], np.float64),
-        gold=_floats(table["gold"]),
-        scores=np.array(table["scores"].to_pylist(), np.float64).reshape(len(table), -1),
+    stored = dict(zip(asked.get("sha256", ()), asked.get("probability", ()), strict=True))
+    return LabeledPhotos(
+        path=table.path.tolist(),
+        split=table.split,
+        teacher=table.p_teacher.astype(np.float64),
+        student=np.array([stored.get(sha, np.nan) for sha in table.sha256], np.float64),
+        gold=table.gold,
+        scores=table.scores.astype(np.float64),
         positive=tuple(phrases["positive"]),
         negative=tuple(phrases["negative"]),
-        probe=probe["says"],
-        bettered=bool(probe.get("used")),
-        picked=table["picked"].to_numpy().astype(bool),
+        probe=refinement["says"],
+        refined=bool(refinement.get("used")),
+        picked=table.picked,
         teacher_threshold=teacher_threshold,
-    )
-
-
-def _floats(column: pa.ChunkedArray) -> Floats:
-    return np.array(
-        column.cast(pa.float64() if not pa.types.is_boolean(column.type) else pa.int8()).to_pylist(), np.float64
     )
 
 
@@ -267,7 +260,7 @@ def _read_files(path: Path) -> Files:
     contents = set(usable)
     sizes = np.unique([group for _, group in contents], return_counts=True)[1]
     return Files(
-        found=len(rows),
+        total=len(rows),
         skipped=[(path, reason) for path, _, _, reason in rows if reason is not None],
         copies=len(usable) - len(contents),
         groups=int((sizes > 1).sum()),

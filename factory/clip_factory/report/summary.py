@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from clip_factory.gate.power import Bars, answers_needed
+from clip_factory.gate.power import Requirements, answers_needed
 from clip_factory.report import formatting as words
 from clip_factory.report.plot_data import sweep
-from clip_factory.report.run_data import Evidence
+from clip_factory.report.run_data import RunData
 from clip_factory.statistics import Confusion, Share
 
-OTHER_LINE = 0.9
+SUGGESTED_SHARE = 0.9
 """The share that a suggested target aims at."""
-CUT_CLAUSES = {"recall", "precision", "false_alarms", "gold_accuracy"}
+THRESHOLD_CLAUSES = {"recall", "precision", "false_alarms", "gold_accuracy"}
 """Clauses that another threshold could mend."""
 
 
@@ -46,7 +46,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Opening:
+class Summary:
     """All that the first screen says."""
 
     word: str
@@ -64,52 +64,55 @@ class Opening:
     steps: list[Step]
 
 
-def opening(evidence: Evidence) -> Opening:
+def summarize(data: RunData) -> Summary:
     """What the first screen says of a run."""
-    verdict = evidence.verdict
+    verdict = data.verdict
     word, tone, gloss = words.STATES[verdict.state]
-    if verdict.passed and not evidence.today:
+    if verdict.passed and not data.current_rule:
         tone, gloss = "unproven", words.EARLIER
-    if verdict.state == "not proven" and any(map(_short, evidence.gate["clauses"])):
+    if verdict.state == "not proven" and any(map(_short, data.gate["clauses"])):
         gloss = words.SHORT
     reasons = verdict.reasons if verdict.headline != " ".join(verdict.reasons) else ()
-    if evidence.judged.against == "teacher" and evidence.readiness.verdict != "ready":
-        reasons = (*reasons, f"The labels that it learned from are doubtful. {evidence.readiness.sentence}")
-    found = counted(evidence)
-    return Opening(
-        word, tone, gloss, verdict.headline, reasons, _counts(evidence, found), _by(evidence, found), steps(evidence)
-    )
+    if data.evaluated.against == "teacher" and data.readiness.verdict != "ready":
+        reasons = (*reasons, f"The labels that it learned from are doubtful. {data.readiness.sentence}")
+    counts = confusion(data)
+    return Summary(word, tone, gloss, verdict.headline, reasons, _counts(data, counts), _by(data, counts), steps(data))
 
 
-def counted(evidence: Evidence) -> Confusion:
+def confusion(data: RunData) -> Confusion:
     """The answers on the photos that the verdict counts, from gate.json where it has them."""
-    said = evidence.gate["figures"].get("outcome")
-    if said is None:
-        return evidence.judged.at(evidence.threshold)
-    return Confusion(said["hits"], said["misses"], said["false_alarms"], said["correct_rejections"])
+    outcome = data.gate["figures"].get("outcome")
+    if outcome is None:
+        return data.evaluated.at(data.threshold)
+    return Confusion(outcome["hits"], outcome["misses"], outcome["false_alarms"], outcome["correct_rejections"])
 
 
-def command(evidence: Evidence, verb: str, *options: str) -> str:
+def command(data: RunData, verb: str, *options: str) -> str:
     """A command about this run; its folder relative to where the report is written, if it lies below."""
-    folder = Path(os.path.relpath(evidence.folder)) if evidence.folder.is_absolute() else evidence.folder
-    near = evidence.folder if ".." in folder.parts else folder
+    folder = Path(os.path.relpath(data.folder)) if data.folder.is_absolute() else data.folder
+    near = data.folder if ".." in folder.parts else folder
     return " ".join(["factory", verb, shlex.quote(near.as_posix()), *options])
 
 
-def _counts(evidence: Evidence, found: Confusion) -> list[Count]:
-    low, high = found.recall.interval
+def _counts(data: RunData, counts: Confusion) -> list[Count]:
+    low, high = counts.recall.interval
     missed = (1 - high, 1 - low)
-    said = found.hits + found.false_alarms
+    answered_yes = counts.hits + counts.false_alarms
     return [
-        Count(_of(found.hits, found.yes), "yes photos found", _reach(found.recall), *_finding(evidence, "recall")),
-        Count(words.number(found.misses), _missed(found.misses), words.interval(missed if found.yes else None)),
+        Count(_of(counts.hits, counts.yes), "yes photos found", _range(counts.recall), *_finding(data, "recall")),
+        Count(words.number(counts.misses), _missed(counts.misses), words.interval(missed if counts.yes else None)),
         Count(
-            _of(found.false_alarms, found.no),
+            _of(counts.false_alarms, counts.no),
             "false alarms, of the no photos",
-            _reach(found.false_alarm_rate),
-            *_finding(evidence, "false_alarms"),
+            _range(counts.false_alarm_rate),
+            *_finding(data, "false_alarms"),
         ),
-        Count(_of(found.hits, said), "of its yeses right", _reach(found.precision), *_finding(evidence, "precision")),
+        Count(
+            _of(counts.hits, answered_yes),
+            "of its yeses right",
+            _range(counts.precision),
+            *_finding(data, "precision"),
+        ),
     ]
 
 
@@ -121,13 +124,13 @@ def _missed(misses: int) -> str:
     return "yes photo missed" if misses == 1 else "yes photos missed"
 
 
-def _reach(found: Share) -> str:
-    return words.interval(found.interval if found.n else None)
+def _range(measured: Share) -> str:
+    return words.interval(measured.interval if measured.n else None)
 
 
-def _finding(evidence: Evidence, name: str) -> tuple[str, str]:
+def _finding(data: RunData, name: str) -> tuple[str, str]:
     """Tone and words of what the rule makes of a count."""
-    clause: dict[str, Any] | None = evidence.pick(name)
+    clause: dict[str, Any] | None = data.clause(name)
     if clause is None:
         return "", ""
     asked = f"{words.rule(clause)} asked"
@@ -149,18 +152,18 @@ def _short(clause: dict[str, Any]) -> bool:
 
 def reached(clause: dict[str, Any]) -> bool:
     """Whether a clause's figure, whatever its interval, is on the right side of its bar."""
-    bar, figure = words.bound(clause), clause.get("figure")
-    if bar is None or figure is None:
+    required, figure = words.bound(clause), clause.get("figure")
+    if required is None or figure is None:
         return False
-    return bool(figure <= bar if str(clause["rule"]).startswith("<=") else figure >= bar)
+    return bool(figure <= required if str(clause["rule"]).startswith("<=") else figure >= required)
 
 
-def _by(evidence: Evidence, found: Confusion) -> str:
-    against, tests = evidence.judged.against, evidence.gate["figures"]["test_images"]
-    counted_on = found.yes + found.no
+def _by(data: RunData, counts: Confusion) -> str:
+    against, tests = data.evaluated.against, data.gate["figures"]["test_images"]
+    counted_on = counts.yes + counts.no
     photos = f"all {words.number(tests)}" if counted_on == tests else _of(counted_on, tests)
     says = f"By {words.BY[against]}, on {photos} test photos, which training never saw."
-    gold = evidence.gate["figures"].get("gold") or {}
+    gold = data.gate["figures"].get("gold") or {}
     if against == "teacher":
         if not gold:
             return f"{says} Nobody has checked the teacher."
@@ -168,8 +171,8 @@ def _by(evidence: Evidence, found: Confusion) -> str:
         return f"{says} People have labeled {few} of them: too few to count."
     teacher = gold.get("teacher") or {}
     if against == "people" and "hits" in teacher:
-        found_too = _of(teacher["hits"], teacher["hits"] + teacher["misses"])
-        says += f" On the same photos its teacher finds {found_too}, with {_alarms(teacher['false_alarms'])}."
+        teacher_hits = _of(teacher["hits"], teacher["hits"] + teacher["misses"])
+        says += f" On the same photos its teacher finds {teacher_hits}, with {_alarms(teacher['false_alarms'])}."
     return says
 
 
@@ -177,79 +180,79 @@ def _alarms(count: int) -> str:
     return words.plural(count, "false alarm")
 
 
-def steps(evidence: Evidence) -> list[Step]:
+def steps(data: RunData) -> list[Step]:
     """What to do next, most useful first."""
-    if not evidence.today:
-        return [Step("To have it judged by today’s rule:", (command(evidence, "run"),))]
-    state = evidence.verdict.state
+    if not data.current_rule:
+        return [Step("To have it judged by today’s rule:", (command(data, "run"),))]
+    state = data.verdict.state
     if state == "passed":
-        publish = command(evidence, "publish", "--alias champion")
+        publish = command(data, "publish", "--alias champion")
         return [Step("To take it into use:", (publish,))]
-    return _prove(evidence) if state == "not proven" else _mend(evidence)
+    return _steps_to_prove(data) if state == "not proven" else _steps_to_fix(data)
 
 
-def _prove(evidence: Evidence) -> list[Step]:
+def _steps_to_prove(data: RunData) -> list[Step]:
     """Answers that would show it, or, where these would not, what would better it."""
-    fair = _four((evidence.gate["figures"].get("gold") or {}).get("student"))
-    by_teacher = _four(evidence.gate["figures"].get("against_teacher"))
-    needed = answers_needed(Confusion(*fair), Bars.of(evidence.scenario), Confusion(*by_teacher))
-    review = command(evidence, "review", "--prove")
+    labeled_counts = _four_counts((data.gate["figures"].get("gold") or {}).get("student"))
+    by_teacher = _four_counts(data.gate["figures"].get("against_teacher"))
+    needed = answers_needed(Confusion(*labeled_counts), Requirements.of(data.scenario), Confusion(*by_teacher))
+    review = command(data, "review", "--prove")
     if needed is None:
         says = "At these rates more answers would not show enough. To see what other thresholds do, and to teach it:"
-        return [Step(says, (command(evidence, "threshold"), command(evidence, "review"), command(evidence, "run")))]
-    left = evidence.gate["figures"]["test_images"] - sum(fair)
+        return [Step(says, (command(data, "threshold"), command(data, "review"), command(data, "run")))]
+    left = data.gate["figures"]["test_images"] - sum(labeled_counts)
     says = f"To prove it, answer about {words.number(needed)} more random test photos, then judge it anew."
     if needed > left:
         says += f" Only {words.number(left)} are left: more photos are needed."
-    return [Step(says, (review, command(evidence, "run")))]
+    return [Step(says, (review, command(data, "run")))]
 
 
-def _four(found: dict[str, Any] | None) -> list[int]:
-    return [found[k] if found else 0 for k in ("hits", "misses", "false_alarms", "correct_rejections")]
+def _four_counts(stored: dict[str, Any] | None) -> list[int]:
+    return [stored[k] if stored else 0 for k in ("hits", "misses", "false_alarms", "correct_rejections")]
 
 
-def _mend(evidence: Evidence) -> list[Step]:
+def _steps_to_fix(data: RunData) -> list[Step]:
     """What could mend the clauses that are broken."""
-    broken = {c["name"]: c for c in evidence.gate["clauses"] if c["verdict"] == "fail" and c.get("decides", True)}
+    broken = {c["name"]: c for c in data.gate["clauses"] if c["verdict"] == "fail" and c.get("decides", True)}
     if broken and broken.keys() <= {"parity", "bytes"}:
         says = "Name another student.precision, backbone or budget_kb in the run’s scenario.yaml, then:"
-        return [Step(says, (command(evidence, "run"),))]
+        return [Step(says, (command(data, "run"),))]
     if "both_classes" in broken:
         says = "Look at the labels; add photos of the other answer, or say the phrases in other words. Then:"
-        return [Step(says, (command(evidence, "review"), command(evidence, "run")))]
+        return [Step(says, (command(data, "review"), command(data, "run")))]
     teach = Step(
         "To teach it: correct the doubtful photos, then train again.",
-        (command(evidence, "review"), command(evidence, "run")),
+        (command(data, "review"), command(data, "run")),
     )
-    if broken.keys() & CUT_CLAUSES and elsewhere(evidence):
+    if broken.keys() & THRESHOLD_CLAUSES and another_threshold_passes(data):
         says = "Another threshold may do; this takes seconds and trains nothing:"
-        return [Step(says, (_move(evidence, broken),)), teach]
-    if broken.keys() & CUT_CLAUSES:
+        return [Step(says, (_move(data, broken),)), teach]
+    if broken.keys() & THRESHOLD_CLAUSES:
         return [Step("No threshold would meet the rule on these photos.", ()), teach]
     return [teach]
 
 
-def _move(evidence: Evidence, broken: dict[str, Any]) -> str:
+def _move(data: RunData, broken: dict[str, Any]) -> str:
     """The command that aims at the one clause that is broken; where it is none or several, the one that shows all."""
-    rule, mendable = evidence.scenario.gate, broken.keys() & CUT_CLAUSES
+    rule, mendable = data.scenario.gate, broken.keys() & THRESHOLD_CLAUSES
     aims = {
-        "recall": f"--recall {max(OTHER_LINE, rule.recall):g}",
-        "precision": f"--precision {max(OTHER_LINE, rule.precision):g}",
+        "recall": f"--recall {max(SUGGESTED_SHARE, rule.recall):g}",
+        "precision": f"--precision {max(SUGGESTED_SHARE, rule.precision):g}",
         "false_alarms": f"--false-alarms {rule.false_alarms:g}",
     }
-    return command(evidence, "threshold", *(aims[name] for name in mendable & aims.keys() if len(mendable) == 1))
+    return command(data, "threshold", *(aims[name] for name in mendable & aims.keys() if len(mendable) == 1))
 
 
-def elsewhere(evidence: Evidence) -> bool:
+def another_threshold_passes(data: RunData) -> bool:
     """Whether some threshold would reach the bars of the rule on the photos that the verdict counts."""
-    judged, bars = evidence.judged, Bars.of(evidence.scenario)
-    hits, alarms = sweep(judged.student, judged.truth, np.unique(judged.student))
-    yes, photos = int(judged.truth.sum()), len(judged.truth)
-    met = hits >= bars.recall * yes
-    if bars.precision is not None:
-        met &= hits >= bars.precision * (hits + alarms)
-    if bars.false_alarms is not None:
-        met &= alarms <= bars.false_alarms * (photos - yes)
-    if judged.against == "people":
-        met &= hits + photos - yes - alarms >= bars.gold_accuracy * photos
+    evaluated, requirements = data.evaluated, Requirements.of(data.scenario)
+    hits, alarms = sweep(evaluated.student, evaluated.truth, np.unique(evaluated.student))
+    yes, photos = int(evaluated.truth.sum()), len(evaluated.truth)
+    met = hits >= requirements.recall * yes
+    if requirements.precision is not None:
+        met &= hits >= requirements.precision * (hits + alarms)
+    if requirements.false_alarms is not None:
+        met &= alarms <= requirements.false_alarms * (photos - yes)
+    if evaluated.against == "people":
+        met &= hits + photos - yes - alarms >= requirements.gold_accuracy * photos
     return bool(yes and met.any())

@@ -11,7 +11,7 @@ import numpy as np
 from clip_factory.report import formatting as words
 from clip_factory.report.embedded_images import Picture, pictures
 from clip_factory.report.plot_data import Floats, Indices, sweep
-from clip_factory.report.run_data import Evidence, Judged
+from clip_factory.report.run_data import EvaluatedPhotos, RunData
 
 GRID: Floats = np.arange(1, 1000) / 1000
 """The thresholds that the slider offers."""
@@ -49,7 +49,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Near:
+class NearPhoto:
     """A test photo near the threshold."""
 
     photo: Picture
@@ -75,7 +75,7 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Line:
+class ThresholdSection:
     """All that the section says."""
 
     facts: list[Fact]
@@ -84,46 +84,46 @@ class Line:
     """None where no test photo counts."""
     data: dict[str, Any]
     """For the script: counts at every threshold of the grid, and at the shipped one."""
-    photos: list[Near]
+    photos: list[NearPhoto]
     by: str
     """Whose word is right."""
 
 
-def line(evidence: Evidence, command: str) -> Line:
+def threshold_section(data: RunData, command: str) -> ThresholdSection:
     """What the section says; `command` is the one that moves the threshold, without the number."""
-    judged, cut = evidence.judged, evidence.cut or {}
-    band = _band(cut)
-    return Line(
-        facts=_facts(evidence, cut, band),
-        rows=_rows(evidence, band),
-        drawing=_drawing(judged, band) if len(judged.rows) else None,
-        data=_data(evidence, command),
-        photos=_photos(evidence),
-        by=words.BY[judged.against],
+    evaluated, record = data.evaluated, data.threshold_record or {}
+    band = _band(record)
+    return ThresholdSection(
+        facts=_facts(data, record, band),
+        rows=_rows(data, band),
+        drawing=_drawing(evaluated, band) if len(evaluated.rows) else None,
+        data=_data(data, command),
+        photos=_photos(data),
+        by=words.BY[evaluated.against],
     )
 
 
-def _band(cut: dict[str, Any]) -> tuple[float, float] | None:
-    ends = cut.get("interval")
+def _band(record: dict[str, Any]) -> tuple[float, float] | None:
+    ends = record.get("interval")
     if not isinstance(ends, list) or len(ends) != 2 or not all(words.known(end) and 0 <= end <= 1 for end in ends):
         return None
     return float(min(ends)), float(max(ends))
 
 
-def _facts(evidence: Evidence, cut: dict[str, Any], band: tuple[float, float] | None) -> list[Fact]:
-    found = [Fact("Threshold", words.number(evidence.threshold, 4), "The answer is yes from this probability on.")]
-    if not cut:
+def _facts(data: RunData, record: dict[str, Any], band: tuple[float, float] | None) -> list[Fact]:
+    facts = [Fact("Threshold", words.number(data.threshold, 4), "The answer is yes from this probability on.")]
+    if not record:
         more = "An earlier version made this model: it says nothing of where else its threshold could lie."
-        return [*found, Fact("Made for", words.ABSENT, more)]
+        return [*facts, Fact("Made for", words.ABSENT, more)]
     if band:
-        found.append(Fact("95 % interval", _range(band), _between(evidence.judged, band)))
-    target, against = str(cut.get("target", "")), str(cut.get("against", ""))
-    base = f"{words.share(cut.get('base_rate'))} of the photos are yes"
+        facts.append(Fact("95 % interval", _range(band), _between(data.evaluated, band)))
+    target, against = str(record.get("target", "")), str(record.get("against", ""))
+    base = f"{words.share(record.get('base_rate'))} of the photos are yes"
     return [
-        *found,
+        *facts,
         Fact("Made for", words.TARGETS.get(target, target)),
         Fact("Base rate", base, f"{words.BASE_RATES.get(against, against)}.".capitalize()),
-        Fact("Expected there", _expected(cut), _held_out(evidence, cut)),
+        Fact("Expected there", _expected(record), _held_out(data, record)),
     ]
 
 
@@ -131,9 +131,9 @@ def _range(band: tuple[float, float]) -> str:
     return f"{words.number(band[0])} to {words.number(band[1])}"
 
 
-def _between(judged: Judged, band: tuple[float, float]) -> str:
+def _between(evaluated: EvaluatedPhotos, band: tuple[float, float]) -> str:
     says = "Other photos of this kind would have put it in here"
-    low, high = (judged.at(end) for end in band)
+    low, high = (evaluated.at(end) for end in band)
     if not low.yes + low.no:
         return f"{says}."
     if low == high:
@@ -145,15 +145,15 @@ def _between(judged: Judged, band: tuple[float, float]) -> str:
     )
 
 
-def _expected(cut: dict[str, Any]) -> str:
+def _expected(record: dict[str, Any]) -> str:
     return (
-        f"finds {words.share(cut.get('recall'))} of the yes photos; {words.share(cut.get('precision'))} of its yeses "
-        f"are right; false alarms on {words.share(cut.get('false_alarms'))} of the no photos"
+        f"finds {words.share(record.get('recall'))} of the yes photos; {words.share(record.get('precision'))} of its "
+        f"yeses are right; false alarms on {words.share(record.get('false_alarms'))} of the no photos"
     )
 
 
-def _held_out(evidence: Evidence, cut: dict[str, Any]) -> str:
-    images, parts = cut.get("images"), evidence.held_out
+def _held_out(data: RunData, record: dict[str, Any]) -> str:
+    images, parts = record.get("images"), data.held_out
     says = f"On {words.number(images)} photos that it was not trained on, none of them a test photo"
     if not parts:
         return f"{says}."
@@ -161,39 +161,39 @@ def _held_out(evidence: Evidence, cut: dict[str, Any]) -> str:
     return f"{says}: {words.number(val)} of val, {words.number(train)} of train that a part of it had left out."
 
 
-def _rows(evidence: Evidence, band: tuple[float, float] | None) -> list[Row]:
+def _rows(data: RunData, band: tuple[float, float] | None) -> list[Row]:
     """The shipped threshold, the ends of its interval and some usual ones, in rising order."""
     named = dict.fromkeys(USUAL, "")
     if band:
         named |= {band[0]: "lower end of the interval", band[1]: "upper end of the interval"}
-    named[evidence.threshold] = "shipped"
-    return [_row(evidence.judged, at, named[at]) for at in sorted(named)] if len(evidence.judged.rows) else []
+    named[data.threshold] = "shipped"
+    return [_row(data.evaluated, at, named[at]) for at in sorted(named)] if len(data.evaluated.rows) else []
 
 
-def _row(judged: Judged, threshold: float, what: str) -> Row:
-    found = judged.at(threshold)
+def _row(evaluated: EvaluatedPhotos, threshold: float, what: str) -> Row:
+    counts = evaluated.at(threshold)
     return Row(
         words.number(threshold),
         what,
         (
-            f"{words.number(found.hits)} of {words.number(found.yes)}",
-            words.number(found.misses),
-            f"{words.number(found.false_alarms)} of {words.number(found.no)}",
-            words.share(found.precision.figure),
+            f"{words.number(counts.hits)} of {words.number(counts.yes)}",
+            words.number(counts.misses),
+            f"{words.number(counts.false_alarms)} of {words.number(counts.no)}",
+            words.share(counts.precision.figure),
         ),
     )
 
 
-def _drawing(judged: Judged, band: tuple[float, float] | None) -> Drawing:
-    yes = int(judged.truth.sum())
-    hits, alarms = sweep(judged.student, judged.truth, GRID)
+def _drawing(evaluated: EvaluatedPhotos, band: tuple[float, float] | None) -> Drawing:
+    yes = int(evaluated.truth.sum())
+    hits, alarms = sweep(evaluated.student, evaluated.truth, GRID)
     with np.errstate(invalid="ignore"):
         shares = {
             "recall": hits / yes,
             "precision": hits / (hits + alarms),
-            "false": alarms / (len(judged.truth) - yes),
+            "false": alarms / (len(evaluated.truth) - yes),
         }
-    sides = {"yes": judged.student[judged.truth], "no": judged.student[~judged.truth]}
+    sides = {"yes": evaluated.student[evaluated.truth], "no": evaluated.student[~evaluated.truth]}
     strips = {name: _cells(values) for name, values in sides.items()}
     return Drawing({name: _path(values) for name, values in shares.items()}, strips, band)
 
@@ -210,31 +210,31 @@ def _cells(probability: Floats) -> list[float]:
     return [round(float(np.sqrt(count / max(counts.max(), 1))), 2) for count in counts]
 
 
-def _data(evidence: Evidence, command: str) -> dict[str, Any]:
-    judged, asked = evidence.judged, evidence.labels.student[evidence.labels.test]
-    grid = np.append(GRID, evidence.threshold)
-    hits, alarms = sweep(judged.student, judged.truth, grid)
+def _data(data: RunData, command: str) -> dict[str, Any]:
+    evaluated, asked = data.evaluated, data.labels.student[data.labels.test]
+    grid = np.append(GRID, data.threshold)
+    hits, alarms = sweep(evaluated.student, evaluated.truth, grid)
     calls = sweep(asked, np.ones(len(asked), bool), grid)[0]
     counts = [part.tolist() for part in (hits, alarms, calls)]
     return {
-        "shipped": evidence.threshold,
-        "yes": int(judged.truth.sum()),
-        "no": int((~judged.truth).sum()),
+        "shipped": data.threshold,
+        "yes": int(evaluated.truth.sum()),
+        "no": int((~evaluated.truth).sum()),
         "at": [part.pop() for part in counts],
         **dict(zip(("hits", "alarms", "calls"), counts, strict=True)),
-        "by": words.BY[judged.against],
+        "by": words.BY[evaluated.against],
         "command": f"{command} --at",
     }
 
 
-def _photos(evidence: Evidence) -> list[Near]:
-    labels = evidence.labels
-    order = nearest(labels.student, np.flatnonzero(labels.test), evidence.threshold, EMBEDDED)
-    rest = set(nearest(labels.student, order, evidence.threshold, AT_REST).tolist())
-    yes = labels.student[order].astype(np.float32) >= np.float32(evidence.threshold)
-    shown = pictures(labels, order, Path(evidence.scenario.images.path or "."))
+def _photos(data: RunData) -> list[NearPhoto]:
+    labels = data.labels
+    order = nearest(labels.student, np.flatnonzero(labels.test), data.threshold, EMBEDDED)
+    rest = set(nearest(labels.student, order, data.threshold, AT_REST).tolist())
+    yes = labels.student[order].astype(np.float32) >= np.float32(data.threshold)
+    shown = pictures(labels, order, Path(data.scenario.images.path or "."))
     return [
-        Near(photo, float(labels.student[i]), answer, bool(labels.picked[i]), i in rest)
+        NearPhoto(photo, float(labels.student[i]), answer, bool(labels.picked[i]), i in rest)
         for i, photo, answer in zip(order.tolist(), shown, yes.tolist(), strict=True)
     ]
 

@@ -1,1 +1,1 @@
-"""People's answers: which photos to ask about, how answers are kept, and what they tell."""
+"""People's answers: which photos to ask about, how answers are kept, and what they show."""

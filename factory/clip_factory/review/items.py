@@ -1,4 +1,4 @@
-"""What a session tells of its photos, in tables and counts."""
+"""What a session returns about its photos: tables and counts."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ ITEMS = pa.schema(
         ("duplicates", pa.int32()),  # how many photos of this run are in its group, itself included
         ("split", pa.string()),  # train, val or test
         ("answer", pa.string()),  # yes, no or unsure: the answer in force; null = none, or people disagree
-        ("by", pa.string()),  # who gave it; "gold file" for a label of the scenario's CSV
+        ("by", pa.string()),  # whose it is; "gold file" for a label of the scenario's CSV
         ("conflict", pa.bool_()),  # people disagree, and no one has resolved it
-        ("random", pa.bool_()),  # drawn at random: it measures the teacher
+        ("random", pa.bool_()),  # in the random sample: it measures the teacher
     ]
 )
 """What `Session.items` returns: one row an image, in the order of labels.parquet (by sha256)."""
@@ -43,7 +43,7 @@ class Counts(TypedDict):
     conflicts: int
     suspects: int
     minutes: float
-    """Spent by all reviewers, as the page told."""
+    """Spent by all reviewers, as the page reports."""
     reviewers: list[str]
     probe: str
     """What the answers have done to the labels so far, in a sentence."""

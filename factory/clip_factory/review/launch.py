@@ -20,15 +20,16 @@ from clip_factory import run_folder as files
 from clip_factory.errors import RunError
 from clip_factory.progress import console
 from clip_factory.review.access import Access, Guard
-from clip_factory.review.requests import About, Desk
+from clip_factory.review.requests import About, RequestHandler
 from clip_factory.review.server import application, server
 from clip_factory.review.session import Session
-from clip_factory.review.thumbnails import Thumbs
-from clip_factory.run_folder import atomic, find_run, read_json
+from clip_factory.review.thumbnails import Thumbnails
+from clip_factory.run_folder import find_run, read_json
+from clip_factory.runtime.atomic import atomic
 from clip_factory.scenario import load
 
-REMEMBERED = 12 * 3600.0
-"""Seconds for which a server started anew on the same run keeps its address, so that a page left open goes on."""
+ADDRESS_LIFETIME = 12 * 3600.0
+"""Seconds for which a server started anew on the same run keeps its address, so that a page left open keeps working."""
 PROVE = "#prove"
 """Ends the address of a page that begins with random test photos."""
 
@@ -74,11 +75,11 @@ def prepare(
     scenario = load(run.file(files.SCENARIO))
     name = hashlib.sha256(f"{run.path.resolve()}\n{reviewer}".encode()).hexdigest()[:32]
     about = About(name, scenario.asked, reviewer, shlex.quote(str(run.path)))
-    thumbs = Thumbs(Path(scenario.images.path or ""), paths, store / "thumbs")
+    thumbs = Thumbnails(Path(scenario.images.path or ""), paths, store / "thumbs")
     # The address is kept outside the run, which is handed on to others.
     listener, access = _address(store / "review" / f"{about.id}.json", port)
     thumbs.warm(_shown_first(table))
-    app = application(Desk(session, about), thumbs, access, lambda line: console.print(line, markup=False))
+    app = application(RequestHandler(session, about), thumbs, access, lambda line: console.print(line, markup=False))
     return Page(access.url + PROVE * prove, app, listener)
 
 
@@ -89,7 +90,7 @@ def _shown_first(table: Any) -> list[str]:
 
 
 def _address(memory: Path, port: int | None) -> tuple[socket.socket, Access]:
-    token, last = _remembered(memory)
+    token, last = _last_address(memory)
     listener = _bound(port if port is not None else last, strict=port is not None)
     access = Access(listener.getsockname()[1], token)
     memory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -100,10 +101,10 @@ def _address(memory: Path, port: int | None) -> tuple[socket.socket, Access]:
     return listener, access
 
 
-def _remembered(memory: Path) -> tuple[str, int]:
+def _last_address(memory: Path) -> tuple[str, int]:
     """The token and port of a server that ran lately; else a new token, and 0."""
     try:
-        if time.time() - memory.stat().st_mtime < REMEMBERED:
+        if time.time() - memory.stat().st_mtime < ADDRESS_LIFETIME:
             known = read_json(memory)
             return str(known["token"]), int(known["port"])
     except (OSError, ValueError, KeyError, TypeError):

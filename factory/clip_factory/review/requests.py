@@ -1,4 +1,4 @@
-"""What the page asks and says, between JSON and the session: checked, counted, and handed on one at a time.
+"""The page's requests and their answers, between JSON and the session: checked, counted, done one at a time.
 
 Several pages, and other processes, may answer at once. Each change seen here gets the next number, and a page asks
 for what has changed since the number it knows.
@@ -20,19 +20,19 @@ import pyarrow as pa
 from clip_factory.review.session import Session
 
 ANSWERS = ("yes", "no", "unsure", None)
-MOST_AT_ONCE = 10_000
+MAX_AT_ONCE = 10_000
 """Photos that one request may answer."""
-MOST_ASKED = 500
+MAX_BATCH = 500
 """Photos in a batch."""
-MOST_MINUTES = 60.0
-LEARNED = ["p", "predicted", "doubt", "disagrees", "mistake", "suspect"]
-"""Columns of the table that are not for ever."""
-KEYS_KEPT = 10_000
+MAX_MINUTES = 60.0
+LABEL_COLUMNS = ["p", "predicted", "doubt", "disagrees", "mistake", "suspect"]
+"""Columns of the table that change as labels learn from answers."""
+MAX_KEYS = 10_000
 """Requests remembered, so that one sent again is not done again."""
 
 
 class RequestError(Exception):
-    """The page asked for what makes no sense."""
+    """A request that makes no sense."""
 
 
 class StaleError(Exception):
@@ -44,28 +44,28 @@ class About:
     """Which review this is."""
 
     id: str
-    """Of run and reviewer: a page left open from another one at the same address is told so, and changes nothing."""
+    """Of run and reviewer: a page left open from another one at the same address gets an error, and changes nothing."""
     question: str
     reviewer: str
     run: str = "RUN"
     """How a command names the run, quoted for a shell."""
 
 
-class Desk:
+class RequestHandler:
     """One reviewer's session, shared by all pages that show it; any thread may call."""
 
     def __init__(self, session: Session, about: About) -> None:
         self._session, self._about = session, about
-        self._lock, self._acting = threading.Lock(), threading.Lock()
+        self._lock, self._recording = threading.Lock(), threading.Lock()
         self._table: pa.Table = None
         self._figures: dict[str, Any] = {}
         self._state: dict[str, tuple[Any, ...]] = {}
-        self._seen = -1  # bytes of the journal, which only grows
+        self._journal_bytes = -1  # it only grows
         self._changed: dict[str, int] = {}
         # Milliseconds, so that a server started anew counts on from where no earlier one can have been.
-        self._born = self._version = time.time_ns() // 1_000_000
+        self._started = self._version = time.time_ns() // 1_000_000
         self._done: OrderedDict[str, None] = OrderedDict()
-        self._look()
+        self._refresh()
         self._changed.clear()
 
     def __contains__(self, sha256: str) -> bool:
@@ -74,15 +74,15 @@ class Desk:
     def items(self) -> bytes:
         """All photos as JSON: columns of equal length, the reviewer, and the number of the latest change."""
         with self._lock:
-            self._look()
+            self._refresh()
             columns, about = _columns(self._table), asdict(self._about)
             return _json({"columns": columns, "about": about, "threshold": self._threshold(), **self._figures})
 
     def labels(self) -> bytes:
         """The columns of `items` that change as labels learn from answers, and which labels these are, as JSON."""
         with self._lock:
-            self._look()
-            return _json({"columns": _columns(self._table.select(LEARNED)), "learned": self._figures["learned"]})
+            self._refresh()
+            return _json({"columns": _columns(self._table.select(LABEL_COLUMNS)), "learned": self._figures["learned"]})
 
     def photos(self, body: bytes) -> list[str]:
         """The photos that a request's body names under `sha256`.
@@ -92,7 +92,7 @@ class Desk:
         """
         return self._named(_object(body))
 
-    def since(self, version: int, run: str) -> bytes:
+    def changes(self, version: int, run: str) -> bytes:
         """What has changed after the change with the number `version`, by this reviewer or another, as JSON.
 
         Raises:
@@ -100,69 +100,69 @@ class Desk:
         """
         self._check(run)
         with self._lock:
-            self._look()
-            if version < self._born:  # the page knows what an earlier server said
+            self._refresh()
+            if version < self._started:  # the page has the state of an earlier server
                 changed = self._state
             else:
                 changed = {sha256: self._state[sha256] for sha256, at in self._changed.items() if at > version}
             return _json({"answers": changed, **self._figures})
 
-    def ask(self, count: int, *, prove: bool = False) -> bytes:
-        """The sha256 of the photos to ask next, as JSON; with `prove`, of random test photos alone."""
-        return _json({"sha256": self._session.ask(max(1, min(count, MOST_ASKED)), prove=prove)})
+    def next_batch(self, count: int, *, tests_only: bool = False) -> bytes:
+        """The sha256 of the photos to ask next, as JSON; with `tests_only`, of random test photos alone."""
+        return _json({"sha256": self._session.next_batch(max(1, min(count, MAX_BATCH)), tests_only=tests_only)})
 
     def answer(self, body: bytes) -> bytes:
         """Record the answer in a request's body; when this returns, it is on the disk.
 
         The body is JSON: `sha256` (a list), `answer` (yes, no, unsure, null), `minutes`, `resolve` (true: it settles
         a conflict), `key` (a random text: a second request with the same key changes nothing), `run` (`About.id`).
-        What has changed is asked for apart, with `since`: labels that learn from answers may take their time.
+        What has changed is asked for apart, with `changes`: labels that learn from answers may take their time.
 
         Raises:
             RequestError: It is not that, or names photos that are not in the run. Nothing is recorded then.
             StaleError: The page shows another run. Nothing is recorded then.
         """
-        asked = _object(body)
-        photos, label, minutes = self._named(asked), asked.get("answer", 0), asked.get("minutes", 0.0)
+        request = _object(body)
+        photos, label, minutes = self._named(request), request.get("answer", 0), request.get("minutes", 0.0)
         if label not in ANSWERS:
             raise RequestError("the answer must be yes, no, unsure or null")
         if isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not math.isfinite(minutes):
             raise RequestError("minutes must be a number")
-        spent, resolve = min(max(float(minutes), 0.0), MOST_MINUTES), asked.get("resolve") is True
-        self._once(asked, lambda: self._session.answer(photos, label, spent, resolve=resolve))
+        spent, resolve = min(max(float(minutes), 0.0), MAX_MINUTES), request.get("resolve") is True
+        self._once(request, lambda: self._session.answer(photos, label, spent, resolve=resolve))
         return _json({"saved": len(photos)})
 
     def undo(self, body: bytes) -> bytes:
-        """Take back the reviewer's last answer; `key` and `run` as in `answer`. Returns the photos, as JSON.
+        """Undo the reviewer's last answer; `key` and `run` as in `answer`. Returns the photos, as JSON.
 
         The page does not repeat this one when the server dies: nobody could say whether it was done.
         """
         return _json({"undone": self._once(_object(body), self._session.undo) or []})
 
     def _threshold(self) -> float | None:
-        """The shipped student's; None where there is no student."""
-        asked = self._table["student"].null_count < self._table.num_rows
-        return self._session.photos.threshold if asked else None
+        """The student's; None where there is no student."""
+        known = self._table["student"].null_count < self._table.num_rows
+        return self._session.pool.threshold if known else None
 
-    def _named(self, asked: dict[str, Any]) -> list[str]:
-        photos = asked.get("sha256")
-        if not isinstance(photos, list) or not 0 < len(photos) <= MOST_AT_ONCE:
-            raise RequestError(f"sha256 must be a list of 1 to {MOST_AT_ONCE:,} photos")
+    def _named(self, request: dict[str, Any]) -> list[str]:
+        photos = request.get("sha256")
+        if not isinstance(photos, list) or not 0 < len(photos) <= MAX_AT_ONCE:
+            raise RequestError(f"sha256 must be a list of 1 to {MAX_AT_ONCE:,} photos")
         if not all(isinstance(one, str) and one in self for one in photos):
             raise RequestError("the run has no such photo")
         return photos
 
-    def _once(self, asked: dict[str, Any], act: Callable[[], object]) -> object:
-        self._check(asked.get("run"))
-        key = asked.get("key")
+    def _once(self, request: dict[str, Any], record: Callable[[], object]) -> object:
+        self._check(request.get("run"))
+        key = request.get("key")
         if not isinstance(key, str) or not 8 <= len(key) <= 64:
             raise RequestError("needs a key of 8 to 64 letters")
-        with self._acting:
+        with self._recording:
             if key in self._done:
                 return None
-            result = act()
+            result = record()
             self._done[key] = None
-            if len(self._done) > KEYS_KEPT:
+            if len(self._done) > MAX_KEYS:
                 self._done.popitem(last=False)
             return result
 
@@ -170,11 +170,11 @@ class Desk:
         if run != self._about.id:
             raise StaleError("this page shows another run; open the address that `factory review` printed")
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         """Read the session's table and figures, if the journal has grown, and note what is no longer as it was."""
         journal = self._session.journal.path
         size = journal.stat().st_size if journal.exists() else 0
-        if size == self._seen:
+        if size == self._journal_bytes:
             return
         table = self._session.items()
         relearned = self._table is None or not table["p"].equals(self._table["p"])
@@ -184,13 +184,13 @@ class Desk:
         changed = [sha256 for sha256, state in now.items() if self._state.get(sha256) != state]
         self._version += 1
         self._changed.update(dict.fromkeys(changed, self._version))
-        self._state, self._seen = now, size
+        self._state, self._journal_bytes = now, size
         self._figures = {
             "version": self._version,
             "learned": self._version if relearned else self._figures["learned"],
             "counts": self._session.counts(),
-            "estimate": self._session.estimate(),
-            "proof": self._session.proof(),
+            "estimate": self._session.teacher_accuracy(),
+            "proof": self._session.student_figures(),
             "conflicts": {one["sha256"]: one["answers"] for one in self._session.conflicts()},
         }
 
@@ -206,7 +206,7 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _columns(table: pa.Table) -> dict[str, list[Any]]:
-    """Lists by name, with numbers of four digits, but for the student's, which the page holds against a threshold."""
+    """Lists by name, with numbers of four digits, but for the student's, which the page compares with a threshold."""
     return {
         name: [round(one, 4) if isinstance(one, float) and name != "student" else one for one in values]
         for name, values in table.to_pydict().items()

@@ -1,9 +1,9 @@
-"""What to ask next: doubtful photos that differ, and a random share that measures the teacher.
+"""What to ask next: uncertainty sampling of photos that differ, and random sampling, which measures the teacher.
 
 The random share follows one fixed order of all photos, made from their hashes alone, in which photos of the test split
-take every other place. The draws are a beginning of that order. A photo that someone answered before its turn came is
-counted when its turn comes, and not asked again; so the drawn photos are a fair sample of all, whatever else is asked,
-and half of them are test photos, on which the gate measures the student.
+take every other place. The sample is a beginning of that order. A photo that someone answered before its turn came is
+counted when its turn comes, and not asked again; so the sample is an unbiased one of all photos, whatever else is
+asked, and half of it are test photos, on which the gate measures the student.
 
 The doubtful ones come from the training split: answers picked for their doubt would make the other two, which measure,
 harder than the world is.
@@ -42,14 +42,14 @@ def random_order(sha256s: Sequence[str], splits: Sequence[str]) -> list[int]:
     return [i for pair in zip_longest(tests, others) for i in pair if i is not None]
 
 
-def test_draw(rest: Sequence[int], fresh: np.ndarray, n: int) -> list[int]:
+def sample_tests(rest: Sequence[int], fresh: np.ndarray, n: int) -> list[int]:
     """The next places of the random order of test photos: about as many as hold `n` that no one has answered.
 
     How many places that is follows from how many of the rest are unanswered, never from where these stand. Walking on
-    until `n` are found would end each draw on a photo that no one had picked out before, and so lean to the easy ones.
+    until there are `n` would end each sample on a photo that no one had picked before, and so lean to the easy ones.
 
     Args:
-        rest: The test photos that were not drawn yet, in the random order.
+        rest: The test photos that were not sampled yet, in the random order.
         fresh: `(N,)`, whether an image has no answer.
         n: How many are wanted to ask; at most that many may be asked of what this returns.
 
@@ -66,11 +66,13 @@ def test_draw(rest: Sequence[int], fresh: np.ndarray, n: int) -> list[int]:
     return list(rest[:places])
 
 
-def spread(features: np.ndarray, doubt: np.ndarray, groups: np.ndarray, allowed: np.ndarray, n: int) -> list[int]:
+def diverse_batch(
+    features: np.ndarray, doubt: np.ndarray, groups: np.ndarray, allowed: np.ndarray, n: int
+) -> list[int]:
     """A batch of doubtful images that differ: one of each of `n` clusters among the most doubtful.
 
     Diverse mini-batches (Zhdanov 2019, arXiv:1901.05954): k-means over the most doubtful candidates, weighted by
-    doubt; of each cluster the image nearest to its center. No near-duplicate group gives two.
+    doubt; of each cluster the image nearest to its center. No two are of one near-duplicate group.
 
     Args:
         features: `(N, K)`.
@@ -82,7 +84,7 @@ def spread(features: np.ndarray, doubt: np.ndarray, groups: np.ndarray, allowed:
     Returns:
         At most `n` indices, the most doubtful first.
     """
-    found: list[int] = []
+    batch: list[int] = []
     ranked = _one_a_group(np.flatnonzero(allowed)[np.argsort(-doubt[allowed], kind="stable")], groups)
     candidates = ranked[: CANDIDATES * n]
     if len(candidates) > n > 0:
@@ -90,19 +92,19 @@ def spread(features: np.ndarray, doubt: np.ndarray, groups: np.ndarray, allowed:
         with threadpool_limits(THREADS):
             clusters = KMeans(n, n_init=1, random_state=0).fit(features[candidates], sample_weight=weights)
             nearest = clusters.transform(features[candidates]).argmin(axis=0)
-        found = [int(candidates[i]) for i in dict.fromkeys(nearest.tolist())]
-    rest = [int(i) for i in candidates if int(i) not in set(found)]
-    found += rest[: n - len(found)]
-    return sorted(found, key=lambda i: -doubt[i])
+        batch = [int(candidates[i]) for i in dict.fromkeys(nearest.tolist())]
+    rest = [int(i) for i in candidates if int(i) not in set(batch)]
+    batch += rest[: n - len(batch)]
+    return sorted(batch, key=lambda i: -doubt[i])
 
 
-def first(turns: Sequence[int], groups: np.ndarray, allowed: np.ndarray, n: int) -> list[int]:
+def first_in_order(order: Sequence[int], groups: np.ndarray, allowed: np.ndarray, n: int) -> list[int]:
     """The next `n` in a fixed order, one of each near-duplicate group: how a review begins.
 
-    Before people have said something, doubt is only the words', and where these cannot tell the answers apart it points
-    anywhere: on rose against tulip, 25 labels picked by it bought less than 25 taken at random.
+    Before people have answered anything, doubt is only the words', and where these cannot separate the answers it
+    points anywhere: on rose against tulip, 25 labels picked by it helped less than 25 at random.
     """
-    return [int(i) for i in _one_a_group(np.array([i for i in turns if allowed[i]], int), groups)[:n]]
+    return [int(i) for i in _one_a_group(np.array([i for i in order if allowed[i]], int), groups)[:n]]
 
 
 def _one_a_group(ranked: np.ndarray, groups: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The review page's server: a handful of addresses on loopback, each a few lines over the desk and the thumbnails."""
+"""The review page's server: a handful of addresses on loopback, each a few lines over requests and thumbnails."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from starlette.routing import Route
 
 from clip_factory.errors import FactoryError
 from clip_factory.review.access import Access, Guard, Log
-from clip_factory.review.requests import Desk, RequestError, StaleError
-from clip_factory.review.thumbnails import Thumbs
+from clip_factory.review.requests import RequestError, RequestHandler, StaleError
+from clip_factory.review.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,16 +31,16 @@ FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 """A picture is named by the content of its photo: it never changes."""
 
 
-def application(desk: Desk, thumbs: Thumbs, access: Access, log: Log) -> Guard:
+def application(requests: RequestHandler, thumbs: Thumbnails, access: Access, log: Log) -> Guard:
     """The ASGI application behind its guard."""
-    pages = _Pages(desk, thumbs)
+    pages = _Pages(requests, thumbs)
     routes = [
         Route("/", pages.index),
         Route("/static/{name}", pages.static),
         Route("/api/items", pages.items),
         Route("/api/labels", pages.labels),
         Route("/api/changes", pages.changes),
-        Route("/api/ask", pages.ask),
+        Route("/api/ask", pages.next_batch),
         Route("/api/answer", pages.answer, methods=["POST"]),
         Route("/api/undo", pages.undo, methods=["POST"]),
         Route("/api/thumbs", pages.thumbnails, methods=["POST"]),
@@ -74,8 +74,8 @@ def server(app: Guard) -> uvicorn.Server:
 class _Pages:
     """One method an address."""
 
-    def __init__(self, desk: Desk, thumbs: Thumbs) -> None:
-        self.desk, self.thumbs = desk, thumbs
+    def __init__(self, requests: RequestHandler, thumbs: Thumbnails) -> None:
+        self.requests, self.thumbs = requests, thumbs
         folder = files("clip_factory.review") / "static"
         self.files = {file.name: file.read_bytes() for file in folder.iterdir()}
 
@@ -86,28 +86,32 @@ class _Pages:
         return self._file(request.path_params["name"])
 
     async def items(self, request: Request) -> Response:
-        return _json(await run_in_threadpool(self.desk.items))
+        return _json(await run_in_threadpool(self.requests.items))
 
     async def labels(self, request: Request) -> Response:
-        return _json(await run_in_threadpool(self.desk.labels))
+        return _json(await run_in_threadpool(self.requests.labels))
 
     async def changes(self, request: Request) -> Response:
         return _json(
-            await run_in_threadpool(self.desk.since, _number(request, "after"), request.query_params.get("run", ""))
+            await run_in_threadpool(
+                self.requests.changes, _number(request, "after"), request.query_params.get("run", "")
+            )
         )
 
-    async def ask(self, request: Request) -> Response:
-        prove = request.query_params.get("prove") == "1"
-        return _json(await run_in_threadpool(self.desk.ask, _number(request, "count"), prove=prove))
+    async def next_batch(self, request: Request) -> Response:
+        tests_only = request.query_params.get("prove") == "1"
+        return _json(
+            await run_in_threadpool(self.requests.next_batch, _number(request, "count"), tests_only=tests_only)
+        )
 
     async def answer(self, request: Request) -> Response:
-        return _json(await run_in_threadpool(self.desk.answer, await request.body()))
+        return _json(await run_in_threadpool(self.requests.answer, await request.body()))
 
     async def undo(self, request: Request) -> Response:
-        return _json(await run_in_threadpool(self.desk.undo, await request.body()))
+        return _json(await run_in_threadpool(self.requests.undo, await request.body()))
 
     async def thumbnails(self, request: Request) -> Response:
-        names = self.desk.photos(await request.body())
+        names = self.requests.photos(await request.body())
         return StreamingResponse(self._lines(names), media_type="text/plain")
 
     async def _lines(self, names: list[str]) -> AsyncIterator[bytes]:
@@ -128,7 +132,7 @@ class _Pages:
 
     async def photo(self, request: Request) -> Response:
         sha256 = str(request.path_params["sha256"])
-        if sha256 not in self.desk:
+        if sha256 not in self.requests:
             raise HTTPException(404, "the run has no such photo")
         jpeg = await self.thumbs.photo(sha256)
         # A photo that is gone is the folder's fault, not the page's: an empty answer, and nothing to log.

@@ -9,16 +9,16 @@ import numpy as np
 
 from clip_factory.statistics import wilson
 
-NEXT = 5
+NEXT_BATCH = 5
 """Random answers that the next batch brings: a fifth of 25."""
-STILL = 0.01
+SETTLED = 0.01
 """The estimate is settled when the next batch is expected to move it by less than this (one point)."""
-LEAST = 30
+MIN_ANSWERS = 30
 """Random answers below which nothing is settled."""
 
 
-class Estimate(TypedDict):
-    """How often the teacher is right, from the photos drawn at random alone."""
+class AccuracyEstimate(TypedDict):
+    """How often the teacher is right, from the random sample alone."""
 
     accuracy: float | None
     """In [0, 1]; None before the first answer to a random photo."""
@@ -42,12 +42,12 @@ def expected_change(hits: int, n: int, more: int) -> float:
     return math.sqrt(share * (1 - share) * more / (n * (n + more))) if n else 1.0
 
 
-def estimate(hits: np.ndarray, waiting: int, unsure: int, images: int) -> Estimate:
+def estimate_accuracy(hits: np.ndarray, waiting: int, unsure: int, images: int) -> AccuracyEstimate:
     """The estimate from the answered random photos.
 
     Args:
         hits: bool `(n,)`, whether the teacher was right.
-        waiting: Random photos that were drawn and not answered.
+        waiting: Photos of the random sample without an answer.
         unsure: Random photos on which people cannot tell or disagree; they are left out.
         images: All photos of the run.
     """
@@ -55,9 +55,9 @@ def estimate(hits: np.ndarray, waiting: int, unsure: int, images: int) -> Estima
     if not n:
         says = "No photo that was drawn at random has an answer yet: the teacher's accuracy is not known."
         return {"accuracy": None, "interval": (0.0, 1.0), "n": 0, "enough": False, "says": says}
-    change, low_high = expected_change(right, n, NEXT), wilson(right, n)
+    change, low_high = expected_change(right, n, NEXT_BATCH), wilson(right, n)
     all_seen = n + unsure >= images
-    enough = waiting == 0 and (all_seen or (n >= LEAST and change < STILL))
+    enough = waiting == 0 and (all_seen or (n >= MIN_ANSWERS and change < SETTLED))
     says = (
         f"The teacher is right on {right / n:.1%} of {n} photos drawn at random "
         f"(95 % interval {low_high[0]:.1%} to {low_high[1]:.1%})."
@@ -69,5 +69,7 @@ def estimate(hits: np.ndarray, waiting: int, unsure: int, images: int) -> Estima
     elif waiting:
         says += f" {waiting} of those drawn wait for an answer."
     else:
-        says += f" The next {NEXT} are expected to move it by {change:.1%}; below {STILL:.0%} it counts as settled."
+        says += (
+            f" The next {NEXT_BATCH} are expected to move it by {change:.1%}; below {SETTLED:.0%} it counts as settled."
+        )
     return {"accuracy": right / n, "interval": low_high, "n": n, "enough": enough, "says": says}

@@ -8,7 +8,6 @@ import io
 import os
 import posixpath
 import threading
-import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,11 +18,12 @@ from pathlib import Path
 from PIL import Image
 
 from clip_factory.errors import ImageError
+from clip_factory.runtime.atomic import write_bytes
 from clip_factory.runtime.preprocessing import FORMATS, read_rgb
 
 SIDE = 224
 """Shorter side of a thumbnail, in pixels: sharp on a tile of 112 on a dense screen. Smaller photos stay as they are."""
-LONGEST = 448
+MAX_SIDE = 448
 ZOOMED = 1600
 """Longer side of a photo shown alone."""
 QUALITY = 80
@@ -35,11 +35,11 @@ END = b"\xff\xd9"
 """How every whole JPEG ends."""
 
 
-class Thumbs:
+class Thumbnails:
     """Thumbnails and larger views of photos, asked for by sha256."""
 
     def __init__(self, root: Path, paths: Mapping[str, str], cache: Path) -> None:
-        """Take the folder of the photos, their paths below it by sha256, and the folder to keep thumbnails in."""
+        """The folder of the photos, their paths below it by sha256, and the folder to keep thumbnails in."""
         self._root, self._paths, self._cache = root, paths, cache
         self._memory: OrderedDict[str, bytes] = OrderedDict()
         self._held = 0
@@ -91,14 +91,14 @@ class Thumbs:
             if self._closed.is_set():
                 return
             if not self._file(sha256).is_file():
-                jpeg = self._made(sha256, SIDE, LONGEST)
+                jpeg = self._made(sha256, SIDE, MAX_SIDE)
                 if jpeg is not None:
                     self._keep(sha256, jpeg)
 
     def _thumb(self, sha256: str) -> bytes | None:
         jpeg = self._kept(sha256)
         if jpeg is None:
-            jpeg = self._made(sha256, SIDE, LONGEST)
+            jpeg = self._made(sha256, SIDE, MAX_SIDE)
             if jpeg is not None:
                 with suppress(RuntimeError):  # closed meanwhile
                     self._writer.submit(self._keep, sha256, jpeg)
@@ -119,15 +119,10 @@ class Thumbs:
     def _keep(self, sha256: str, jpeg: bytes) -> None:
         """Write to the cache; not flushed to disk, since one cut short by a power cut is seen and made anew."""
         file = self._file(sha256)
-        draft = file.with_name(f".{uuid.uuid4().hex}.tmp")
-        try:
+        with suppress(OSError):  # a full disk costs speed, not the review
             if not file.parent.is_dir():
                 file.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_bytes(jpeg)
-            os.replace(draft, file)
-        except OSError:  # a full disk costs speed, not the review
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
+            write_bytes(file, jpeg, sync=False)
 
     def _remember(self, sha256: str, jpeg: bytes) -> None:
         with self._lock:
@@ -158,7 +153,7 @@ class Thumbs:
 
 
 def _shrunk(data: bytes, shorter: int | None, longest: int) -> bytes:
-    image = read_rgb(data, at_least=shorter or longest)
+    image = read_rgb(data, min_side=shorter or longest)
     scale = min(1.0, longest / max(image.size), (shorter or longest) / min(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     out = io.BytesIO()

@@ -6,18 +6,19 @@
     for prediction in model.predict("photos/"):
         print(prediction.path, prediction.label, prediction.probability)
 
-Nothing else of the factory is imported from here, and never torch. A name is imported when it is first used, so that
-who only wants `FactoryError`, or the command line's help, does not wait for onnxruntime.
+The upper half (`model`, `predictions`, ...) predicts; `releases` finds, downloads, caches and verifies what a registry
+holds, and is imported only for a model of a registry. Nothing else of the factory is imported from here, and never
+torch. A name is imported when it is first used, so that the command line's help does not wait for onnxruntime.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from clip_factory.runtime.runtime_errors import FactoryError, ImageError, ModelError, OfflineWarning, RegistryError
 
 if TYPE_CHECKING:
     from clip_factory.runtime.model import Model
     from clip_factory.runtime.predictions import Prediction, iter_predict_all
     from clip_factory.runtime.preprocessing import find_images, read_rgb, to_square
-    from clip_factory.runtime.runtime_errors import FactoryError, ImageError, ModelError, OfflineWarning, RegistryError
     from clip_factory.runtime.score_histogram import ScoreHistogram
 
 __all__ = [
@@ -35,23 +36,33 @@ __all__ = [
     "to_square",
 ]
 
-_HOMES = {
-    "runtime_errors": ("FactoryError", "ImageError", "ModelError", "OfflineWarning", "RegistryError"),
-    "preprocessing": ("find_images", "read_rgb", "to_square"),
-    "model": ("Model",),
-    "predictions": ("Prediction", "iter_predict_all"),
-    "score_histogram": ("ScoreHistogram",),
-}
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
-
 
 def __getattr__(name: str) -> Any:
-    """A public name, from the module that it lives in (PEP 562)."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = found
-    return found
+    """A public name, from the module that defines it (PEP 562)."""
+    value = globals()[name] = _load(name)
+    return value
+
+
+def _load(name: str) -> Any:
+    match name:
+        case "Model":
+            from clip_factory.runtime.model import Model
+
+            return Model
+        case "Prediction" | "iter_predict_all":
+            from clip_factory.runtime import predictions
+
+            return getattr(predictions, name)
+        case "find_images" | "read_rgb" | "to_square":
+            from clip_factory.runtime import preprocessing
+
+            return getattr(preprocessing, name)
+        case "ScoreHistogram":
+            from clip_factory.runtime.score_histogram import ScoreHistogram
+
+            return ScoreHistogram
+        case _:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -22,9 +22,9 @@ from clip_factory.runtime.score_histogram import BINS, Counts, check_counts
 NOTICEABLE: Final = 0.1
 LARGE: Final = 0.25
 """The customary bands of the population stability index: below 0.1 steady, from 0.25 on moved."""
-CHANCE: Final = 0.01
+SIGNIFICANCE: Final = 0.01
 """A difference that chance gives less often than this is taken for real."""
-LEAST_EXPECTED: Final = 5.0
+MIN_EXPECTED: Final = 5.0
 """Photos that a bin must lead one to expect in the smaller sample; bins with fewer are joined with their neighbors."""
 UNSURE: Final = (0.2, 0.8)
 """Scores between these count as unsure."""
@@ -37,7 +37,7 @@ class Drift:
     """How far scores have moved, in figures and in words."""
 
     verdict: Verdict
-    """`steady`; `shifted`: noticeably; `moved`: far; `unknown`: too few photos to tell."""
+    """`steady`; `shifted`: noticeably; `moved`: far; `unknown`: too few photos to decide."""
     says: str
     """The finding in one or two sentences."""
     advice: str
@@ -61,7 +61,7 @@ class Drift:
     unsure_now: float | None
 
 
-def reference(metadata: Mapping[str, str]) -> Counts:
+def stored_histogram(metadata: Mapping[str, str]) -> Counts:
     """The histogram stored in a model: `(20,)` counts of its scores on validation and test photos.
 
     Raises:
@@ -85,12 +85,12 @@ def compare(then: Counts, now: Counts) -> Drift:
     """
     sizes = int(then.sum()), int(now.sum())
     if 0 in sizes:
-        says, advice = (
+        summary, advice = (
             ("There are no scores to compare.", "Ask the model about some photos first.")
             if sizes[1] == 0
             else ("The model's own histogram is empty.", "Export the model again, with photos in its validation split.")
         )
-        return Drift("unknown", says, advice, *sizes, *[None] * 8)
+        return Drift("unknown", summary, advice, *sizes, *[None] * 8)
     pooled_then, pooled_now = pool(then, now)
     psi = population_stability(pooled_then, pooled_now)
     by_chance = psi_by_chance(len(pooled_then), *sizes)
@@ -98,8 +98,8 @@ def compare(then: Counts, now: Counts) -> Drift:
     verdict = _verdict(psi, by_chance, ks_p)
     means = _mean(then), _mean(now)
     unsure = _unsure(then), _unsure(now)
-    says = _say(verdict, psi, sizes, means, unsure)
-    return Drift(verdict, says, _advise(verdict, unsure), *sizes, psi, by_chance, ks, ks_p, *means, *unsure)
+    summary = _summary(verdict, psi, sizes, means, unsure)
+    return Drift(verdict, summary, _advice(verdict, unsure), *sizes, psi, by_chance, ks, ks_p, *means, *unsure)
 
 
 def pool(then: Counts, now: Counts) -> tuple[Counts, Counts]:
@@ -113,13 +113,13 @@ def pool(then: Counts, now: Counts) -> tuple[Counts, Counts]:
     """
     both = then + now
     smaller = min(then.sum(), now.sum()) / max(both.sum(), 1)
-    starts, held = [0], 0.0
+    starts, pending = [0], 0.0
     for index, count in enumerate(both.tolist()):
-        if held * smaller >= LEAST_EXPECTED:
+        if pending * smaller >= MIN_EXPECTED:
             starts.append(index)
-            held = 0.0
-        held += count
-    if len(starts) > 1 and held * smaller < LEAST_EXPECTED:  # what is left over goes to the last full bin
+            pending = 0.0
+        pending += count
+    if len(starts) > 1 and pending * smaller < MIN_EXPECTED:  # what is left over goes to the last full bin
         starts.pop()
     return np.add.reduceat(then, starts), np.add.reduceat(now, starts)
 
@@ -147,7 +147,7 @@ def psi_by_chance(bins: int, then: int, now: int) -> float:
     """
     free = max(bins - 1, 1)
     spread = 2 / (9 * free)
-    quantile = free * (1 - spread + NormalDist().inv_cdf(1 - CHANCE) * math.sqrt(spread)) ** 3
+    quantile = free * (1 - spread + NormalDist().inv_cdf(1 - SIGNIFICANCE) * math.sqrt(spread)) ** 3
     return quantile * (1 / then + 1 / now)
 
 
@@ -169,7 +169,7 @@ def kolmogorov_smirnov(then: Counts, now: Counts) -> tuple[float, float]:
 
 
 def _verdict(psi: float, by_chance: float, ks_p: float) -> Verdict:
-    real = psi > by_chance or ks_p < CHANCE
+    real = psi > by_chance or ks_p < SIGNIFICANCE
     if real and psi >= LARGE:
         return "moved"
     if real and psi >= NOTICEABLE:
@@ -178,7 +178,7 @@ def _verdict(psi: float, by_chance: float, ks_p: float) -> Verdict:
     return "steady" if by_chance <= LARGE else "unknown"
 
 
-def _say(
+def _summary(
     verdict: Verdict, psi: float, sizes: tuple[int, int], means: tuple[float, float], unsure: tuple[float, float]
 ) -> str:
     finding = {
@@ -194,7 +194,7 @@ def _say(
     return f"{finding} {change}"
 
 
-def _advise(verdict: Verdict, unsure: tuple[float, float]) -> str:
+def _advice(verdict: Verdict, unsure: tuple[float, float]) -> str:
     if verdict == "steady":
         return "Nothing to do. Scores alone do not show whether the answers are right: check some by hand now and then."
     if verdict == "unknown":

@@ -51,32 +51,31 @@ def inputs(arguments: Iterable[str | os.PathLike[str]], stdin: IO[str] | None = 
             yield one
 
 
-def takes_in(argument: str | os.PathLike[str], folder: str | os.PathLike[str]) -> bool:
+def covers(argument: str | os.PathLike[str], folder: str | os.PathLike[str]) -> bool:
     """Whether photos that are put into `folder` would be among the files of this argument the next time.
 
     Args:
         argument: A file, a folder or a pattern, as `inputs` takes it; for `-` the answer is no.
         folder: A folder, which need not be there.
     """
-    given = os.fspath(argument)
+    pattern = os.fspath(argument)
     into = Path(os.path.realpath(folder)).parts
-    if given != STDIN and os.path.isdir(given):
-        root = Path(os.path.realpath(given)).parts
+    if pattern != STDIN and os.path.isdir(pattern):
+        root = Path(os.path.realpath(pattern)).parts
         return into[: len(root)] == root
-    if given == STDIN or os.path.lexists(given) or not glob.has_magic(given):
+    if pattern == STDIN or os.path.lexists(pattern) or not glob.has_magic(pattern):
         return False
-    fixed, rest = _fixed(given)
+    fixed, rest = _fixed(pattern)
     root = Path(os.path.realpath(fixed or os.curdir)).parts
     below = into[len(root) :]
     if into[: len(root)] != root or (len(below) < len(rest) - 1 and "**" not in rest):
         return False
-    wanted = rest[: rest.index("**")] if "**" in rest else rest
-    return all(fnmatch(part, pattern) for part, pattern in zip(below, wanted, strict=False))
+    folders = rest[: rest.index("**")] if "**" in rest else rest
+    return all(fnmatch(part, one) for part, one in zip(below, folders, strict=False))
 
 
 def _inputs(arguments: Iterable[str | os.PathLike[str]], stdin: IO[str] | None) -> Iterator[Input]:
-    for given in arguments:
-        argument = os.fspath(given)
+    for argument in (os.fspath(one) for one in arguments):
         if argument == STDIN:
             for line in stdin or ():
                 if path := line.rstrip("\r\n"):
@@ -98,7 +97,7 @@ def _fixed(pattern: str) -> tuple[str, list[str]]:
 
 def _below(path: str, root: str) -> Iterator[Input]:
     """A file itself, or the images in a folder; named by their way from `root`."""
-    found = [str(file) for file in find_images(path)] if os.path.isdir(path) else []
-    for file in found or [path]:
+    images = [str(file) for file in find_images(path)] if os.path.isdir(path) else []
+    for file in images or [path]:
         name = os.path.relpath(file, root) if file != root else os.path.basename(os.path.abspath(file))
         yield Input(file, Path(name).as_posix())

@@ -1,4 +1,4 @@
-"""A model file of the factory, loaded and asked."""
+"""A model file of the factory: load it, check it, predict with it."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ import numpy as np
 import onnxruntime as ort
 from PIL import Image
 
-from clip_factory.runtime.model_checks import check_graph, check_metadata, read_test_vectors
+from clip_factory.runtime.model_checks import check_graph, check_metadata, read_test_vectors, with_current_keys
 from clip_factory.runtime.model_file import first_line, open_session, read_model
 from clip_factory.runtime.predictions import BATCH_SIZE, Images, Prediction, is_single, iter_predict_all
 from clip_factory.runtime.preprocessing import ImageSource
-from clip_factory.runtime.releases.json_fields import plain
 from clip_factory.runtime.runtime_errors import FactoryError, ImageError, ModelError, RegistryError
+from clip_factory.runtime.safe_text import plain
 from clip_factory.runtime.score_histogram import ScoreHistogram
 
 if TYPE_CHECKING:  # a model that lies in a file needs nothing that speaks to registries
     from clip_factory.runtime.releases.fetch import PublicKey
-    from clip_factory.runtime.releases.release_index import Release
+    from clip_factory.runtime.releases.release_record import Release
 
 VERIFY_TOLERANCE = 1e-3
 """Largest difference between a stored probability and one computed here. Processors round differently, int8 most."""
-QUESTION_SHOWN = 80
+MAX_QUESTION = 80
 """Characters of a question in a model's repr."""
 
 
@@ -43,7 +43,8 @@ class Model:
     image_size: int
     """Side in pixels of the square that the network sees."""
     metadata: Mapping[str, str]
-    """All metadata of the file, as strings; the structured ones are JSON. Cannot be changed."""
+    """All metadata of the file, as strings; the structured ones are JSON. Cannot be changed. Keys that version 0.1.0
+    wrote otherwise are there by today's name as well."""
     sha256: str
     """Hex sha256 of the file's bytes."""
     release: Release | None
@@ -84,27 +85,29 @@ class Model:
         if registry is not None:
             from clip_factory.runtime.releases.fetch import fetch
 
-            found = fetch(os.fspath(path), registry, public_key=public_key)
-            model = cls._of(found.data, f"{found.release} of {registry}", sha256, threads, found.release)
-            _check_release(model, found.release)
+            file = fetch(os.fspath(path), registry, public_key=public_key)
+            model = cls._from_bytes(file.data, f"{file.release} of {registry}", sha256, threads, file.release)
+            _check_release(model, file.release)
             return model
         if public_key is not None:
             raise RegistryError(f"{path}: a public key, and no registry to check", hint="a file alone has no signature")
-        return cls._of(read_model(path), str(path), sha256, threads)
+        return cls._from_bytes(read_model(path), str(path), sha256, threads)
 
     @classmethod
-    def _of(cls, data: bytes, path: str, sha256: str | None, threads: int, release: Release | None = None) -> Model:
-        found = hashlib.sha256(data).hexdigest()
-        if sha256 is not None and found != sha256.lower():
-            raise ModelError(f"{path}: sha256 is {found}, not {sha256}", hint="the file was altered: fetch it again")
+    def _from_bytes(
+        cls, data: bytes, path: str, sha256: str | None, threads: int, release: Release | None = None
+    ) -> Model:
+        actual = hashlib.sha256(data).hexdigest()
+        if sha256 is not None and actual != sha256.lower():
+            raise ModelError(f"{path}: sha256 is {actual}, not {sha256}", hint="the file was altered: fetch it again")
         try:
             session = open_session(data, threads)
-            metadata = MappingProxyType(dict(session.get_modelmeta().custom_metadata_map))
+            metadata = MappingProxyType(with_current_keys(session.get_modelmeta().custom_metadata_map))
             threshold, size = check_metadata(metadata)
             check_graph(session.get_inputs(), session.get_outputs(), size)
         except ModelError as error:
             raise ModelError(f"{path}: {plain(error.what, 400)}", hint=error.hint) from None
-        return cls(metadata["name"], metadata["question"], threshold, size, metadata, found, release, session)
+        return cls(metadata["name"], metadata["question"], threshold, size, metadata, actual, release, session)
 
     @overload
     def predict(
@@ -151,9 +154,10 @@ class Model:
             For one picture one `Prediction`; for a folder, a list, an array `(N, H, W, 3)` or any other iterable a
             list, in order: of a folder its photos sorted by path. What cannot be read has an `error`, and raises none.
         """
-        found = self.iter_predict(images, threshold=threshold, batch_size=batch_size, workers=workers, scores=scores)
-        answered = list(found)
-        return answered[0] if is_single(images) else answered
+        predictions = list(
+            self.iter_predict(images, threshold=threshold, batch_size=batch_size, workers=workers, scores=scores)
+        )
+        return predictions[0] if is_single(images) else predictions
 
     def iter_predict(
         self,
@@ -171,7 +175,7 @@ class Model:
                 paths, bytes of files, PIL images, or uint8 arrays (H, W), (H, W, 3) or (H, W, 4), as `read_rgb` takes
                 them; taken from the iterable up to `workers` + 1 batches before they are answered.
             threshold: Probability in [0, 1] from which the answer is yes, instead of the model's own.
-            batch_size: Most images a run of the network; the first runs are smaller.
+            batch_size: Maximum of images a run of the network; the first runs are smaller.
             workers: Threads that read images and run the network; by default one for each processor. With 1, and for a
                 single image, that is the caller's own.
             scores: A histogram of this model in which the probabilities are counted, also those of images that were
@@ -184,10 +188,10 @@ class Model:
             FactoryError: An argument is out of range, `scores` is of another model, or `images` is nothing that
                 pictures could come from.
         """
-        said = iter_predict_all(
+        rows = iter_predict_all(
             [self], images, threshold=threshold, batch_size=batch_size, workers=workers, scores=[scores]
         )
-        return _firsts(said)
+        return _only_model(rows)
 
     def probabilities(self, batch: np.ndarray) -> np.ndarray:
         """Run the network on squares made by `to_square`.
@@ -237,31 +241,29 @@ class Model:
         return difference
 
     def __repr__(self) -> str:
-        question = (
-            self.question if len(self.question) <= QUESTION_SHOWN else self.question[: QUESTION_SHOWN - 3] + "..."
-        )
+        question = self.question if len(self.question) <= MAX_QUESTION else self.question[: MAX_QUESTION - 3] + "..."
         named = str(self.release or self.name)
         return f"Model({named!r}, {question!r}, {self.image_size} px, threshold {self.threshold:.3g})"
 
 
-def _firsts(said: Generator[tuple[Prediction, ...], None, None]) -> Iterator[Prediction]:
-    """The one answer of each row; closed half-way, it ends the threads at once."""
-    with closing(said):
-        for (one,) in said:
+def _only_model(rows: Generator[tuple[Prediction, ...], None, None]) -> Iterator[Prediction]:
+    """The one prediction of each row; closed half-way, it ends the threads at once."""
+    with closing(rows):
+        for (one,) in rows:
             yield one
 
 
 def _check_release(model: Model, release: Release) -> None:
     """Refuse a file that is not the model that the release describes, though its hash is right."""
-    from clip_factory.runtime.releases.release_index import one_line
+    from clip_factory.runtime.releases.release_record import one_line
 
-    for what, inside, said in (
+    for what, inside, recorded in (
         ("name", model.name, release.name),
         ("threshold", model.threshold, release.threshold),
         ("question", one_line(model.question), release.question),
     ):
-        if inside != said:
+        if inside != recorded:
             raise RegistryError(
-                f"{release}: its file has {what} {inside!r}, the registry says {said!r}",
+                f"{release}: its file has {what} {inside!r}, the registry says {recorded!r}",
                 hint="do not use it; ask who runs the registry",
             )

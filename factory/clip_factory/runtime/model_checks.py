@@ -22,9 +22,28 @@ PREPROCESSING = {
     "channels": "RGB",
 }
 """The only preprocessing that this runtime does, `to_square`; a file that asks for another is refused."""
+LICENSE_0_1_0 = "licence"
+"""The key for which version 0.1.0 wrote the British spelling."""
 MAX_IMAGE_SIZE = 4096
 THUMB = 8
 """Side in pixels of the thumbnails that test vectors are made from."""
+
+
+def with_current_keys(metadata: Mapping[str, str]) -> dict[str, str]:
+    """A copy of the metadata in which what version 0.1.0 called `licence` is found as `license`, also of the teacher.
+
+    What is there by today's name is never replaced, and a `teacher` that is no JSON object stays as it is.
+    """
+    current = dict(metadata)
+    if LICENSE_0_1_0 in current:
+        current.setdefault("license", current[LICENSE_0_1_0])
+    try:
+        teacher = json.loads(current.get("teacher", "null"))
+    except (ValueError, RecursionError):
+        return current
+    if isinstance(teacher, dict) and LICENSE_0_1_0 in teacher and "license" not in teacher:
+        current["teacher"] = json.dumps(teacher | {"license": teacher[LICENSE_0_1_0]})
+    return current
 
 
 def check_metadata(metadata: Mapping[str, str]) -> tuple[float, int]:
@@ -34,8 +53,8 @@ def check_metadata(metadata: Mapping[str, str]) -> tuple[float, int]:
         ModelError: A key is missing, or says something that this runtime does not do.
     """
     if metadata.get("format") != FORMAT:
-        found = repr(metadata["format"]) if "format" in metadata else "missing"
-        raise ModelError(f"not a model of this factory: `format` is {found}, expected {FORMAT!r}")
+        actual = repr(metadata["format"]) if "format" in metadata else "missing"
+        raise ModelError(f"not a model of this factory: `format` is {actual}, expected {FORMAT!r}")
     if missing := [key for key in REQUIRED if key not in metadata]:
         raise ModelError(f"metadata without {', '.join(missing)}")
     if (classes := _json(metadata, "classes")) != CLASSES:
@@ -86,20 +105,20 @@ def read_test_vectors(metadata: Mapping[str, str], size: int) -> tuple[np.ndarra
     return small.repeat(times, axis=1).repeat(times, axis=2)[:, :size, :size], expected
 
 
-def _check_preprocessing(found: Any, size: int) -> None:
+def _check_preprocessing(actual: Any, size: int) -> None:
     for key, expected in {**PREPROCESSING, "size": size}.items():
-        value = found.get(key) if isinstance(found, dict) else None
+        value = actual.get(key) if isinstance(actual, dict) else None
         if value != expected:
             raise ModelError(
                 f"`preprocessing` has {key} {value!r}, expected {expected!r}", hint="a newer factory may read it"
             )
 
 
-def _check_one(what: str, found: Sequence[Any], name: str, kind: str, rest: list[int]) -> None:
-    shown = ", ".join(f"{tensor.name} {tensor.type} {tensor.shape}" for tensor in found)
-    free_batch = len(found) == 1 and len(found[0].shape) > 0 and not isinstance(found[0].shape[0], int)
-    if not free_batch or (found[0].name, found[0].type, list(found[0].shape[1:])) != (name, kind, rest):
-        raise ModelError(f"the graph's {what} is {shown or 'missing'}, expected {name} {kind} {['N', *rest]}")
+def _check_one(what: str, actual: Sequence[Any], name: str, kind: str, rest: list[int]) -> None:
+    listed = ", ".join(f"{tensor.name} {tensor.type} {tensor.shape}" for tensor in actual)
+    free_batch = len(actual) == 1 and len(actual[0].shape) > 0 and not isinstance(actual[0].shape[0], int)
+    if not free_batch or (actual[0].name, actual[0].type, list(actual[0].shape[1:])) != (name, kind, rest):
+        raise ModelError(f"the graph's {what} is {listed or 'missing'}, expected {name} {kind} {['N', *rest]}")
 
 
 def _json(metadata: Mapping[str, str], key: str) -> Any:

@@ -8,8 +8,8 @@ from pathlib import Path
 import onnxruntime as ort
 
 from clip_factory.runtime.onnx_wire import has_external_data
-from clip_factory.runtime.releases.json_fields import plain
 from clip_factory.runtime.runtime_errors import ModelError
+from clip_factory.runtime.safe_text import plain
 
 FATAL = 4
 """onnxruntime's log level: what matters is raised as an exception, and logging it too would be noise."""
@@ -28,11 +28,11 @@ def read_model(path: str | os.PathLike[str]) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise ModelError(f"{path}: cannot be opened ({error.strerror})", hint=_where_else(Path(path))) from None
+        raise ModelError(f"{path}: cannot be opened ({error.strerror})", hint=_hint_for_missing(Path(path))) from None
 
 
-def _where_else(path: Path) -> str:
-    from clip_factory.runtime.releases.release_index import is_reference
+def _hint_for_missing(path: Path) -> str:
+    from clip_factory.runtime.releases.release_reference import is_reference
     from clip_factory.runtime.suggestions import nearest_file
 
     if is_reference(os.fspath(path)):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 import numpy as np
 from PIL import Image
 
-from clip_factory.runtime.prefetch import answers, path_of, usable_cpus
+from clip_factory.runtime.prefetch import path_of, predict_ahead, usable_cpus
 from clip_factory.runtime.preprocessing import ImageSource, find_images
 from clip_factory.runtime.runtime_errors import FactoryError
 from clip_factory.runtime.score_histogram import ScoreHistogram
@@ -94,7 +94,7 @@ def iter_predict_all(
         models: One or more.
         images: As `Model.iter_predict` takes them.
         threshold: Probability in [0, 1] from which every model's answer is yes, instead of its own.
-        batch_size: Most images a run of a network; the first runs are smaller.
+        batch_size: Maximum of images a run of a network; the first runs are smaller.
         workers: Threads that read images and run the networks; by default one for each processor.
         scores: For each model the histogram in which its probabilities are counted, or None; or nothing at all.
 
@@ -116,30 +116,30 @@ def iter_predict_all(
     for model, histogram in zip(models, counted, strict=True):
         if histogram is not None and histogram.sha256 != model.sha256:
             raise FactoryError("scores is the histogram of another model", hint="ScoreHistogram(model.sha256)")
-    asks = [(m.image_size, _asking(m, histogram)) for m, histogram in zip(models, counted, strict=True)]
+    networks = [(m.image_size, _counted(m, histogram)) for m, histogram in zip(models, counted, strict=True)]
     thresholds = [model.threshold if threshold is None else threshold for model in models]
-    return _stream(pictures(images), asks, thresholds, batch_size, workers)
+    return _stream(pictures(images), networks, thresholds, batch_size, workers)
 
 
-def _asking(model: Model, histogram: ScoreHistogram | None) -> Callable[[np.ndarray], np.ndarray]:
-    def ask(batch: np.ndarray) -> np.ndarray:
-        found = model.probabilities(batch)
+def _counted(model: Model, histogram: ScoreHistogram | None) -> Callable[[np.ndarray], np.ndarray]:
+    def run(batch: np.ndarray) -> np.ndarray:
+        values = model.probabilities(batch)
         if histogram is not None:
-            histogram.add(found)
-        return found
+            histogram.add(values)
+        return values
 
-    return ask
+    return run
 
 
 def _stream(
     images: Iterable[ImageSource],
-    asks: Sequence[tuple[int, Callable[[np.ndarray], np.ndarray]]],
+    networks: Sequence[tuple[int, Callable[[np.ndarray], np.ndarray]]],
     thresholds: Sequence[float],
     batch_size: int,
     workers: int,
 ) -> Generator[tuple[Prediction, ...], None, None]:
-    with closing(answers(images, asks, batch_size=batch_size, workers=workers)) as said:
-        for source, answer in said:
+    with closing(predict_ahead(images, networks, batch_size=batch_size, workers=workers)) as results:
+        for source, answer in results:
             path = path_of(source)
             if isinstance(answer, str):
                 yield (Prediction(path, None, None, answer),) * len(thresholds)

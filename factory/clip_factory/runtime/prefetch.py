@@ -1,4 +1,4 @@
-"""Images read and answered by threads ahead of whoever asks, in order and with bounded memory."""
+"""Images read and predicted by threads ahead of the caller, in order and with bounded memory."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from PIL import Image
 from clip_factory.runtime.preprocessing import ImageSource, load_square
 from clip_factory.runtime.runtime_errors import ImageError
 
-Ask = tuple[int, Callable[[np.ndarray], np.ndarray]]
+Network = tuple[int, Callable[[np.ndarray], np.ndarray]]
 """The side in pixels of the squares that a network sees, and the network: uint8 `(N, side, side, 3)` -> `(N,)`."""
 
-Answer = tuple[ImageSource, tuple[float, ...] | str]
+Result = tuple[ImageSource, tuple[float, ...] | str]
 """An image and its probability by each network, or the reason why it cannot be read."""
 
 _PIL_LOCK = threading.Lock()
@@ -31,42 +31,42 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def answers(
+def predict_ahead(
     images: Iterable[ImageSource],
-    asks: Sequence[Ask],
+    networks: Sequence[Network],
     *,
     batch_size: int,
     workers: int,
-) -> Generator[Answer, None, None]:
-    """Read images into squares and ask networks about them, each batch in one thread from end to end.
+) -> Generator[Result, None, None]:
+    """Read images into squares and run networks on them, each batch in one thread from end to end.
 
-    An image is decoded once for each size of square that is asked for, however many networks ask for it.
+    An image is decoded once for each size of square, however many networks use it.
 
     The first batches are of one image and the later ones larger, so that a few large photos are spread over all
     threads, and the first answer does not wait for a whole batch to be read. A single image is answered in the
     caller's thread: on a busy machine, handing it to another takes longer than answering it.
 
     Args:
-        images: Taken `workers + 1` batches before they are answered.
-        asks: The networks, called from several threads at once.
-        batch_size: Most images a call of `ask`.
+        images: Read from the iterable `workers + 1` batches before they are predicted.
+        networks: Each with the side of its squares; called from several threads at once.
+        batch_size: Maximum of images a call of a network.
         workers: Threads; 1 is the caller's own.
 
     Yields:
-        The answers, in order.
+        Each image with its probabilities or the reason why there are none, in order.
     """
     source = iter(images)
     chunks = takewhile(bool, (list(islice(source, min(batch_size, 1 + number // workers))) for number in count()))
     head = list(islice(chunks, 2))
     if len(head) < 2 or workers == 1:
         for chunk in chain(head, chunks):
-            yield from _answer(chunk, asks)
+            yield from _predict_chunk(chunk, networks)
         return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="answer")
-    waiting: deque[Future[list[Answer]]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="predict")
+    waiting: deque[Future[list[Result]]] = deque()
     try:
         for chunk in chain(head, chunks):
-            waiting.append(pool.submit(_answer, chunk, asks))
+            waiting.append(pool.submit(_predict_chunk, chunk, networks))
             if len(waiting) > workers:
                 yield from waiting.popleft().result()
         while waiting:
@@ -80,21 +80,21 @@ def path_of(source: ImageSource) -> str | None:
     return os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
 
 
-def _answer(chunk: list[ImageSource], asks: Sequence[Ask]) -> list[Answer]:
-    squares = {size: [_square(source, size) for source in chunk] for size in {size for size, _ in asks}}
+def _predict_chunk(chunk: list[ImageSource], networks: Sequence[Network]) -> list[Result]:
+    squares = {size: [_square(source, size) for source in chunk] for size in {size for size, _ in networks}}
     failed = [next((one for one in read if isinstance(one, str)), None) for read in zip(*squares.values(), strict=True)]
     readable = [place for place, reason in enumerate(failed) if reason is None]
-    found = [_ask(network, [squares[size][place] for place in readable]) for size, network in asks]
-    probabilities = iter(zip(*found, strict=True))
+    outputs = [_run(network, [squares[size][place] for place in readable]) for size, network in networks]
+    probabilities = iter(zip(*outputs, strict=True))
     return [
         (source, next(probabilities) if reason is None else reason)
         for source, reason in zip(chunk, failed, strict=True)
     ]
 
 
-def _ask(network: Callable[[np.ndarray], np.ndarray], squares: list[np.ndarray | str]) -> list[float]:
-    found: list[float] = network(np.stack(squares)).tolist() if squares else []
-    return found
+def _run(network: Callable[[np.ndarray], np.ndarray], squares: list[np.ndarray | str]) -> list[float]:
+    outputs: list[float] = network(np.stack(squares)).tolist() if squares else []
+    return outputs
 
 
 def _square(source: ImageSource, size: int) -> np.ndarray | str:

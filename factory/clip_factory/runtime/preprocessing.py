@@ -24,7 +24,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 VIDEOS = frozenset(
     {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts"}
 )
-"""Extensions of files that are told to be videos where they cannot be read as images."""
+"""Extensions of files that an error calls videos where they cannot be read as images."""
 MAX_PIXELS = 178_000_000
 """Larger images are refused before decoding: a decompression bomb costs 3 bytes of memory a pixel. The figure lies
 just below the one at which Pillow refuses by itself, and above the 108-megapixel mode of telephones."""
@@ -51,24 +51,24 @@ def find_images(root: str | os.PathLike[str]) -> list[Path]:
 
     Hidden files and folders (a name that starts with a dot) and `__MACOSX` folders are passed over.
     """
-    found = []
+    images = []
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = sorted(s for s in subfolders if not s.startswith(".") and s != "__MACOSX")
-        found += [
+        images += [
             Path(folder, name)
             for name in names
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
         ]
-    return sorted(found)
+    return sorted(images)
 
 
-def read_rgb(source: ImageSource, *, at_least: int | None = None) -> Image.Image:
+def read_rgb(source: ImageSource, *, min_side: int | None = None) -> Image.Image:
     """Decode one image to upright RGB, 8 bits a channel.
 
     Args:
         source: A path, the bytes of a file, a PIL image, or an array: uint8 `(H, W)`, `(H, W, 3)` RGB or
             `(H, W, 4)` RGBA in [0, 255].
-        at_least: When the caller will shrink the image, the side in pixels that it needs. JPEG files are then decoded
+        min_side: When the caller will shrink the image, the side in pixels that it needs. JPEG files are then decoded
             at a half, quarter or eighth of their size (a JPEG's own DCT scaling) while both sides stay at least twice
             this, which is several times faster on photos from a camera.
 
@@ -82,7 +82,7 @@ def read_rgb(source: ImageSource, *, at_least: int | None = None) -> Image.Image
     try:
         image = _open(source)
         try:
-            return _decode(image, name, None if image is source else at_least)
+            return _decode(image, name, None if image is source else min_side)
         finally:
             if image is not source:
                 image.close()
@@ -122,7 +122,7 @@ def load_square(source: ImageSource, size: int) -> np.ndarray:
     Raises:
         ImageError: The image cannot be read.
     """
-    return to_square(read_rgb(source, at_least=size), size)
+    return to_square(read_rgb(source, min_side=size), size)
 
 
 def _open(source: ImageSource) -> Image.Image:
@@ -146,7 +146,7 @@ def _open(source: ImageSource) -> Image.Image:
 
 
 def _folder(path: str | os.PathLike[str]) -> str:
-    """What to say of a folder that was taken for an image."""
+    """Why a folder cannot be read as an image."""
     names = os.listdir(path)
     if not names:
         return "an empty folder: no photo in it"
@@ -157,13 +157,13 @@ def _folder(path: str | os.PathLike[str]) -> str:
     return f"a folder without photos ({', '.join(sorted(EXTENSIONS))})"
 
 
-def _decode(image: Image.Image, name: str, at_least: int | None) -> Image.Image:
+def _decode(image: Image.Image, name: str, min_side: int | None) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"{name}: {image.width} x {image.height} pixels is over the limit of {MAX_PIXELS:,}")
     if image.width * image.height == 0:
         raise ImageError(f"{name}: no pixels")
-    if at_least is not None:
-        image.draft(image.mode, (2 * at_least, 2 * at_least))
+    if min_side is not None:
+        image.draft(image.mode, (2 * min_side, 2 * min_side))
     image.load()
     return _to_rgb(_upright(image))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import threading
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -16,8 +15,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clip_factory.runtime.releases.json_fields import shown
+from clip_factory.runtime.atomic import write_bytes
 from clip_factory.runtime.runtime_errors import FactoryError
+from clip_factory.runtime.safe_text import shown
 
 FORMAT = "clip-factory-scores/1"
 BINS = 20
@@ -74,13 +74,7 @@ class ScoreHistogram:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the histogram as a file of its own: one line of JSON, renamed into place."""
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-        try:
-            temporary.write_bytes(self._line())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_bytes(Path(path), self._line())
 
     def append(self, path: str | os.PathLike[str]) -> None:
         """Add the histogram as one more line of a file; `read_scores` adds the lines up.
@@ -117,13 +111,13 @@ def check_counts(counts: Any, where: str) -> Counts:
         FactoryError: It is not 20 whole numbers from 0 to 10^15.
     """
     try:
-        given = np.array(counts)
+        array = np.array(counts)
     except ValueError:  # ragged
-        given = np.array(None)
+        array = np.array(None)
     # counted as Python's numbers, so that none is rounded or wraps around
-    if given.shape != (BINS,) or given.dtype.kind not in "iu" or not ((given >= 0) & (given <= 10**15)).all():
+    if array.shape != (BINS,) or array.dtype.kind not in "iu" or not ((array >= 0) & (array <= 10**15)).all():
         raise FactoryError(f"{where}: expected {BINS} whole numbers, 0 or more")
-    return given.astype(np.int64)
+    return array.astype(np.int64)
 
 
 def read_scores(path: str | os.PathLike[str], sha256: str) -> ScoreHistogram:
@@ -139,19 +133,19 @@ def read_scores(path: str | os.PathLike[str], sha256: str) -> ScoreHistogram:
             the line.
     """
     name = os.fspath(path)
-    found = ScoreHistogram(sha256)
+    histogram = ScoreHistogram(sha256)
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             first = file.read(1)
             file.seek(0)
             read = _from_csv if first and first != "{" else _from_json
-            for chunk in _chunks(read(file, name, found)):
-                found.add(chunk)
+            for chunk in _chunks(read(file, name, histogram)):
+                histogram.add(chunk)
     except UnicodeDecodeError:
         raise FactoryError(f"{name}: not UTF-8 text", hint="expected what `factory predict` wrote") from None
     except OSError as error:
         raise FactoryError(f"{name}: cannot be read ({error.strerror})", hint="check the path") from None
-    return found
+    return histogram
 
 
 def _from_json(file: IO[str], name: str, into: ScoreHistogram) -> Iterator[float]:
@@ -204,11 +198,11 @@ def _probability(value: Any, where: str) -> float:
     return number
 
 
-def _same_model(expected: str, found: Any, where: str) -> None:
-    if found != expected:
-        told = f"of the model {shown(found[:12])}" if isinstance(found, str) else "of no model"
+def _same_model(expected: str, actual: Any, where: str) -> None:
+    if actual != expected:
+        origin = f"of the model {shown(actual[:12])}" if isinstance(actual, str) else "of no model"
         raise FactoryError(
-            f"{where}: scores {told}, not of {shown(expected[:12])}",
+            f"{where}: scores {origin}, not of {shown(expected[:12])}",
             hint="keep the scores of each model in its own file",
         )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-ALIKE = 0.6
-"""Least share of matching letters (difflib's ratio, 0 to 1) of a word that is worth suggesting."""
+MIN_SIMILARITY = 0.6
+"""Share of matching letters (difflib's ratio, 0 to 1) from which a word is worth suggesting."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -14,8 +14,8 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     from difflib import get_close_matches  # only after a mistake
 
     folded = {one.casefold(): one for one in known}
-    found = get_close_matches(word.casefold(), folded, n=1, cutoff=ALIKE)
-    return folded[found[0]] if found else None
+    matches = get_close_matches(word.casefold(), folded, n=1, cutoff=MIN_SIMILARITY)
+    return folded[matches[0]] if matches else None
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
@@ -26,10 +26,10 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
         known: What could have been typed.
         otherwise: The hint where nothing is like it; else it follows the question.
     """
-    found = nearest(word, known)
-    if found is None:
+    match = nearest(word, known)
+    if match is None:
         return otherwise
-    return f"did you mean {found}?" + (f"  {otherwise}" if otherwise else "")
+    return f"did you mean {match}?" + (f"  {otherwise}" if otherwise else "")
 
 
 def nearest_file(missing: Path, endings: Iterable[str]) -> str | None:
@@ -42,5 +42,5 @@ def nearest_file(missing: Path, endings: Iterable[str]) -> str | None:
     if not missing.parent.is_dir():
         return None
     files = {path.stem: path for ending in endings for path in sorted(missing.parent.glob(f"*{ending}"))}
-    found = nearest(missing.stem, files)
-    return None if found is None else str(files[found])
+    match = nearest(missing.stem, files)
+    return None if match is None else str(files[match])

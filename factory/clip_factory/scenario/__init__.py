@@ -1,13 +1,25 @@
 """The scenario file: one yes/no question about one set of photos, typed."""
 
 from clip_factory.scenario.example import example, write_example
-from clip_factory.scenario.schema import Costs, Gate, Images, Need, Scenario, Student, Target, Teacher, json_schema
+from clip_factory.scenario.schema import (
+    Costs,
+    Gate,
+    Images,
+    Labeling,
+    Need,
+    Scenario,
+    Student,
+    Target,
+    Teacher,
+    json_schema,
+)
 from clip_factory.scenario.yaml_files import dump, load, parse, validated
 
 __all__ = [
     "Costs",
     "Gate",
     "Images",
+    "Labeling",
     "Need",
     "Scenario",
     "Student",

@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 
 from clip_factory.errors import ScenarioError
+from clip_factory.runtime.atomic import atomic_new, write_text
 from clip_factory.scenario.prompts import TEMPLATE_SETS
-from clip_factory.scenario.schema import SLUG, Gate, Student, Teacher, json_schema
+from clip_factory.scenario.schema import SLUG, Gate, Labeling, Student, Teacher, json_schema
 
 
 def write_example(name: str, folder: Path) -> Path:
@@ -20,12 +21,12 @@ def write_example(name: str, folder: Path) -> Path:
     text, path = example(name), folder / f"{name}.yaml"
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(text)
+        with atomic_new(path, need_links=False) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except FileExistsError:
-        raise ScenarioError(f"{path} is there already", hint="take another name, or delete it") from None
+        raise ScenarioError(f"{path} is there already", hint="use another name, or delete it") from None
     schema = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
-    (folder / "scenario.schema.json").write_text(schema, encoding="utf-8")
+    write_text(folder / "scenario.schema.json", schema)
     return path
 
 
@@ -38,7 +39,7 @@ def example(name: str) -> str:
     if not re.fullmatch(SLUG, name) or len(name) > 64:
         raise ScenarioError(f"{name!r} is no scenario name: use small letters, digits and single dashes")
     thing = name.replace("-", " ").replace("_", " ")
-    sections = {"teacher": Teacher(), "student": Student(), "gate": Gate()}
+    sections = {"teacher": Teacher(), "labels": Labeling(), "student": Student(), "gate": Gate()}
     return _EXAMPLE.format(name=name, thing=thing, sets=", ".join(TEMPLATE_SETS), **sections)
 
 
@@ -70,6 +71,10 @@ images:
 
 teacher:
   model: {teacher.model}          # auto, offline, hf-hub:OWNER/NAME, local-dir:PATH; or MODEL and `pretrained: WEIGHTS`
+
+labels:
+  source: {labels.source}        # what gives each photo its probability of yes
+  refine: {labels.refine}             # auto: a probe learns from 20 of people's labels on, where that helps; or none
 
 student:
   backbone: {student.backbone}       # `factory doctor` lists the others

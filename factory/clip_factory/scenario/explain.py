@@ -17,24 +17,24 @@ def explain(error: ValidationError, tree: Any, source: str) -> str:
         tree: The parsed YAML, which knows its lines.
         source: Name of the file.
     """
-    return "\n".join(_explain(problem, tree, source) for problem in _telling(error.errors()))
+    return "\n".join(_explain(problem, tree, source) for problem in _relevant(error.errors()))
 
 
-def _telling(problems: list[Any]) -> list[Any]:
+def _relevant(problems: list[Any]) -> list[Any]:
     """Of the errors of a union's branches, those of the branch that the value was meant for."""
     kept = []
     for problem in problems:
-        rivals = [p for p in problems if p is not problem and p["loc"][0] == problem["loc"][0]]
-        beaten = {
-            "literal_error": any(r["type"] not in _WRONG_BRANCH for r in rivals)
+        others = [p for p in problems if p is not problem and p["loc"][0] == problem["loc"][0]]
+        superseded = {
+            "literal_error": any(r["type"] not in _WRONG_BRANCH for r in others)
             and not isinstance(problem["input"], str),
-            "tuple_type": any(r["type"] == "literal_error" for r in rivals),
-            "int_type": any(r["type"] == "literal_error" for r in rivals),
-            "int_parsing": any(r["type"] == "literal_error" for r in rivals),
-            "too_short": any(len(r["loc"]) > len(problem["loc"]) for r in rivals),
-            "model_type": isinstance(problem["input"], str) and any(r["type"] == "literal_error" for r in rivals),
+            "tuple_type": any(r["type"] == "literal_error" for r in others),
+            "int_type": any(r["type"] == "literal_error" for r in others),
+            "int_parsing": any(r["type"] == "literal_error" for r in others),
+            "too_short": any(len(r["loc"]) > len(problem["loc"]) for r in others),
+            "model_type": isinstance(problem["input"], str) and any(r["type"] == "literal_error" for r in others),
         }
-        if not beaten.get(problem["type"], False):
+        if not superseded.get(problem["type"], False):
             kept.append(problem)
     return kept
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Literal, get_args
 
+from clip_factory.scenario.clip_templates import CLIP_80
+
 PLAIN = ("{}",)
 PHOTO = (
     "a photo of a {}.",
@@ -36,12 +38,13 @@ CAMERA_TRAP = (
     "a night-time infrared photo of a {}.",
     "a blurry wildlife photo of a {}.",
 )
-_WRITTEN_HERE = {
+_TEMPLATES = {
     "plain": PLAIN,
     "photo": PHOTO,
     "satellite": SATELLITE,
     "product": PRODUCT,
     "camera-trap": CAMERA_TRAP,
+    "clip-80": CLIP_80,
 }
 TemplateSet = Literal["plain", "photo", "satellite", "product", "camera-trap", "clip-80"]
 TEMPLATE_SETS: tuple[TemplateSet, ...] = get_args(TemplateSet)
@@ -86,15 +89,8 @@ def negation_in(phrase: str) -> str | None:
 
 
 def template_set(name: TemplateSet) -> tuple[str, ...]:
-    """The templates of a named set, each with one `{}`.
-
-    `clip-80` is the set of 80 that Radford et al. 2021 (arXiv:2103.00020) used for ImageNet.
-    """
-    if name == "clip-80":
-        import open_clip  # holds the paper's list; imported late because it pulls torch
-
-        return tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
-    return _WRITTEN_HERE[name]
+    """The templates of a named set, each with one `{}`."""
+    return _TEMPLATES[name]
 
 
 def fill(templates: tuple[str, ...], phrase: str) -> list[str]:

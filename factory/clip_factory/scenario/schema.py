@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from clip_factory.errors import ScenarioError
 from clip_factory.scenario.prompts import TemplateSet, negation_in
 
 SLUG = r"^[a-z0-9]+([-_][a-z0-9]+)*$"
@@ -60,14 +61,48 @@ class Images(_Section):
 
 
 class Teacher(_Section):
-    """The dual encoder that labels the photos."""
+    """The dual encoder behind the labels."""
 
     model: Annotated[str, StringConstraints(min_length=1)] = "auto"
-    """`auto`, `offline`, an open_clip model name, `hf-hub:OWNER/NAME`, or `local-dir:PATH`."""
+    """`auto`, `offline`, an open_clip model name, `hf-hub:OWNER/NAME`, `local-dir:PATH`, or the name of an encoder that
+    an installed package adds."""
     pretrained: str | None = None
     """open_clip's tag of the weights, with a model name; `python -m open_clip` lists them."""
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
     """Images a forward pass."""
+
+    @classmethod
+    def parse(cls, text: str) -> Teacher:
+        """A teacher from its name on a command line: MODEL/WEIGHTS, or a model name alone.
+
+        A name with a scheme (`hf-hub:OWNER/NAME`, `local-dir:PATH`, `onnx:DIR`, `https://HOST/PATH`) is a model as it
+        stands, slashes and all.
+
+        Raises:
+            ScenarioError: The text is empty.
+        """
+        if not text.strip():
+            raise ScenarioError("a teacher needs a name", hint="such as: offline, or ViT-B-32-256/datacomp_s34b_b86k")
+        model, _, weights = text.strip().partition("/")
+        if not weights or ":" in model:
+            return cls(model=text.strip())
+        return cls(model=model, pretrained=weights)
+
+    @property
+    def name(self) -> str:
+        """What `parse` reads: MODEL/WEIGHTS, or the model alone."""
+        return f"{self.model}/{self.pretrained}" if self.pretrained else self.model
+
+
+class Labeling(_Section):
+    """How the photos get their labels."""
+
+    source: Annotated[str, StringConstraints(min_length=1)] = "zero-shot"
+    """What gives each photo its probability of yes: `zero-shot`, the teacher and the phrases, or the name of a label
+    source that an installed package adds."""
+    refine: Annotated[str, StringConstraints(min_length=1)] = "auto"
+    """What improves these probabilities: `auto`, a linear probe from 20 labels of people on, where it is shown better;
+    `none`; or the name of a refinement."""
 
 
 class Student(_Section):
@@ -171,6 +206,7 @@ class Scenario(_Section):
     """Where `factory review` keeps people's answers; left out: beside the scenario file and named like it, as
     scenario.answers.jsonl beside scenario.yaml. They are taken into account by themselves, and outrank `gold`."""
     teacher: Teacher = Teacher()
+    labels: Labeling = Labeling()
     student: Student = Student()
     target: Need = "break-even"
     """Where the threshold is put. `break-even`: as many false alarms as misses, at the share of yes that these photos

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,13 @@ def validated(tree: Any, source: str = "scenario") -> Scenario:
         raise ScenarioError(explain(error, tree, source), hint="factory new NAME writes a commented example") from None
 
 
-def dump(scenario: Scenario) -> str:
-    """The scenario as YAML, every default written out."""
+def dump(scenario: Scenario, *, exclude: Collection[str] = ()) -> str:
+    """The scenario as YAML, every default written out; `exclude` names keys to leave out."""
     stream = io.StringIO()
     yaml = YAML()
     yaml.default_flow_style = False
     yaml.width = 100
-    yaml.dump(json.loads(scenario.model_dump_json()), stream)
+    yaml.dump(json.loads(scenario.model_dump_json(exclude=set(exclude))), stream)
     return stream.getvalue()
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 class Augmentation:
     """How much images vary; the defaults are the measured ones (docs/student.md)."""
 
-    smallest_crop: float = 0.4
+    min_crop: float = 0.4
     """Least share of the area that a random crop keeps, in (0, 1] (random resized crop, Szegedy et al. 2015)."""
     aspect: float = 4 / 3
     """Crops are up to this much wider or taller than the image."""
@@ -26,13 +26,13 @@ class Augmentation:
     """Saturation varies by up to this factor either way."""
 
 
-def augment(images: Tensor, size: int, how: Augmentation, generator: torch.Generator) -> Tensor:
+def augment(images: Tensor, size: int, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
     """Vary a batch and bring it to `size`.
 
     Args:
         images: uint8 `(N, H, H, 3)`, RGB in [0, 255].
         size: Side of the result, pixels.
-        how: The amounts.
+        augmentation: The amounts.
         generator: All randomness comes from it.
 
     Returns:
@@ -40,9 +40,13 @@ def augment(images: Tensor, size: int, how: Augmentation, generator: torch.Gener
     """
     x = images.permute(0, 3, 1, 2).float()
     x = F.grid_sample(
-        x, _crops(len(x), size, how, generator), mode="bilinear", padding_mode="reflection", align_corners=False
+        x,
+        _crops(len(x), size, augmentation, generator),
+        mode="bilinear",
+        padding_mode="reflection",
+        align_corners=False,
     )
-    return _relight(x, how, generator).contiguous(memory_format=torch.channels_last)
+    return _relight(x, augmentation, generator).contiguous(memory_format=torch.channels_last)
 
 
 def resize(images: Tensor, size: int) -> Tensor:
@@ -53,24 +57,25 @@ def resize(images: Tensor, size: int) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def _crops(count: int, size: int, how: Augmentation, generator: torch.Generator) -> Tensor:
+def _crops(count: int, size: int, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
     """Sampling grids `(count, size, size, 2)` in [-1, 1]: one random window, perhaps mirrored, for each image."""
-    area = _uniform(count, how.smallest_crop, 1.0, generator)
-    aspect = torch.exp(_uniform(count, -math.log(how.aspect), math.log(how.aspect), generator))
+    area = _uniform(count, augmentation.min_crop, 1.0, generator)
+    aspect = torch.exp(_uniform(count, -math.log(augmentation.aspect), math.log(augmentation.aspect), generator))
     sides = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], 1).clamp(max=1.0)
     centers = (1 - sides) * (torch.rand(count, 2, generator=generator) * 2 - 1)
-    mirrored = torch.rand(count, generator=generator) < how.flip
+    mirrored = torch.rand(count, generator=generator) < augmentation.flip
     steps = (torch.arange(size) + 0.5) / size * 2 - 1
     across = torch.where(mirrored, -1.0, 1.0)[:, None] * sides[:, :1] * steps + centers[:, :1]
     down = sides[:, 1:] * steps + centers[:, 1:]
     return torch.stack([across[:, None, :].expand(-1, size, -1), down[:, :, None].expand(-1, -1, size)], dim=-1)
 
 
-def _relight(x: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+def _relight(x: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
     """Brightness, contrast and saturation, each by one random factor an image."""
     n = len(x)
     brightness, contrast, saturation = (
-        _uniform(n, 1 - amount, 1 + amount, generator).view(n, 1, 1, 1) for amount in (how.light, how.light, how.color)
+        _uniform(n, 1 - amount, 1 + amount, generator).view(n, 1, 1, 1)
+        for amount in (augmentation.light, augmentation.light, augmentation.color)
     )
     gray = x.mean(1, keepdim=True)
     middle = gray.mean((2, 3), keepdim=True)

@@ -2,7 +2,7 @@
 
 A backbone maps a normalized image, float32 `(N, 3, S, S)`, to a feature map `(N, C, h, w)`. All are made of
 convolutions with batch normalization, ReLU-like activations, squeeze-excite and additions, and nothing else: that is
-the vocabulary `clip_factory.export` knows how to write and to quantize.
+the vocabulary `clip_factory.exporters` knows how to write and to quantize.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Backbone:
 
     name: str
     full: str
-    """The timm model that it is cut from, with the tag of its weights on the hub; empty: it is cut from none."""
-    cut: Callable[[Any], nn.Sequential]
-    """Cuts the net out of the full model, keeping its weights."""
+    """The timm model that it is a part of, with the tag of its weights on the hub; empty: it is part of none."""
+    truncate: Callable[[Any], nn.Sequential]
+    """The net out of the full model, with its weights."""
     width: int
     """Channels of the feature map."""
-    spared: int
+    freezable: int
     """Leading modules that training may leave as they are: edges and textures are the same anywhere."""
     license: str
     source: str
@@ -51,7 +51,7 @@ class Backbone:
 
     def build(self) -> nn.Sequential:
         """The net with fresh weights."""
-        return self.cut(timm.create_model(self.full.partition(".")[0]) if self.full else None)
+        return self.truncate(timm.create_model(self.full.partition(".")[0]) if self.full else None)
 
     @property
     def parameters(self) -> int:
@@ -71,18 +71,20 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(*_conv(inputs, outputs, 3, stride), *_conv(outputs, outputs, 3, act=False))
+        self.body = nn.Sequential(*_conv(inputs, outputs, 3, stride), *_conv(outputs, outputs, 3, activation=False))
         straight = inputs == outputs and stride == 1
-        self.short = nn.Sequential() if straight else nn.Sequential(*_conv(inputs, outputs, 1, stride, act=False))
+        self.short = (
+            nn.Sequential() if straight else nn.Sequential(*_conv(inputs, outputs, 1, stride, activation=False))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """`(N, inputs, h, w)` -> `(N, outputs, h / stride, w / stride)`."""
         return F.relu(self.body(x) + self.short(x))
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, act: bool = True) -> list[nn.Module]:
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, activation: bool = True) -> list[nn.Module]:
     conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-    return [conv, nn.BatchNorm2d(outputs), *([nn.ReLU()] if act else [])]
+    return [conv, nn.BatchNorm2d(outputs), *([nn.ReLU()] if activation else [])]
 
 
 def _resnet_mini(_: None) -> nn.Sequential:
@@ -201,7 +203,7 @@ def choose(name: str, budget_kb: float, precision: str = "auto") -> Backbone:
     if name != "auto":
         return get(name)
     fitting = [b for b in BACKBONES.values() if b.estimated_bytes(precision) <= budget_kb * 1000]
-    # When nothing fits, the export says so with the sizes it found.
+    # When nothing fits, the export says so with the sizes.
     return fitting[0] if fitting else list(BACKBONES.values())[-1]
 
 
@@ -243,7 +245,7 @@ def _from_hub(backbone: Backbone) -> nn.Sequential:
     if not backbone.full:
         raise TrainError(f"backbone {backbone.name} has no weights on the hub", hint="set student.weights to package")
     try:
-        return backbone.cut(timm.create_model(backbone.full, pretrained=True))
+        return backbone.truncate(timm.create_model(backbone.full, pretrained=True))
     except Exception as error:  # the hub's client raises classes of several libraries
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TrainError(

@@ -17,12 +17,13 @@ from clip_factory.students import backbones
 from clip_factory.students.augmentation import augment, resize
 from clip_factory.students.network import Student, normalize
 from clip_factory.students.recipe import Recipe
-from clip_factory.students.training_data import Batch, chance
+from clip_factory.students.training_data import Batch, derive_seed
 
-PART = 8
+FROZEN_BATCH = 8
 """Images at once in the frozen modules: what a processor's caches hold, a third less time than 32 at 128 pixels."""
 
-Row = dict[str, float]
+EpochRow = dict[str, float]
+"""Values of one epoch, by the columns of training.csv."""
 
 
 class Distillation(pl.LightningModule):
@@ -33,18 +34,14 @@ class Distillation(pl.LightningModule):
         self.student, self.recipe, self.seed = student, recipe, seed
         self.total_epochs, self.batches = epochs, batches
         self.vector_head = nn.Linear(student.head.in_features, vector_dim) if vector_dim else None
-        self.spared = round(recipe.frozen * backbones.get(student.config["backbone"]).spared)
-        student.backbone[: self.spared].requires_grad_(False)
+        self.frozen_modules = round(recipe.frozen * backbones.get(student.config["backbone"]).freezable)
+        student.backbone[: self.frozen_modules].requires_grad_(False)
         self._frozen: Callable[[Tensor], Tensor] | None = None
-        self.history: list[Row] = []
-        self.on_row: Callable[[Row], None] = lambda row: None
-        self._sums: dict[str, float] = {}
-        self._began = time.perf_counter()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW under one cycle; linear layers learn faster, vectors (biases, norms) do not decay."""
-        recipe, fresh = self.recipe, [self.student.head, self.vector_head]
-        new = [p for module in fresh if module is not None for p in module.parameters()]
+        recipe, heads = self.recipe, [self.student.head, self.vector_head]
+        new = [p for module in heads if module is not None for p in module.parameters()]
         old = [p for p in self.student.backbone.parameters() if p.requires_grad]
         groups: list[dict[str, Any]] = [
             {"params": [p for p in old if p.ndim > 1], "lr": recipe.rate, "weight_decay": recipe.weight_decay},
@@ -58,19 +55,17 @@ class Distillation(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_epoch_start(self) -> None:
-        """Keep the frozen modules frozen; start the sums."""
-        self.student.backbone[: self.spared].eval()
-        self._sums, self._began = {"loss": 0.0, "batches": 0.0}, time.perf_counter()
+        """Keep the frozen modules frozen."""
+        self.student.backbone[: self.frozen_modules].eval()
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one augmented batch. Its randomness follows from (seed, epoch, batch): a resume repeats it."""
-        dice = torch.manual_seed(chance(self.seed, self.current_epoch, index))
-        pixels = augment(batch["images"], self._size(), self.recipe.augmentation, dice)
+        generator = torch.manual_seed(derive_seed(self.seed, self.current_epoch, index))
+        pixels = augment(batch["images"], self._size(), self.recipe.augmentation, generator)
         features = self._features(pixels)
         logits = self.student.head(F.dropout(features, self.recipe.dropout)).squeeze(1)
         loss = weighted_loss(logits, batch["target"], batch["weight"])
-        self._sums["loss"] += loss.item()
-        self._sums["batches"] += 1
+        self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=1)  # every batch counts alike
         if self.vector_head is not None:
             distance = 1 - F.cosine_similarity(self.vector_head(features), batch["vectors"])
             loss = loss + self.recipe.vector_weight * distance.mean()
@@ -79,10 +74,10 @@ class Distillation(pl.LightningModule):
     def _features(self, pixels: Tensor) -> Tensor:
         """As `Student.features`, the frozen modules fused: on a CPU they take a third of the time then."""
         if self._frozen is None:
-            self._frozen = fused(self.student.backbone[: self.spared].eval(), pixels[:1])
+            self._frozen = fused(self.student.backbone[: self.frozen_modules].eval(), pixels[:1])
         with torch.no_grad():
             maps = self._frozen(normalize(pixels))
-        pooled: Tensor = self.student.backbone[self.spared :](maps).mean((2, 3))
+        pooled: Tensor = self.student.backbone[self.frozen_modules :](maps).mean((2, 3))
         return pooled
 
     def _size(self) -> int:
@@ -91,45 +86,54 @@ class Distillation(pl.LightningModule):
         small = self.current_epoch < self.recipe.small_share * self.total_epochs
         return max(32, full * 3 // 4 // 8 * 8) if small else full
 
-    def on_validation_epoch_start(self) -> None:
-        """Start the sums over the val split."""
-        self._val = {"loss": 0.0, "weight": 0.0, "agree": 0.0, "images": 0.0}
-
     def validation_step(self, batch: Batch, index: int) -> None:
-        """Loss and agreement, on whole images at the size of this epoch."""
+        """Loss and agreement, on whole images at the size of this epoch; weights have mean 1 over all val images."""
         features = self._features(resize(batch["images"], self._size()))
         logits = self.student.head(features).squeeze(1)
-        losses = F.binary_cross_entropy_with_logits(logits, batch["target"], batch["weight"], reduction="sum")
-        self._val["loss"] += losses.item()
-        self._val["weight"] += batch["weight"].sum().item()
-        self._val["agree"] += ((logits > 0) == (batch["target"] > 0.5)).sum().item()
-        self._val["images"] += len(logits)
-
-    def on_train_epoch_end(self) -> None:
-        """Note the epoch; validation has run."""
-        val = self._val
-        row = {
-            "epoch": self.current_epoch + 1,
-            "train_loss": self._sums["loss"] / max(self._sums["batches"], 1),
-            "val_loss": val["loss"] / max(val["weight"], 1e-9),
-            "val_agreement": val["agree"] / max(val["images"], 1),
-            "lr": self.trainer.optimizers[0].param_groups[0]["lr"],
-            "seconds": time.perf_counter() - self._began,
-        }
-        self.history.append(row)
-        self.on_row(row)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what a resume needs beyond weights and optimizer."""
-        checkpoint["factory"] = {"history": self.history}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it back."""
-        self.history = checkpoint["factory"]["history"]
+        agreement = ((logits > 0) == (batch["target"] > 0.5)).float().mean()
+        loss = weighted_loss(logits, batch["target"], batch["weight"])
+        self.log_dict({"val_loss": loss, "val_agreement": agreement}, batch_size=len(logits))
 
     def result(self) -> Student:
         """The trained network in eval mode on the CPU."""
         return self.student.cpu().eval()
+
+
+class History(pl.Callback):
+    """The metrics of each epoch, kept in the checkpoint: a resumed training has all rows.
+
+    Lightning's CSVLogger cannot do that: it logs an epoch after its checkpoint is written, so that a kill between the
+    two loses the row, writes train and val metrics as two rows, and deletes its file when a training is resumed.
+    """
+
+    def __init__(self, on_epoch: Callable[[EpochRow], None] = lambda row: None) -> None:
+        self.rows: list[EpochRow] = []
+        self.on_epoch = on_epoch
+        self._start = time.perf_counter()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._start = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the epoch; validation has run."""
+        metrics = trainer.callback_metrics
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            **{name: metrics[name].item() for name in ("train_loss", "val_loss", "val_agreement")},
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "seconds": time.perf_counter() - self._start,
+        }
+        self.rows.append(row)
+        self.on_epoch(row)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        self.rows = state_dict["rows"]
 
 
 def weighted_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -151,4 +155,4 @@ def fused(modules: nn.Sequential, example: Tensor) -> Callable[[Tensor], Tensor]
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecated, but what is to replace it needs a C++ compiler on the machine
         graph = torch.jit.optimize_for_inference(torch.jit.trace(modules, example))  # type: ignore[no-untyped-call]
-    return lambda images: torch.cat([graph(part) for part in torch.split(images, PART)])
+    return lambda images: torch.cat([graph(batch) for batch in torch.split(images, FROZEN_BATCH)])

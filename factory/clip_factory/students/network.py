@@ -1,4 +1,4 @@
-"""The network that is trained and shipped: normalization, backbone, pooling, one linear layer."""
+"""The network that is trained and exported: normalization, backbone, pooling, one linear layer."""
 
 from __future__ import annotations
 

@@ -19,14 +19,14 @@ class Recipe:
     """Side of the decoded training photos over the student's: crops of larger photos stay sharp."""
     batch_size: int = 32
     members: int = 2
-    """Trainings from the same backbone, each with its own chance, whose weights are averaged in the end (model soup,
+    """Trainings from the same backbone, each with its own seed, whose weights are averaged in the end (model soup,
     Wortsman et al. 2022)."""
-    parts: int = 5
-    """Parts of the training photos; each member leaves another one out, on which its answers are then held out."""
+    folds: int = 5
+    """Folds of the training photos; each member leaves another one out, for which its answers are then held out."""
     steps: int = 220
-    """Optimizer steps of a member that `epochs: auto` aims at, within `fewest_epochs` and `most_epochs`."""
-    fewest_epochs: int = 6
-    most_epochs: int = 40
+    """Optimizer steps of a member that `epochs: auto` aims at, within `min_epochs` and `max_epochs`."""
+    min_epochs: int = 6
+    max_epochs: int = 40
     rate: float = 1.5e-3
     """Peak learning rate of AdamW (Loshchilov and Hutter 2019) under one cycle (Smith and Topin 2018)."""
     head_rate: float = 5e-3
@@ -55,4 +55,4 @@ class Recipe:
     def epochs(self, images: int) -> int:
         """Passes over `images` training images."""
         batches = max(1, round(images / self.batch_size))
-        return min(self.most_epochs, max(self.fewest_epochs, round(self.steps / batches)))
+        return min(self.max_epochs, max(self.min_epochs, round(self.steps / batches)))

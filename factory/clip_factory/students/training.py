@@ -21,14 +21,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from clip_factory.errors import TrainError
 from clip_factory.memory import keep_memory
 from clip_factory.progress import console
-from clip_factory.run_folder import LABELS, STUDENT, TRAINING, RunFolder, atomic, sha256_file
+from clip_factory.run_folder import LABELS, STUDENT, TRAINING, RunFolder, sha256_file
+from clip_factory.runtime.atomic import atomic
 from clip_factory.scenario import Scenario
 from clip_factory.students import backbones
-from clip_factory.students import cross_fitting as held_out
-from clip_factory.students.lightning_module import Distillation, Row
+from clip_factory.students.cross_fitting import member_logits, write_held_out
+from clip_factory.students.lightning_module import Distillation, EpochRow, History
 from clip_factory.students.network import Student, soup
 from clip_factory.students.recipe import Recipe
-from clip_factory.students.training_data import Photos, Store, chance, load_photos
+from clip_factory.students.training_data import PhotoDataModule, Store, derive_seed, load_photos
 
 COLUMNS = ("epoch", "train_loss", "val_loss", "val_agreement", "lr", "seconds")
 
@@ -59,27 +60,29 @@ def train(scenario: Scenario, run: RunFolder, store: Store, recipe: Recipe | Non
     epochs = recipe.epochs(len(photos.train)) if wanted.epochs == "auto" else wanted.epochs
     scratch = run.path / "tmp" / f"train-{_fingerprint(run, scenario, recipe)}"
 
-    def member(number: int) -> Distillation:
-        seed = chance(wanted.seed, number)
-        photos.left_out = number if number < recipe.parts else None
+    def member(number: int, on_epoch: Callable[[EpochRow], None]) -> tuple[Student, History]:
+        seed = derive_seed(wanted.seed, number)
+        photos.excluded_fold = number if number < recipe.folds else None
         torch.manual_seed(seed)
         net = backbones.pretrained(backbone, wanted.weights)
         module = _module(Student(backbone.name, size, net, mirror=wanted.mirror), photos, recipe, epochs, seed)
-        module.on_row = show
-        _fit(module, photos, epochs, scratch / f"{number}.ckpt")
-        return module
+        history = History(on_epoch)
+        _fit(module, photos, history, epochs, scratch / f"{number}.ckpt")
+        return module.result(), history
 
-    with _quiet(), _progress(epochs * recipe.members) as show:
-        members = [member(number) for number in range(recipe.members)]
-    networks = [module.result() for module in members]
-    seen_by_none = held_out.left_out(networks, photos, root, run, size)
+    with _quiet(), _progress(epochs * recipe.members) as on_epoch:
+        members = [member(number, on_epoch) for number in range(recipe.members)]
+    networks = [network for network, _ in members]
+    held_out = member_logits(networks, photos, root, run, size)
     student = soup(networks)
     if not all(torch.isfinite(p).all() for p in student.parameters()):
         raise TrainError(
             "training diverged: the weights are no numbers any more", hint="report this with the run folder"
         )
-    held_out.write(student, photos, seen_by_none, run)
-    _write(student, [module.history for module in members], run)
+    write_held_out(student, photos, held_out, run)
+    _write_training(run, [history.rows for _, history in members])
+    with atomic(run.file(STUDENT)) as temporary:
+        torch.save({"config": student.config, "state_dict": student.state_dict()}, temporary)
     run.log("trained", backbone=backbone.name, image_size=size, epochs=epochs, members=len(members))
     shutil.rmtree(run.path / "tmp", ignore_errors=True)
 
@@ -103,7 +106,7 @@ def load(run: RunFolder) -> Student:
     return student.to(memory_format=torch.channels_last).eval()
 
 
-def _module(student: Student, photos: Photos, recipe: Recipe, epochs: int, seed: int) -> Distillation:
+def _module(student: Student, photos: PhotoDataModule, recipe: Recipe, epochs: int, seed: int) -> Distillation:
     batches = len(photos.train_dataloader())
     student = student.to(memory_format=torch.channels_last)
     return Distillation(student, recipe, photos.train.vectors.shape[1], epochs, batches, seed)
@@ -111,14 +114,14 @@ def _module(student: Student, photos: Photos, recipe: Recipe, epochs: int, seed:
 
 def _fingerprint(run: RunFolder, scenario: Scenario, recipe: Recipe) -> str:
     """Names the resume checkpoint: other labels, settings or recipe must not continue it."""
-    said = [sha256_file(run.file(LABELS)), scenario.student.model_dump_json(), repr(asdict(recipe))]
-    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
+    inputs = [sha256_file(run.file(LABELS)), scenario.student.model_dump_json(), repr(asdict(recipe))]
+    return hashlib.sha256("\n".join(inputs).encode()).hexdigest()[:16]
 
 
-def _fit(module: Distillation, photos: Photos, epochs: int, checkpoint: Path) -> None:
+def _fit(module: Distillation, photos: PhotoDataModule, history: History, epochs: int, checkpoint: Path) -> None:
     """Train one member, from its checkpoint if there is one; of a whole member the checkpoint is all that is needed."""
-    photos.seed, photos.epoch = module.seed, lambda: len(module.history)
-    keeper = ModelCheckpoint(
+    photos.seed, photos.epoch = module.seed, lambda: len(history.rows)
+    saving = ModelCheckpoint(
         checkpoint.parent,
         checkpoint.stem,
         save_top_k=1,
@@ -131,7 +134,7 @@ def _fit(module: Distillation, photos: Photos, epochs: int, checkpoint: Path) ->
         accelerator="auto",
         devices=1,
         logger=False,
-        callbacks=[keeper],
+        callbacks=[history, saving],
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -144,8 +147,8 @@ def _fit(module: Distillation, photos: Photos, epochs: int, checkpoint: Path) ->
         raise KeyboardInterrupt from None
 
 
-def _write(student: Student, histories: Sequence[Sequence[Row]], run: RunFolder) -> None:
-    """student.ckpt, and training.csv with the members' means of each epoch and the sum of their seconds."""
+def _write_training(run: RunFolder, histories: Sequence[Sequence[EpochRow]]) -> None:
+    """training.csv: the members' means of each epoch, and the sum of their seconds."""
     with atomic(run.file(TRAINING)) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
@@ -153,34 +156,32 @@ def _write(student: Student, histories: Sequence[Sequence[Row]], run: RunFolder)
             mean = {name: sum(row[name] for row in rows) / len(rows) for name in COLUMNS}
             mean["seconds"] *= len(rows)
             writer.writerow({name: f"{value:.6g}" for name, value in mean.items()})
-    with atomic(run.file(STUDENT)) as temporary:
-        torch.save({"config": student.config, "state_dict": student.state_dict()}, temporary)
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[Row], None]]:
+def _progress(total: int) -> Iterator[Callable[[EpochRow], None]]:
     """A bar with epoch, validation loss, agreement and time left; yields what moves it."""
     columns = (
         TextColumn("{task.description:<18}"),
         BarColumn(),
         TextColumn("epoch"),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[said]}"),
+        TextColumn("{task.fields[metrics]}"),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
     with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
-        task = progress.add_task("training", total=total, said="")
+        task = progress.add_task("training", total=total, metrics="")
 
-        def show(row: Row) -> None:
-            said = f"val loss {row['val_loss']:.3f}  agreement {row['val_agreement']:.3f}"
-            progress.update(task, advance=1, said=said)
+        def advance(row: EpochRow) -> None:
+            metrics = f"val loss {row['val_loss']:.3f}  agreement {row['val_agreement']:.3f}"
+            progress.update(task, advance=1, metrics=metrics)
 
-        yield show
+        yield advance
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Lightning's own talk (devices, tips, loader workers) off stderr."""
+    """Keep Lightning's own messages (devices, tips, loader workers) off stderr."""
     names = ("lightning.pytorch", "lightning.fabric", "lightning")
     before = {name: logging.getLogger(name).level for name in names}
     try:

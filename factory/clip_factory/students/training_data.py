@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import lightning.pytorch as pl
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from clip_factory.errors import TrainError
-from clip_factory.run_folder import LABELS, RunFolder
+from clip_factory.labels import Labels, hard_labels
+from clip_factory.run_folder import RunFolder
 from clip_factory.runtime.preprocessing import load_square
-from clip_factory.statistics import break_even
 from clip_factory.students.recipe import Recipe
 
 MEMORY_BYTES = 2_000_000_000
 """Decoded photos beyond this live in a memory-mapped file instead of memory."""
-LEAST_CONTRAST = 0.1
+MIN_CONTRAST = 0.1
 """Targets that lie no further apart than this tell the student of no difference between photos."""
-FEW_GOLD = 10
+MIN_GOLD = 10
 """Gold labels of either side below which the teacher's skill is not measured."""
 
 Batch = dict[str, Tensor]
@@ -46,7 +44,7 @@ class Examples(Dataset[Batch]):
     images: Tensor
     """uint8 `(N, S, S, 3)`, RGB in [0, 255]."""
     target: Tensor
-    """float32 in [0, 1]: what the student should say."""
+    """float32 in [0, 1]: what the student should answer."""
     weight: Tensor
     """float32 >= 0, mean 1."""
     vectors: Tensor
@@ -59,15 +57,15 @@ class Examples(Dataset[Batch]):
         return {name: getattr(self, name)[rows] for name in ("images", "target", "weight", "vectors")}
 
 
-def chance(*what: int) -> int:
+def derive_seed(*numbers: int) -> int:
     """A seed of its own for each sequence of numbers: the training's seed, then member, epoch, batch."""
-    return int(np.random.SeedSequence(what).generate_state(1)[0])
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 class EpochBatches(Sampler[Tensor]):
     """Row numbers of each batch: a permutation fixed by (seed, epoch), cut into batches of nearly equal size.
 
-    The epoch is asked for rather than told: after a resume Lightning tells a sampler the wrong one.
+    The epoch is asked for when an epoch begins: after a resume Lightning sets the wrong one on a sampler.
     """
 
     def __init__(self, rows: np.ndarray, batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
@@ -81,19 +79,19 @@ class EpochBatches(Sampler[Tensor]):
         yield from (torch.from_numpy(rows) for rows in np.array_split(self.rows[order], self.batches))
 
 
-class Photos(pl.LightningDataModule):
+class PhotoDataModule(pl.LightningDataModule):
     """The train and val splits, in memory."""
 
-    def __init__(self, train: Examples, val: Examples, batch_size: int, seed: int, parts: np.ndarray) -> None:
-        """`parts`: int `(N,)`, the part of the training images that each belongs to; see `cross_fit_parts`."""
+    def __init__(self, train: Examples, val: Examples, batch_size: int, seed: int, folds: np.ndarray) -> None:
+        """`folds`: int `(N,)`, the fold that each training image belongs to; see `cross_fit_folds`."""
         super().__init__()
-        self.train, self.val, self.batch_size, self.seed, self.parts = train, val, batch_size, seed, parts
+        self.train, self.val, self.batch_size, self.seed, self.folds = train, val, batch_size, seed, folds
         self.epoch: Callable[[], int] = lambda: 0
-        self.left_out: int | None = None
+        self.excluded_fold: int | None = None
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled batches of all training images but the part that is left out."""
-        rows = np.flatnonzero(self.parts != (-1 if self.left_out is None else self.left_out))
+        """Shuffled batches of all training images but the fold that is excluded."""
+        rows = np.flatnonzero(self.folds != (-1 if self.excluded_fold is None else self.excluded_fold))
         sampler = EpochBatches(rows, self.batch_size, self.seed, self.epoch)
         return DataLoader(self.train, batch_size=None, sampler=sampler)
 
@@ -103,60 +101,59 @@ class Photos(pl.LightningDataModule):
         return DataLoader(self.val, batch_size=None, sampler=rows)
 
 
-def load_photos(root: Path, run: RunFolder, store: Store, recipe: Recipe, size: int, seed: int) -> Photos:
+def load_photos(root: Path, run: RunFolder, store: Store, recipe: Recipe, size: int, seed: int) -> PhotoDataModule:
     """Read labels.parquet and the photos it names.
 
     Raises:
         TrainError: A split is empty, or all training images lie on one side.
     """
-    table = run.table(LABELS, "label")
-    rows = {split: table.filter(pa.compute.equal(table["split"], split)) for split in ("train", "val")}
+    labels = Labels.of_run(run)
+    rows = {split: labels.of_split(split) for split in ("train", "val")}
     for split, part in rows.items():
-        if part.num_rows == 0:
+        if not len(part):
             raise TrainError(
                 f"labels.parquet has no image in split {split!r}", hint="give more photos, then: factory label"
             )
-    vectors = _vectors(rows["train"], table.schema, store) if recipe.vector_weight else None
+    vectors = _vectors(rows["train"], store) if recipe.vector_weight else None
     larger = max(size, round(size * recipe.oversize))
-    train = examples(
-        rows["train"], _decode(root, rows["train"], larger, run.path / "tmp" / "train.npy"), recipe, vectors
-    )
-    val = examples(rows["val"], _decode(root, rows["val"], size, run.path / "tmp" / "val.npy"), recipe, None)
-    gold, soft = targets(rows["train"], recipe)
-    yes = np.where(np.isnan(gold), soft >= break_even(soft), gold == 1)
-    parts = cross_fit_parts(rows["train"]["group"].to_numpy(), yes, recipe.parts, seed)
-    return Photos(train, val, min(recipe.batch_size, max(8, len(train) // 8)), seed, parts)
+    photos = decode(rows["train"].paths(root), larger, run.path / "tmp" / "train.npy")
+    train = examples(rows["train"], photos, recipe, vectors)
+    val = examples(rows["val"], decode(rows["val"].paths(root), size, run.path / "tmp" / "val.npy"), recipe, None)
+    gold = rows["train"].gold
+    yes = hard_labels(targets(rows["train"].p_teacher, gold, recipe), gold)
+    folds = cross_fit_folds(rows["train"].group, yes, recipe.folds, seed)
+    return PhotoDataModule(train, val, min(recipe.batch_size, max(8, len(train) // 8)), seed, folds)
 
 
-def cross_fit_parts(groups: np.ndarray, yes: np.ndarray, parts: int, seed: int) -> np.ndarray:
-    """A part in [0, parts) for each training image, so that each member can leave another part out.
+def cross_fit_folds(groups: np.ndarray, yes: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """A fold in [0, folds) for each training image, so that each member can leave another fold out.
 
-    What a member did not see, it can be asked about without flattery (cross-fitting, Chernozhukov et al. 2018): that
-    places the threshold by several times as many photos as val has. Near-duplicates stay together, yes photos are
-    dealt evenly, from the last part on: where they are very few, the first parts, which are left out, hold none.
+    A member's answers for photos that it was not trained on are unbiased (cross-fitting, Chernozhukov et al. 2018):
+    they place the threshold by several times as many photos as val has. Near-duplicates stay together, yes photos are
+    spread evenly, from the last fold on: where they are very few, the first folds, which are left out, hold none.
 
     Args:
         groups: `(N,)` near-duplicate groups.
         yes: bool `(N,)`, the answers; a group counts as yes when any of its images does.
-        parts: How many; 0: none, and nothing is left out.
-        seed: Of the dealing.
+        folds: How many; 0: none, and nothing is left out.
+        seed: Of the shuffling.
     """
-    if parts < 1:
+    if folds < 1:
         return np.full(len(groups), -1)
-    names, where = np.unique(groups, return_inverse=True)
-    sides = np.bincount(where, weights=yes, minlength=len(names)) > 0
-    order = np.random.default_rng([seed, parts]).permutation(len(names))
-    dealt = np.empty(len(names), int)
+    names, group_index = np.unique(groups, return_inverse=True)
+    sides = np.bincount(group_index, weights=yes, minlength=len(names)) > 0
+    order = np.random.default_rng([seed, folds]).permutation(len(names))
+    assigned = np.empty(len(names), int)
     for side in (True, False):
-        turns = order[sides[order] == side]
-        dealt[turns] = parts - 1 - np.arange(len(turns)) % parts
-    return np.asarray(dealt[where])
+        members = order[sides[order] == side]
+        assigned[members] = folds - 1 - np.arange(len(members)) % folds
+    return np.asarray(assigned[group_index])
 
 
-def examples(labels: pa.Table, images: np.ndarray, recipe: Recipe, vectors: np.ndarray | None) -> Examples:
-    """Targets and weights of some rows of labels.parquet; a gold label weighs `gold_weight`."""
-    gold, target = targets(labels, recipe)
-    weight = np.where(np.isnan(gold), labels["weight"].to_numpy() ** recipe.certainty, recipe.gold_weight)
+def examples(labels: Labels, images: np.ndarray, recipe: Recipe, vectors: np.ndarray | None) -> Examples:
+    """Targets and weights of some photos; a gold label weighs `gold_weight`."""
+    target = targets(labels.p_teacher, labels.gold, recipe)
+    weight = np.where(labels.labeled, recipe.gold_weight, labels.weight**recipe.certainty)
     target, weight = balanced(target, weight, recipe.balance)
     return Examples(
         torch.from_numpy(images),
@@ -166,32 +163,31 @@ def examples(labels: pa.Table, images: np.ndarray, recipe: Recipe, vectors: np.n
     )
 
 
-def targets(labels: pa.Table, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-    """Gold labels (1, 0, or NaN where there is none) and soft targets, both float64 `(N,)`.
+def targets(p_teacher: np.ndarray, gold: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """Soft targets, float64 `(N,)` in [0, 1].
 
     Gold says what is right; a teacher that is mostly right also says which photos are hard. So its word has a share in
     the target of a gold label, which grows with its skill on these labels (none of which it has seen).
+
+    Args:
+        p_teacher: `(N,)` probability of yes, in [0, 1].
+        gold: float64 `(N,)`: 1 yes, 0 no, NaN where there is none.
+        recipe: How soft targets are, and how large the teacher's share.
     """
-    gold = gold_of(labels)
-    p = np.clip(labels["p_teacher"].to_numpy().astype(np.float64), 1e-4, 1 - 1e-4)
+    p = np.clip(p_teacher.astype(np.float64), 1e-4, 1 - 1e-4)
     soft = 1 / (1 + (1 / p - 1) ** (1 / recipe.temperature))
     hard = gold * (1 - 2 * recipe.smoothing) + recipe.smoothing
     known = ~np.isnan(gold)
-    share = recipe.teacher_share * skill(gold[known], p[known]) ** 2
-    return gold, np.where(known, (1 - share) * hard + share * soft, soft)
+    share = recipe.teacher_share * brier_skill(gold[known], p[known]) ** 2
+    return np.where(known, (1 - share) * hard + share * soft, soft)
 
 
-def gold_of(labels: pa.Table) -> np.ndarray:
-    """People's labels of rows of labels.parquet, float64 `(N,)`: 1 yes, 0 no, NaN where no person has said."""
-    return np.array([np.nan if g is None else float(g) for g in labels["gold"].to_pylist()], dtype=np.float64)
-
-
-def skill(gold: np.ndarray, p: np.ndarray) -> float:
+def brier_skill(gold: np.ndarray, p: np.ndarray) -> float:
     """Brier skill score (Murphy 1973) of probabilities `(N,)` against answers `(N,)` of 0 and 1, not below 0.
 
-    1: always right and sure; 0: no better than to say the share of yes each time, or fewer than `FEW_GOLD` of a side.
+    1: always right and sure; 0: no better than to say the share of yes each time, or fewer than `MIN_GOLD` of a side.
     """
-    if len(gold) == 0 or min(gold.sum(), (1 - gold).sum()) < FEW_GOLD:
+    if len(gold) == 0 or min(gold.sum(), (1 - gold).sum()) < MIN_GOLD:
         return 0.0
     return max(0.0, 1 - float(np.mean((p - gold) ** 2) / gold.var()))
 
@@ -213,7 +209,7 @@ def balanced(target: np.ndarray, weight: np.ndarray, balance: float) -> tuple[np
     Raises:
         TrainError: All images lie on one side.
     """
-    if not len(target) or np.ptp(target) < LEAST_CONTRAST:
+    if not len(target) or np.ptp(target) < MIN_CONTRAST:
         side = "yes" if len(target) and target[0] > 0.5 else "no"
         raise TrainError(
             f"every image is labeled {side}: nothing to learn",
@@ -225,20 +221,11 @@ def balanced(target: np.ndarray, weight: np.ndarray, balance: float) -> tuple[np
     return yes_factor * target / factor, weight * factor
 
 
-def teacher_of(schema: pa.Schema) -> dict[str, Any]:
-    """The teacher's name, key, license and dim, from the metadata of labels.parquet."""
-    return dict(json.loads((schema.metadata or {})[b"teacher"]))
-
-
-def _vectors(labels: pa.Table, schema: pa.Schema, store: Store) -> np.ndarray:
+def _vectors(labels: Labels, store: Store) -> np.ndarray:
     """Teacher vectors, centered: what all photos share says nothing about one of them."""
-    vectors = store.get(teacher_of(schema)["key"], labels["sha256"].to_pylist()).astype(np.float32)
+    vectors = store.get(labels.teacher["key"], labels.sha256.tolist()).astype(np.float32)
     centered = vectors - vectors.mean(axis=0)
     return np.asarray(centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-6))
-
-
-def _decode(root: Path, labels: pa.Table, size: int, scratch: Path) -> np.ndarray:
-    return decode([root / path for path in labels["path"].to_pylist()], size, scratch)
 
 
 def decode(paths: Sequence[Path], size: int, scratch: Path | None = None) -> np.ndarray:

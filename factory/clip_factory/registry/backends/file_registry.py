@@ -21,14 +21,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from clip_factory.errors import RegistryError
-from clip_factory.registry.backend import Decide, Draft, Move, make_index
+from clip_factory.registry.backend import MAX_RECORD, PINNED_KEY, Decide, Draft, Move, make_index
 from clip_factory.runtime.releases.json_fields import loads
-from clip_factory.runtime.releases.release_index import INDEX, MAX_FILE, SLUG, Index, Release
+from clip_factory.runtime.releases.release_index import INDEX, Index
+from clip_factory.runtime.releases.release_record import MAX_FILE, Release
+from clip_factory.runtime.releases.release_reference import SLUG
 
-PINNED = "signer.pem"
 RECORD = re.compile(rf"models/({SLUG.pattern})/(versions|history)/(\d{{6,9}})\.json")
-MAX_RECORD = 1_000_000
-"""Bytes of one record or key."""
 
 Record = TypeVar("Record", Release, Move)
 
@@ -56,12 +55,12 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True)
-class FilesRegistry:
+class FileRegistry:
     """The back-end for folders and for fsspec; see `clip_factory.registry.backend.Registry`."""
 
     url: str
     store: Store
-    _seen: dict[str, Any] = field(default_factory=dict, repr=False)
+    _cached: dict[str, Any] = field(default_factory=dict, repr=False)
     """Records that were read, by path: they never change."""
 
     def index(self) -> Index:
@@ -84,15 +83,15 @@ class FilesRegistry:
     def publish(self, draft: Draft) -> Release:
         """Keep a draft's files, then its record under the next number, unless these bytes are there already."""
         for entry, data in zip(draft.entries.values(), draft.files.values(), strict=True):
-            self._keep(entry.sha256, data)
+            self._write_blob(entry.sha256, data)
         release = self._commit(draft)
-        self._refresh()
+        self._write_index()
         return release
 
     def move(self, name: str, decide: Decide) -> Move | None:
         """Create the next record of a model's history."""
         move = self._append(name, decide)
-        self._refresh()
+        self._write_index()
         return move
 
     def read(self, release: Release, file: str) -> bytes:
@@ -101,18 +100,20 @@ class FilesRegistry:
 
     def pinned_key(self) -> bytes | None:
         """The content of signer.pem."""
-        return self.store.read(PINNED, MAX_RECORD) if self.store.has(PINNED) else None
+        return self.store.read(PINNED_KEY, MAX_RECORD) if self.store.has(PINNED_KEY) else None
 
-    def written_index(self) -> Index:
-        """What index.json says, which is what consumers go by."""
+    def written_index(self) -> Index | None:
+        """What index.json says, which is what consumers read; None if it is not there."""
+        if not self.store.has(INDEX):
+            return None
         return Index.parse(self.store.read(INDEX, MAX_FILE), f"{self.url}/{INDEX}")
 
     def _commit(self, draft: Draft) -> Release:
         while True:
             own = self._releases(self.store.find(f"models/{draft.name}/versions"))
-            if found := draft.among(own):
-                return found
-            release = draft.seal(max((one.version for one in own), default=0) + 1)
+            if existing := draft.find_in(own):
+                return existing
+            release = draft.to_release(max((release.version for release in own), default=0) + 1)
             if self.store.create(_path(release.name, "versions", release.version), _text(release.to_json())):
                 return release
 
@@ -127,14 +128,14 @@ class FilesRegistry:
             if self.store.create(path, text) or self.store.read(path, MAX_RECORD) == text:
                 return move
 
-    def _keep(self, sha256: str, data: bytes) -> None:
+    def _write_blob(self, sha256: str, data: bytes) -> None:
         path = f"blobs/{sha256[:2]}/{sha256}"
         if self.store.create(path, data):
             return
         if hashlib.sha256(self.store.read(path, MAX_FILE)).hexdigest() != sha256:
             self.store.put(path, data)  # damaged since it was published: these are the right bytes
 
-    def _refresh(self) -> None:
+    def _write_index(self) -> None:
         """Write index.json until it says what is listed after it was written: of racing writers, the last is right."""
         while True:
             index = self.index()
@@ -144,57 +145,42 @@ class FilesRegistry:
 
     def _releases(self, paths: Sequence[str]) -> list[Release]:
         records = self._records(paths, "versions")
-        found = self._parsed([path for path, _, _ in records], Release.parse)
-        for (path, name, number), release in zip(records, found, strict=True):
+        releases = self._parsed([path for path, _, _ in records], Release.parse)
+        for (path, name, number), release in zip(records, releases, strict=True):
             if (release.name, release.version) != (name, number):
                 raise RegistryError(f"{self.url}/{path}: the release calls itself {release}")
-        return found
+        return releases
 
     def _moves(self, paths: Sequence[str]) -> list[Move]:
         records = self._records(paths, "history")
-        found = self._parsed([path for path, _, _ in records], Move.parse)
+        moves = self._parsed([path for path, _, _ in records], Move.parse)
         known: Counter[str] = Counter()
-        for (path, name, number), move in zip(records, found, strict=True):
+        for (path, name, number), move in zip(records, moves, strict=True):
             known[name] += 1
             if move.name != name:
                 raise RegistryError(f"{self.url}/{path}: the move calls its model {move.name}")
             if number != known[name]:
                 hint = "it was deleted or lost: restore it from a backup"
                 raise RegistryError(f"{self.url}: the history of {name} has no record {known[name]}", hint=hint)
-        return found
+        return moves
 
     def _records(self, paths: Sequence[str], kind: str) -> list[tuple[str, str, int]]:
         """Path, model and number of the records of one kind, by model and number."""
-        found = []
+        records = []
         for path in paths:
             if not (parts := RECORD.fullmatch(path)):
                 hint = "only the factory may write below models/: move it elsewhere"
                 raise RegistryError(f"{self.url}: {path!a} is no record of a registry", hint=hint)
             if parts[2] == kind:
-                found.append((path, parts[1], int(parts[3])))
-        return sorted(found, key=lambda one: one[1:])
+                records.append((path, parts[1], int(parts[3])))
+        return sorted(records, key=lambda record: record[1:])
 
     def _parsed(self, paths: Sequence[str], parse: Callable[[Any, str], Record]) -> list[Record]:
-        new = [path for path in paths if path not in self._seen]
+        new = [path for path in paths if path not in self._cached]
         for path, data in zip(new, self.store.read_all(new, MAX_RECORD), strict=True):
             where = f"{self.url}/{path}"
-            self._seen[path] = parse(loads(data, where), where)
-        return [self._seen[path] for path in paths]
-
-
-def open_files(address: str) -> FilesRegistry:
-    """The registry in a folder, or behind a URL of fsspec.
-
-    Raises:
-        RegistryError: The address is wrong, fsspec is missing or lacks the scheme, or what is behind it cannot create
-            a file exclusively.
-    """
-    from clip_factory.registry.backends.folder import FolderStore
-    from clip_factory.registry.backends.fsspec_files import RemoteStore
-    from clip_factory.runtime.releases.location import root_of
-
-    root = root_of(address)
-    return FilesRegistry(root, RemoteStore.open(root) if "://" in root else FolderStore.open(root))
+            self._cached[path] = parse(loads(data, where), where)
+        return [self._cached[path] for path in paths]
 
 
 def _path(name: str, kind: str, number: int) -> str:

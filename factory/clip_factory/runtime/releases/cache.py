@@ -11,32 +11,30 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
-import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-SETTING = "FACTORY_CACHE"
+from clip_factory.runtime.atomic import write_bytes
+
+ENVIRONMENT = "FACTORY_CACHE"
 
 
 def default_folder() -> Path:
     """$FACTORY_CACHE, else `clip-factory` in the folder that the operating system has for caches.
 
-    A user without a home, as containers have, gets a folder that cannot be made: nothing is kept.
+    A user without a home, as containers have, gets a folder that cannot be made: nothing is stored.
     """
-    if named := os.environ.get(SETTING):
+    if named := os.environ.get(ENVIRONMENT):
         return Path(named)
+    from platformdirs import user_cache_path  # a model that lies in a file needs no cache
+
     try:
-        if sys.platform == "win32":
-            base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-        elif sys.platform == "darwin":
-            base = Path.home() / "Library" / "Caches"
-        else:
-            base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError:  # not a shared folder: another user could lay a wrong index there
-        base = os.devnull
-    return Path(base, "clip-factory")
+        folder = user_cache_path("clip-factory", appauthor=False, opinion=False)
+    except RuntimeError:
+        folder = Path()
+    # without a home, not a folder that is shared or wherever the process runs: others could put a wrong index there
+    return folder if folder.is_absolute() else Path(os.devnull, "clip-factory")
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,8 @@ class Cache:
             return None
         return data if hashlib.sha256(data).hexdigest() == sha256 else None
 
-    def keep_blob(self, data: bytes) -> None:
-        """Keep bytes under their hash."""
+    def store_blob(self, data: bytes) -> None:
+        """Store bytes under their hash."""
         _write(self._blob_path(hashlib.sha256(data).hexdigest()), data)
 
     def index(self, root: str) -> tuple[bytes, float] | None:
@@ -68,8 +66,8 @@ class Cache:
         except OSError:
             return None
 
-    def keep_index(self, root: str, data: bytes) -> None:
-        """Keep the index that was seen at a registry just now."""
+    def store_index(self, root: str, data: bytes) -> None:
+        """Store the index that was seen at a registry just now."""
         _write(self._index_path(root), data)
 
     def _blob_path(self, sha256: str) -> Path:
@@ -80,12 +78,6 @@ class Cache:
 
 
 def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name[:16]}.{uuid.uuid4().hex}.tmp")
     with suppress(OSError):  # a full disk or a read-only home must not keep a model from being used
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(data)
-            os.replace(temporary, path)  # without fsync: what a power cut leaves is not whole, and is noticed
-        finally:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        write_bytes(path, data, sync=False)  # what a power cut leaves is not whole, and is noticed

@@ -11,7 +11,10 @@ from pathlib import Path
 
 from clip_factory.runtime.releases.cache import Cache, default_folder
 from clip_factory.runtime.releases.location import root_of
-from clip_factory.runtime.releases.release_index import INDEX, MODEL, Index, Reference, Release, verify_signature
+from clip_factory.runtime.releases.release_index import INDEX, Index
+from clip_factory.runtime.releases.release_record import MODEL, Release
+from clip_factory.runtime.releases.release_reference import Reference
+from clip_factory.runtime.releases.release_signature import verify_signature
 from clip_factory.runtime.releases.transport import UnreachableError, read
 from clip_factory.runtime.runtime_errors import OfflineWarning, RegistryError
 
@@ -23,7 +26,7 @@ PublicKey = bytes | str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchedFile:
     """One file of a release; its bytes have the hash that the release states."""
 
     release: Release
@@ -37,7 +40,7 @@ def fetch(
     public_key: PublicKey | None = None,
     file: str = MODEL,
     cache: Cache | None = None,
-) -> Fetched:
+) -> FetchedFile:
     """Fetch one file of a release, from the cache where it is there.
 
     A version never changes, so NAME@VERSION that was fetched before asks no network. An alias may have moved: the
@@ -53,14 +56,14 @@ def fetch(
     Raises:
         RegistryError: The registry, the release or the file is not there, is altered, or is not signed by the key.
     """
-    wanted, root = Reference.parse(reference), root_of(registry)
+    parsed, root = Reference.parse(reference), root_of(registry)
     cache = cache or Cache(default_folder())
     key = None if public_key is None else _read_key(public_key)
-    index = _index_in_cache(wanted, root, file, cache) or _index(root, cache)
-    release = index.find(wanted)
+    index = _sufficient_cached_index(parsed, root, file, cache) or _index(root, cache)
+    release = index.find(parsed)
     if key is not None:
         verify_signature(release, key)
-    return Fetched(release, read_file(index, release, file, root, cache))
+    return FetchedFile(release, read_file(index, release, file, root, cache))
 
 
 def read_index(registry: str | os.PathLike[str], cache: Cache | None = None) -> Index:
@@ -73,7 +76,7 @@ def read_index(registry: str | os.PathLike[str], cache: Cache | None = None) -> 
     root, cache = root_of(registry), cache or Cache(default_folder())
     data = read(root, INDEX, MAX_INDEX)
     index = Index.parse(data, f"{root}/{INDEX}")
-    cache.keep_index(root, data)
+    cache.store_index(root, data)
     return index
 
 
@@ -89,23 +92,23 @@ def read_file(index: Index, release: Release, file: str, root: str, cache: Cache
     if data is not None:
         return data
     data = read(root, where, expected.size)
-    found = hashlib.sha256(data).hexdigest()
-    if found != expected.sha256:
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != expected.sha256:
         raise RegistryError(
-            f"{release}: {file} at {root} has sha256 {found}, the index says {expected.sha256}",
+            f"{release}: {file} at {root} has sha256 {actual}, the index says {expected.sha256}",
             hint="the file was altered or damaged: do not use it; ask who runs the registry",
         )
-    cache.keep_blob(data)
+    cache.store_blob(data)
     return data
 
 
-def _index_in_cache(wanted: Reference, root: str, file: str, cache: Cache) -> Index | None:
+def _sufficient_cached_index(reference: Reference, root: str, file: str, cache: Cache) -> Index | None:
     """The index last seen, if it and the cache alone can serve a reference to a version."""
-    if wanted.version is None or (seen := _last_seen(root, cache)) is None:
+    if reference.version is None or (cached := _cached_index(root, cache)) is None:
         return None
-    index, _ = seen
+    index, _ = cached
     try:
-        entry = index.find(wanted).files[file]
+        entry = index.find(reference).files[file]
     except (RegistryError, KeyError):
         return None
     return index if cache.blob(entry.sha256, entry.size) is not None else None
@@ -115,19 +118,19 @@ def _index(root: str, cache: Cache) -> Index:
     try:
         return read_index(root, cache)
     except UnreachableError as error:
-        if (seen := _last_seen(root, cache)) is None:
+        if (cached := _cached_index(root, cache)) is None:
             raise
-        index, when = seen
+        index, when = cached
         date = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(when))
         warnings.warn(f"{error.what}; going by its index as of {date}", OfflineWarning, stacklevel=4)
         return index
 
 
-def _last_seen(root: str, cache: Cache) -> tuple[Index, float] | None:
-    if (found := cache.index(root)) is None:
+def _cached_index(root: str, cache: Cache) -> tuple[Index, float] | None:
+    if (stored := cache.index(root)) is None:
         return None
     try:
-        return Index.parse(found[0]), found[1]
+        return Index.parse(stored[0]), stored[1]
     except RegistryError:  # damaged on the disk: as if it were not there
         return None
 

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urljoin
 
-from clip_factory.runtime.releases.json_fields import plain
 from clip_factory.runtime.runtime_errors import RegistryError
+from clip_factory.runtime.safe_text import plain
 
-STALL: Final = 20.0
+STALL_TIMEOUT: Final = 20.0
 """Seconds without a byte after which a server counts as unreachable."""
-PATIENCE: Final = 300.0
+MAX_SECONDS: Final = 300.0
 """Seconds that one file may take in all: a server that drips byte by byte never stalls."""
 CHUNK = 1 << 16
-BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+TRANSIENT_CODES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP codes of a server that may answer later."""
 
 
@@ -56,7 +56,7 @@ def _read_file(path: Path, limit: int) -> bytes:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise RegistryError(f"{path}: not a file")
         with open(path, "rb") as file:
-            return _within(file.read(limit + 1), limit, str(path))
+            return _check_size(file.read(limit + 1), limit, str(path))
     except FileNotFoundError:
         raise _missing(str(path)) from None
     except OSError as error:
@@ -71,7 +71,7 @@ def _read_web(url: str, limit: int) -> bytes:
     from clip_factory.runtime.releases.http_client import opener
 
     try:
-        with opener().open(Request(url, headers={"User-Agent": "clip-factory"}), timeout=STALL) as response:  # noqa: S310 - web alone
+        with opener().open(Request(url, headers={"User-Agent": "clip-factory"}), timeout=STALL_TIMEOUT) as response:  # noqa: S310 - web alone
             return _read_body(response, limit, url)
     except HTTPError as error:
         raise _http_error(url, error.code) from None
@@ -98,15 +98,15 @@ def _read_body(response: Any, limit: int, url: str) -> bytes:
         body += chunk
         if len(body) > limit:
             raise _too_large(url, limit)
-        if time.monotonic() - started > PATIENCE:
-            raise UnreachableError(f"{url}: took over {PATIENCE:.0f} seconds")
+        if time.monotonic() - started > MAX_SECONDS:
+            raise UnreachableError(f"{url}: took over {MAX_SECONDS:.0f} seconds")
     if announced is not None and len(body) < announced:
         raise UnreachableError(f"{url}: cut short after {len(body)} of {announced} bytes")
     return bytes(body)
 
 
 def _http_error(url: str, code: int) -> RegistryError:
-    if code in BUSY:
+    if code in TRANSIENT_CODES:
         return UnreachableError(f"{url}: cannot be reached (HTTP {code})")
     if code in (404, 410):
         return _missing(url)
@@ -123,7 +123,7 @@ def _read_fsspec(root: str, path: str, limit: int) -> bytes:
     where = f"{root}/{path}"
     try:
         files, below = url_to_fs(root, **options_for(root.partition("://")[0]))
-        return _within(files.cat_file(f"{below.rstrip('/')}/{path}", start=0, end=limit + 1), limit, where)
+        return _check_size(files.cat_file(f"{below.rstrip('/')}/{path}", start=0, end=limit + 1), limit, where)
     except RegistryError:
         raise
     except FileNotFoundError:
@@ -156,7 +156,7 @@ def _known_hosts() -> Any:
     return KnownHosts()
 
 
-def _within(data: bytes, limit: int, where: str) -> bytes:
+def _check_size(data: bytes, limit: int, where: str) -> bytes:
     if len(data) > limit:
         raise _too_large(where, limit)
     return data

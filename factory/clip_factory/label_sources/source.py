@@ -1,0 +1,138 @@
+"""The seam between the factory and what labels photos: photos and a question to probabilities of yes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+import numpy as np
+
+from clip_factory.encoders import EmbeddingStore, Encoder
+from clip_factory.errors import PluginError, ScenarioError
+from clip_factory.images.photo import Photo
+from clip_factory.label_sources.probabilities import log_odds, sigmoid
+from clip_factory.loader_table import LoaderTable
+from clip_factory.scenario import Scenario
+from clip_factory.scenario.prompts import BACKGROUND
+
+GROUP = "clip_factory.label_sources"
+"""Entry points of this group add label sources by name; each is called with (scenario, encoder, store)."""
+
+
+@dataclass(frozen=True)
+class Phrases:
+    """What the columns of scores mean: first what speaks for yes, then what speaks for no."""
+
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> Phrases:
+        """The scenario's phrases; the background set stands in for negatives that are not given."""
+        if scenario.negative:
+            return cls(scenario.positive, scenario.negative)
+        named = " ".join(scenario.positive).casefold()
+        return cls(scenario.positive, tuple(phrase for phrase in BACKGROUND if phrase not in named))
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Positives, then negatives."""
+        return self.positive + self.negative
+
+    def to_json(self) -> dict[str, object]:
+        """As files keep them."""
+        return asdict(self)
+
+
+YES_NO = Phrases(("yes",), ("no",))
+"""The columns of a source that gives probabilities and nothing else."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What a label source answers about N photos."""
+
+    phrases: Phrases
+    by_phrase: np.ndarray
+    """float32 `(N, P)` in [0, 1]: how likely each phrase is, in the order of `phrases.all`."""
+
+    @classmethod
+    def of_probabilities(cls, p: np.ndarray) -> Scores:
+        """Of a source that gives probabilities of yes `(N,)` in [0, 1] and nothing else."""
+        return cls(YES_NO, np.stack([p, 1 - np.asarray(p, np.float64)], axis=1).astype(np.float32))
+
+    @property
+    def log_odds(self) -> np.ndarray:
+        """Of yes, float64 `(N,)`: finite, and exact where the probability is rounded to 0 or 1."""
+        return log_odds(self.by_phrase, len(self.phrases.positive))
+
+    @property
+    def p(self) -> np.ndarray:
+        """Probability of yes, float64 `(N,)` in [0, 1]: the share of the positive phrases."""
+        return sigmoid(self.log_odds)
+
+    def checked(self, count: int, source: str) -> Scores:
+        """The same as float32, if they are scores of `count` photos.
+
+        Raises:
+            PluginError: They have another shape, or are not all in [0, 1].
+        """
+        values = np.asarray(self.by_phrase, np.float32)
+        if not (self.phrases.positive and self.phrases.negative):
+            raise PluginError(f"label source {source}: names no column for one of the two answers")
+        if values.shape != (count, len(self.phrases.all)):
+            expected = (count, len(self.phrases.all))
+            raise PluginError(f"label source {source}: scores {values.shape}, expected {expected}")
+        if not ((values >= 0) & (values <= 1)).all():
+            raise PluginError(f"label source {source}: scores outside [0, 1]")
+        return Scores(self.phrases, values)
+
+
+class LabelSource(Protocol):
+    """Gives each photo a probability of yes, by itself: no photo's score depends on the others."""
+
+    @property
+    def key(self) -> str:
+        """Names its scores in the store; changes with whatever changes them, the question aside."""
+
+    @property
+    def about(self) -> Mapping[str, object]:
+        """What reports, cards and files say of it: `name` and `license` at least; JSON values."""
+
+    @property
+    def batch_size(self) -> int:
+        """How many photos are asked for at once; their scores are on disk before the next batch begins."""
+
+    def score(self, photos: Sequence[Photo], scenario: Scenario) -> Scores:
+        """Scores of N photos.
+
+        Raises:
+            FactoryError: A photo cannot be read any more, or the source cannot answer.
+        """
+
+
+LabelSourceLoader = Callable[[Scenario, Encoder, EmbeddingStore], LabelSource]
+
+
+def _zero_shot(scenario: Scenario, encoder: Encoder, store: EmbeddingStore) -> LabelSource:
+    from clip_factory.label_sources.zero_shot import ZeroShot
+
+    return ZeroShot(encoder, store)
+
+
+LOADERS: LoaderTable[LabelSourceLoader] = LoaderTable(GROUP, {"zero-shot": _zero_shot})
+
+
+def find_label_source(scenario: Scenario) -> LabelSourceLoader:
+    """The loader of the label source that a scenario names.
+
+    Raises:
+        ScenarioError: There is no such source.
+        PluginError: Its package cannot be imported.
+    """
+    name = scenario.labels.source
+    loader = LOADERS.find(name)
+    if loader is None:
+        raise ScenarioError(f"labels.source: {name}: no such label source", hint=f"known: {', '.join(LOADERS.names)}")
+    return loader

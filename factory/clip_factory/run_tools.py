@@ -1,0 +1,94 @@
+"""The part of the API around runs: a file to start from, people's answers, what thresholds would do, the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clip_factory.call_arguments import FilePath, optional_path, store_path
+from clip_factory.run_result import Run, load_run
+
+if TYPE_CHECKING:
+    from clip_factory.doctor import Finding
+    from clip_factory.exporters.threshold import Threshold
+    from clip_factory.review.launch import Page
+
+
+def new(name: str, folder: FilePath = ".") -> Path:
+    """Write a commented scenario file NAME.yaml to start from, and return its path."""
+    from clip_factory.scenario import write_example
+
+    return write_example(name, Path(folder))
+
+
+def review(
+    run: FilePath | Run,
+    *,
+    reviewer: str | None = None,
+    port: int | None = None,
+    prove: bool = False,
+    store: FilePath | None = None,
+) -> Page:
+    """The page on which a person corrects doubtful labels, bound to its port; `.serve()` serves it until Ctrl-C.
+
+    Args:
+        run: As for `load_run`.
+        reviewer: Who answers; by default the name of the user.
+        port: On 127.0.0.1; by default the last one used for this run, else any that is free.
+        prove: Begin with random test photos, which alone show whether the model is right.
+        store: As for `run`.
+    """
+    from clip_factory.review import launch
+
+    return launch.prepare(load_run(run).path, store_path(store), reviewer, port, prove=prove)
+
+
+def exchange_answers(
+    run: FilePath | Run,
+    *,
+    source: FilePath | None = None,
+    target: FilePath | None = None,
+    reviewer: str | None = None,
+    store: FilePath | None = None,
+) -> str:
+    """Add people's answers from a file or folder of another tool, then write all of them to one; what was done.
+
+    Args:
+        run: As for `load_run`.
+        source: FILE.csv, Label Studio's FILE.json, or a folder with `yes/` and `bad/`.
+        target: FILE.csv, FILE.json, NAME.fiftyone, or a new folder.
+        reviewer: Who answered where the source does not say; by default the name of the user.
+        store: As for `run`.
+    """
+    from clip_factory.review import import_export
+
+    folder = load_run(run).path
+    return import_export.exchange_answers(
+        folder, store_path(store), reviewer, optional_path(source), optional_path(target)
+    )
+
+
+def thresholds(run: FilePath | Run, targets: Sequence[Any]) -> list[Threshold]:
+    """Where each target would put the threshold of a run's model, and what is expected there; nothing is changed.
+
+    Args:
+        run: As for `load_run`.
+        targets: As `target` in a scenario file; the run's own stands first in the answer.
+
+    Raises:
+        RunError: The run has no model yet.
+
+    Example:
+        >>> thresholds("latest", ["balanced", {"recall": 0.9}])
+    """
+    from clip_factory.new_target import expected_thresholds
+
+    return expected_thresholds(load_run(run).folder, targets)
+
+
+def doctor() -> Iterator[Finding]:
+    """What is installed, which devices there are, and which weights are at hand."""
+    from clip_factory.doctor import examine
+
+    return examine()

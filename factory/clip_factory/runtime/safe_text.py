@@ -1,0 +1,29 @@
+"""Text that may be a stranger's, as it may stand in a message: short, and nothing in it that a terminal obeys."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from typing import Any
+
+TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Signs that turn the direction of the text that follows, and so could make it read as something else."""
+
+
+def shown(value: Any) -> str:
+    """A value as it may stand in a message: ASCII, short, and nothing in it that a terminal obeys."""
+    if isinstance(value, (dict, list)):
+        return "an object" if isinstance(value, dict) else "a list"
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def plain(text: object, max_length: int = 200) -> str:
+    """Text that may be a stranger's, as it may stand in a message: one line, short, nothing that a terminal obeys."""
+    line = "".join(sign if sign.isprintable() else " " for sign in str(text)).strip()
+    return line[:max_length] or type(text).__name__
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text has no control characters, line ends, or signs that turn its direction."""
+    return all(unicodedata.category(sign) not in ("Cc", "Cs", "Zl", "Zp") and sign not in TURNING for sign in text)
