@@ -23,7 +23,7 @@ from clip_factory.runtime.atomic import atomic
 from clip_factory.statistics import break_even
 
 if TYPE_CHECKING:  # a second to import, which only a notebook needs
-    import pandas as pd  # type: ignore[import-untyped]
+    import pandas as pd
 
 SCHEMA = pa.schema(
     [
