@@ -251,12 +251,19 @@ def test_a_damaged_file_is_named_and_mended(name: str, finished: RunFolder, tmp_
     assert "Traceback" not in refused.stderr
 
 
-def test_an_unknown_backbone_and_missing_gold_are_refused_before_any_work(finished: RunFolder, tmp_path: Path) -> None:
+def test_unknown_names_and_missing_gold_are_refused_before_any_work(finished: RunFolder, tmp_path: Path) -> None:
     bench = finished.path.parent.parent.parent
     text = (bench / "disc.yaml").read_text(encoding="utf-8")
     (bench / "vit.yaml").write_text(text.replace("resnet-mini", "vit"), encoding="utf-8")
+    (bench / "vqa.yaml").write_text(f"{text}\nlabels: {{source: vqa}}\n", encoding="utf-8")
+    (bench / "prob.yaml").write_text(f"{text}\nlabels: {{refine: prob}}\n", encoding="utf-8")
 
-    for arguments, message in ((["vit.yaml"], "vit"), (["disc.yaml", "--gold", "none.csv"], "no such file of gold")):
+    for arguments, message in (
+        (["vit.yaml"], "vit"),
+        (["vqa.yaml"], "vqa: no such label source"),
+        (["prob.yaml"], "prob: no such refinement"),
+        (["disc.yaml", "--gold", "none.csv"], "no such file of gold"),
+    ):
         done = factory("run", *arguments, "--out", tmp_path, "--store", "store", cwd=bench)
         assert (done.returncode, message in done.stderr) == (2, True), done.stderr
         assert not list(tmp_path.rglob(files.IMAGES))

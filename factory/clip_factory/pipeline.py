@@ -30,6 +30,8 @@ from clip_factory.gold.gold_labels import collect
 from clip_factory.images import scan as image_scan
 from clip_factory.images.photo import Photo
 from clip_factory.label_sources.labeling import label as label_photos
+from clip_factory.label_sources.refinement import load_refinement
+from clip_factory.label_sources.source import find_label_source
 from clip_factory.progress import bar, console
 from clip_factory.report import write_card, write_labels, write_report
 from clip_factory.run_folder import RunFolder
@@ -200,6 +202,8 @@ def check_labels(job: Job, *, go_on: bool) -> readiness.Readiness:
 
 def _check_early(scenario: Scenario) -> None:
     """Refuse what only a late stage would notice, before hours of work."""
+    find_label_source(scenario)
+    load_refinement(scenario)
     students.choose(scenario.student.backbone, scenario.student.budget_kb, scenario.student.precision)
     if scenario.gold and not Path(scenario.gold).is_file():
         raise GoldError(f"{scenario.gold}: no such file of gold labels", hint="check the path")

@@ -61,7 +61,6 @@ def label(
         FactoryError: The encoder cannot be loaded, or a photo has changed.
     """
     load_source = find_label_source(scenario)
-    load_refinement(scenario)  # an unknown name is refused before hours of work
     start = time.perf_counter()
     encoder = load_encoder(scenario.teacher)
     seconds = time.perf_counter() - start
