@@ -133,6 +133,23 @@ def test_a_wrong_override_is_an_error_of_ours(tmp_path: Path) -> None:
         api.label(Scenario(name="disc", positive=["disc"]), teacher="", runs=tmp_path)
 
 
+@pytest.mark.parametrize("target", [None, 5, ["cat.yaml"]])
+def test_what_is_no_target_is_a_type_error(target: object) -> None:
+    with pytest.raises(TypeError, match="expected a scenario, its file, or a run"):
+        api.run(target)
+
+
+def test_a_mistyped_option_is_not_passed_over(run: api.Run, truth: Path, tmp_path: Path) -> None:
+    for call in (
+        lambda: api.label(Scenario(name="disc", positive=["disc"]), runs=tmp_path, teecher="offline"),
+        lambda: api.evaluate(run, runs=tmp_path, teecher="offline"),
+        lambda: api.evaluate(run, gold=truth, teecher="offline"),
+    ):
+        with pytest.raises(TypeError, match="'teecher' is no option; known: images, teacher, "):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
 def test_labels_that_carry_nothing_name_their_run(
     run: api.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +195,13 @@ def test_a_run_shows_itself_in_a_notebook(run: api.Run, monkeypatch: pytest.Monk
     assert shown.count("data:image/jpeg;base64,") == 12
     assert f'<a href="{run.path.name}/report.html">report.html</a>' in shown
     assert f'src="{run.path.name}/report.html"' in run.report._repr_html_()
+
+
+def test_a_damaged_run_says_so_in_a_notebook_and_does_not_end_it(tmp_path: Path) -> None:
+    _, folder = make_run(tmp_path)
+    folder.file("labels.parquet").write_bytes(b"x")
+    shown = api.load_run(folder.path)._repr_html_()
+    assert shown.startswith("&lt;Run ") and "labels.parquet: damaged" in shown
 
 
 def test_no_text_of_a_scenario_is_obeyed_as_markup(tmp_path: Path) -> None:

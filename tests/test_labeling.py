@@ -18,7 +18,7 @@ from clip_factory.images.photo import Photo
 from clip_factory.label_sources import labeling, zero_shot
 from clip_factory.label_sources.probabilities import sigmoid
 from clip_factory.label_sources.probe import Probe
-from clip_factory.label_sources.refinement import PseudoLabels, Refined
+from clip_factory.label_sources.refinement import PseudoLabels, Refined, checked
 from clip_factory.label_sources.source import YES_NO, Phrases, Scores, find_label_source
 from clip_factory.labels import Labels
 from clip_factory.scenario import Labeling, Scenario, prompts
@@ -275,6 +275,17 @@ def test_refinement_can_be_turned_off_and_unknown_names_are_refused() -> None:
 def test_what_a_source_answers_is_checked(values: list[list[float]], message: str) -> None:
     with pytest.raises(PluginError, match=message):
         Scores(YES_NO, np.array(values)).checked(2, "mine")
+
+
+def test_bare_numbers_of_a_source_or_a_refinement_are_refused(tmp_path: Path) -> None:
+    class Bare(Counting):
+        def score(self, photos: Sequence[Photo], scenario: Scenario) -> Scores:
+            return np.zeros(len(photos))  # type: ignore[return-value]
+
+    with pytest.raises(PluginError, match="label source counting: answers ndarray, expected Scores"):
+        labeling.score(Bare(), [Photo("1", tmp_path / "1.png")], CAT, EmbeddingStore(tmp_path))
+    with pytest.raises(PluginError, match="refinement mine: answers ndarray, expected Refined"):
+        checked(np.zeros(1), 1, "mine")  # type: ignore[arg-type]
 
 
 def test_bare_probabilities_are_scores_of_yes_and_no() -> None:

@@ -105,6 +105,7 @@ ENTRY_POINTS = """
 mean-color = others_encoder:load
 offline = others_encoder:load
 broken = others_missing:load
+number = math:pi
 
 [clip_factory.label_sources]
 file-names = others_source:load
@@ -209,12 +210,17 @@ def test_a_name_of_our_own_cannot_be_replaced(site: Path) -> None:
     table = LoaderTable("clip_factory.encoders", {"offline": lambda teacher: "ours"})
 
     assert table.find("offline")(Teacher(model="offline")) == "ours"
-    assert table.names == ["offline", "broken", "mean-color"]
+    assert table.names == ["offline", "broken", "mean-color", "number"]
 
 
 def test_a_package_that_cannot_be_imported_is_named(site: Path) -> None:
     with pytest.raises(PluginError, match=r"broken: the package others cannot be imported.*No module named"):
         load_encoder(Teacher(model="broken"))
+
+
+def test_an_entry_point_that_is_no_loader_is_named(site: Path) -> None:
+    with pytest.raises(PluginError, match="number: math:pi of the package others cannot be called"):
+        load_encoder(Teacher(model="number"))
 
 
 def test_names_may_carry_weights_of_their_own(site: Path) -> None:

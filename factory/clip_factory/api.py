@@ -222,6 +222,7 @@ def evaluate(
         >>> evaluate("model.onnx", gold="truth.csv", images="photos/").headline
     """
     if gold is not None and (model := arguments.measurable(scenario)) is not None:
+        arguments.check_options(options)
         from clip_factory.evaluation import measure
 
         models = arguments.candidates([model], registry, public_key)

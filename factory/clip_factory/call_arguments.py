@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -47,10 +47,15 @@ def open_target(target: Target, **options: Unpack[RunOptions]) -> Iterator[tuple
     """The run that a target means, made or resumed, and locked as long as the context lasts.
 
     Raises:
+        TypeError: The target is of another type, or an option is not known.
         FactoryError: There is no such scenario or run, or the options do not fit it.
     """
+    check_options(options)
     from clip_factory import run_request  # pulls pydantic
+    from clip_factory.scenario import Scenario
 
+    if not isinstance(target, str | PathLike | Run | Scenario):
+        raise TypeError(f"expected a scenario, its file, or a run, not {target!r}")
     overrides = run_request.Overrides(
         optional_path(options.get("images")), options.get("teacher"), optional_path(options.get("gold"))
     )
@@ -58,6 +63,16 @@ def open_target(target: Target, **options: Unpack[RunOptions]) -> Iterator[tuple
     named = as_path(target) if isinstance(target, str | PathLike | Run) else target
     with run_request.open_run(named, overrides, Path(options.get("runs", RUNS)), store, resume=resume) as folder:
         yield folder, {"store": store, "again": not resume, "go_on": options.get("go_on", False)}
+
+
+def check_options(options: Mapping[str, object]) -> None:
+    """Refuse options that no stage takes; a TypedDict checks nothing when the program runs.
+
+    Raises:
+        TypeError: There is one; the message names it and those that there are.
+    """
+    for name in options.keys() - RunOptions.__annotations__.keys():
+        raise TypeError(f"{name!r} is no option; known: {', '.join(RunOptions.__annotations__)}")
 
 
 def as_path(named: FilePath | Run) -> Path:

@@ -8,7 +8,7 @@ FactoryError
 ├── ImagesError      the folder, archive or URL gives no usable images
 ├── GoldError        the gold labels do not fit the images
 ├── TeacherError     the teacher is unknown, or its weights are missing or altered
-├── PluginError      another package's encoder, label source, back-end ... cannot be imported
+├── PluginError      another package's encoder, label source, back-end ... cannot be used
 ├── LabelsError      the labels carry nothing that a student could learn
 ├── StoreError       the embedding store cannot be read or written
 ├── ReviewError      an answer cannot be kept, or does not fit the run

@@ -34,7 +34,7 @@ class LoaderTable(Generic[Loader]):
         """The loader of a name, or None where no one has it.
 
         Raises:
-            PluginError: The package that has it cannot be imported.
+            PluginError: The package that has it cannot be imported, or names something that is no loader.
         """
         if name in self.own:
             return self.own[name]
@@ -45,11 +45,15 @@ class LoaderTable(Generic[Loader]):
         return {point.name: point for point in entry_points(group=self.group)}
 
     def _loaded(self, point: EntryPoint) -> Loader:
+        package = point.dist.name if point.dist else point.module
+        mend = f"mend or uninstall {package}, which adds {point.name!r} to {self.group}"
         try:
-            return cast(Loader, point.load())
+            loader = point.load()
         except Exception as error:  # whatever another package's import raises
-            package = point.dist.name if point.dist else point.module
+            reason = f"{type(error).__name__}: {error}"
             raise PluginError(
-                f"{point.name}: the package {package} cannot be imported ({type(error).__name__}: {error})",
-                hint=f"mend or uninstall {package}, which adds {point.name!r} to {self.group}",
+                f"{point.name}: the package {package} cannot be imported ({reason})", hint=mend
             ) from error
+        if not callable(loader):
+            raise PluginError(f"{point.name}: {point.value} of the package {package} cannot be called", hint=mend)
+        return cast(Loader, loader)

@@ -133,7 +133,10 @@ class Run:
     def _repr_html_(self) -> str:
         from clip_factory.report.notebook_view import run_html
 
-        return run_html(self.folder, self.state)
+        try:
+            return run_html(self.folder, self.state)
+        except FactoryError as error:  # what is shown at the end of a cell must not end the notebook
+            return f"{escape(repr(self))}<br>{escape(str(error))}"
 
 
 def load_run(run: str | PathLike[str] | Run, runs: str | PathLike[str] = RUNS) -> Run:

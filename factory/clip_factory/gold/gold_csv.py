@@ -76,5 +76,7 @@ def _rows(path: Path) -> list[tuple[int, str, str]]:
             return [
                 (reader.line_num, (row["path"] or "").strip(), (row["label"] or "").strip().lower()) for row in reader
             ]
+    except FileNotFoundError:
+        raise GoldError(f"{path}: no such file of gold labels", hint="check the path") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise GoldError(f"{path}: cannot be read as CSV in UTF-8 ({error})") from None

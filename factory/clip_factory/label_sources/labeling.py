@@ -88,7 +88,10 @@ def score(source: LabelSource, photos: Sequence[Photo], scenario: Scenario, stor
         progress, writer = stack.enter_context(bar("scoring")), None
         for start in range(0, len(missing), source.batch_size):
             batch = missing[start : start + source.batch_size]
-            scores = source.score(batch, scenario).checked(len(batch), source.key)
+            scores = source.score(batch, scenario)
+            if not isinstance(scores, Scores):
+                raise PluginError(f"label source {source.key}: answers {type(scores).__name__}, expected Scores")
+            scores = scores.checked(len(batch), source.key)
             if phrases not in (None, scores.phrases):
                 raise PluginError(f"label source {source.key}: the columns of its scores changed from {phrases}")
             if writer is None:

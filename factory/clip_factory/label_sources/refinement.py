@@ -103,6 +103,8 @@ def checked(refined: Refined, count: int, name: str) -> Refined:
     Raises:
         PluginError: It is not.
     """
+    if not isinstance(refined, Refined):
+        raise PluginError(f"refinement {name}: answers {type(refined).__name__}, expected Refined")
     if refined.p.shape != (count,) or not ((refined.p >= 0) & (refined.p <= 1)).all():
         raise PluginError(f"refinement {name}: {refined.p.shape} values, expected {count} in [0, 1]")
     return refined
