@@ -33,7 +33,7 @@ class RunTables:
     teacher: dict[str, bool]
     """The teacher's answers, by the gate's rule: yes as often as its probabilities promise."""
     probability: dict[str, float]
-    """The shipped file's, of val and test."""
+    """The exported file's, of val and test."""
     teacher_question: str
     """The teacher's key and the phrases that it was asked with."""
 

@@ -35,7 +35,7 @@ def teacher_scores(teacher: Floats, threshold: float = 0.5) -> Plot:
 
 
 def student_scores(student: Floats, reference: Flags, threshold: float) -> Plot:
-    """Histogram of the shipped file's probability `(N,)`, by what is right, with the threshold."""
+    """Histogram of the exported file's probability `(N,)`, by what is right, with the threshold."""
     title = "What the student says"
     if not len(student):
         return Plot(title, "There are no images that it was not trained on.", None)

@@ -41,7 +41,7 @@ class LabeledPhotos:
     teacher: Floats
     """The teacher's probability of yes, in [0, 1]."""
     student: Floats
-    """The shipped file's probability of yes, in [0, 1]; NaN where it was not asked (the training images)."""
+    """The exported file's probability of yes, in [0, 1]; NaN where it was not asked (the training images)."""
     gold: Floats
     """A person's label: 1 yes, 0 no, NaN where there is none."""
     scores: Floats
@@ -79,7 +79,7 @@ class LabeledPhotos:
 
     @cached_property
     def asked(self) -> Flags:
-        """`(N,)` whether the shipped file's probability is known."""
+        """`(N,)` whether the exported file's probability is known."""
         return ~np.isnan(self.student)
 
     @cached_property

@@ -93,5 +93,5 @@ gate:
   precision: {gate.precision}      # least share of its answers yes that are right
   agreement: {gate.agreement}      # least share of confident test images on which student and teacher agree
   gold_accuracy: {gate.gold_accuracy}   # least accuracy on test images that a person has labeled
-  parity: {gate.parity}         # largest mean difference of probability between trained network and shipped file
+  parity: {gate.parity}         # largest mean difference of probability between trained network and exported file
 """

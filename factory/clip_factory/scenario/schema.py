@@ -178,7 +178,7 @@ class Gate(_Section):
     gold_accuracy: Share = 0.90
     """Least accuracy on the test images that a person has labeled."""
     parity: Share = 0.01
-    """Largest mean difference of probability between the trained network and the shipped file."""
+    """Largest mean difference of probability between the trained network and the exported file."""
     false_yes_cost: Cost = 1.0
     """Older form of `target: {costs: {false_yes: ...}}`, which it sets where no `target` is named."""
     false_no_cost: Cost = 1.0
