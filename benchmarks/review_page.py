@@ -4,7 +4,8 @@
 
 Makes up a run on the photos (labels and vectors are random: the page does not care), serves it as `factory review`
 does, and scrolls through all of it in Chromium, first in steps of a wheel, then in jumps to random places. A cell is
-blank from the frame in which it is on the screen until its photo is there. Needs a checkout, for tests/fake_run.py.
+blank from the frame in which it is on the screen until its photo is there. Needs a checkout, for
+tests/support/fake_run.py.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from playwright.sync_api import Page, sync_playwright
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
-import fake_run
 from clip_factory import run_folder as files
 from clip_factory.runtime import find_images
 from clip_factory.store import EmbeddingStore
+from support import fake_run
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 

@@ -15,6 +15,28 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")  # how long an example takes says more of the machine than of the code
 
 
+TESTS = Path(__file__).parent
+CORE = {
+    "exporters",
+    "gate",
+    "label_sources",
+    "runtime",
+    "students",
+    "test_labels.py",
+    "test_splits.py",
+    "test_statistics.py",
+}
+"""Folders and files of the core, from words to the exported file: `pytest -m core` runs them in a minute."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what belongs to the core."""
+    for item in items:
+        if item.path.relative_to(TESTS).parts[0] in CORE and not item.get_closest_marker("slow"):
+            item.add_marker("core")
+
+
 def pytest_configure() -> None:
     """What a shell starts in the background ignores Ctrl-C, and so would all that the tests start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -86,7 +108,7 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file that the runtime accepts, of a run made up by `fake_run`."""
-    from fake_run import make_run
+    from support.fake_run import make_run
 
     _, run = make_run(tmp_path_factory.mktemp("fake-run"))
     return run.file("model.onnx")

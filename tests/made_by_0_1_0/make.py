@@ -3,7 +3,8 @@
     PYTHONPATH=CHECKOUT_OF_0.1.0 python tests/made_by_0_1_0/make.py NEW_FOLDER
 
 Nothing runs this again: the files are kept as that version wrote them. It says how they came about. The absolute path
-of the folder that they were made in is replaced by `ROOT` afterwards (`tests/test_made_by_0_1_0.py` puts another in).
+of the folder that they were made in is replaced by `ROOT` afterwards (`tests/project/test_made_by_0_1_0.py` puts
+another in).
 """
 
 from __future__ import annotations

@@ -1,0 +1,238 @@
+"""Mutation testing of the core: small breaks of its code, made one by one by mutmut, each of which a test must notice.
+
+    scripts/mutants                            every room: a table, and each survivor as a diff
+    scripts/mutants --room splits              one room
+    scripts/mutants --sample 60 --seed 1       a part of all, as CI does it
+    scripts/mutants --only 'splits.x_assign*'  some mutants, by mutmut's names
+
+Mutants that change nothing that anybody could notice stand in `equivalent_mutants.toml`, each with its reason; they are
+not counted. What mutmut leaves alone is said in docs/testing.md. Exit code 1: a room is below the bar.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parent.parent
+WORK = ROOT / ".mutants"
+BAR = 0.9
+"""The least share of the mutants of a room that tests must notice."""
+COPIED = ("tests", "docs", "README.md")
+
+
+@dataclass(frozen=True)
+class Room:
+    """Modules that are broken, and the tests that should notice."""
+
+    modules: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+ROOMS = {
+    "labeling and refinement": Room(
+        (
+            "label_sources/labeling.py",
+            "label_sources/probabilities.py",
+            "label_sources/refinement.py",
+            "label_sources/source.py",
+            "label_sources/zero_shot.py",
+            "labels.py",
+        ),
+        ("tests/label_sources", "tests/test_labels.py"),
+    ),
+    "probe": Room(("label_sources/probe.py",), ("tests/label_sources",)),
+    "splits": Room(("splits.py",), ("tests/test_splits.py",)),
+    "statistics": Room(("statistics.py",), ("tests/test_statistics.py",)),
+    "students": Room(
+        (
+            "students/augmentation.py",
+            "students/cross_fitting.py",
+            "students/lightning_module.py",
+            "students/network.py",
+            "students/recipe.py",
+            "students/training_data.py",
+        ),
+        ("tests/students",),
+    ),
+    "exporters": Room(
+        (
+            "exporters/calibration.py",
+            "exporters/onnx_exporter.py",
+            "exporters/onnx_graph.py",
+            "exporters/plan.py",
+            "exporters/quantization.py",
+        ),
+        ("tests/exporters",),
+    ),
+    "gate": Room(("gate/evidence.py", "gate/rule.py"), ("tests/gate",)),
+}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One break, and what came of it."""
+
+    name: str
+    """mutmut's."""
+    room: str
+    killed: bool | None
+    """Whether a test noticed; None where it was not tried."""
+    diff: str = ""
+    reason: str = ""
+    """Why nobody can notice; empty for others."""
+
+
+def main() -> int:
+    """Run mutmut, print the table and the survivors."""
+    arguments = _parser().parse_args()
+    rooms = {name: room for name, room in ROOMS.items() if arguments.room in (None, name)}
+    prepare(rooms, keep=arguments.keep)
+    names = list(mutants(rooms))
+    if arguments.sample:
+        names = sample(names, arguments.sample, arguments.seed)
+    if arguments.only:
+        names = [name for name in names if fnmatch.fnmatch(name, f"*{arguments.only}")]
+    run(names, arguments.workers)
+    found = judge(names, rooms)
+    return report(found, whole=not (arguments.sample or arguments.only))
+
+
+def prepare(rooms: Mapping[str, Room], *, keep: bool) -> None:
+    """Lay out a copy of the sources and the tests as mutmut expects them, and let it write the mutants."""
+    if not keep:
+        shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(exist_ok=True)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "factory", WORK / "src", dirs_exist_ok=True, ignore=ignored)
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, WORK / name, dirs_exist_ok=True, ignore=ignored)
+        else:
+            shutil.copy2(source, WORK / name)
+    (WORK / "pyproject.toml").write_text(_configuration(rooms), encoding="utf-8")
+
+
+def mutants(rooms: Mapping[str, Room]) -> Iterable[str]:
+    """Names of all mutants, in order; mutmut writes them when it is asked for their times."""
+    _mutmut("run", "--max-children", "1", "no-mutant-of-this-name", quiet=True)
+    for module in (module for room in rooms.values() for module in room.modules):
+        yield from _results(module)
+
+
+def sample(names: Iterable[str], count: int, seed: int) -> list[str]:
+    """Some of the names, drawn so that a change elsewhere leaves the draw alone."""
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())[:count]
+
+
+def run(names: Iterable[str], workers: int) -> None:
+    """Try the mutants."""
+    _mutmut("run", "--max-children", str(workers), *names)
+
+
+def judge(names: Iterable[str], rooms: Mapping[str, Room]) -> list[Mutant]:
+    """What came of each."""
+    wanted, found = set(names), []
+    known = tomllib.loads((ROOT / "tests" / "equivalent_mutants.toml").read_text(encoding="utf-8"))["mutants"]
+    for room, entry in rooms.items():
+        for module in entry.modules:
+            for name, code in _results(module).items():
+                if name not in wanted:
+                    continue
+                killed = None if code is None else code not in (0, 5, 33)
+                diff = "" if killed else _mutmut("show", name, quiet=True)
+                found.append(Mutant(name, room, killed, diff, _reason(module, diff, known)))
+    return found
+
+
+def report(found: Iterable[Mutant], *, whole: bool) -> int:
+    """Print survivors and the table; 1 where a room, or the sample, is below the bar."""
+    found, console, below = list(found), Console(width=160), False
+    for mutant in found:
+        if not mutant.killed and not mutant.reason:
+            console.print(mutant.diff, markup=False, highlight=False)
+    table = Table("room", "mutants", "equivalent", "killed", "survived", "share killed")
+    groups = {mutant.room: [m for m in found if m.room == mutant.room] for mutant in found} | {"all": found}
+    for room, members in groups.items():
+        equivalent = sum(bool(mutant.reason) for mutant in members)
+        killed = sum(bool(mutant.killed) for mutant in members)
+        share = killed / max(1, len(members) - equivalent)
+        survived = len(members) - equivalent - killed
+        table.add_row(room, *map(str, (len(members), equivalent, killed, survived)), f"{share:.1%}")
+        below |= share < BAR and (whole or room == "all")
+    console.print(table)
+    return int(below)
+
+
+def _reason(module: str, diff: str, known: Iterable[Mapping[str, str]]) -> str:
+    lines = [line for line in diff.splitlines() if line[:1] in "+-" and not line.startswith(("+++", "---"))]
+    old = [line[1:].strip() for line in lines if line[0] == "-"]
+    new = [line[1:].strip() for line in lines if line[0] == "+"]
+    for entry in known:
+        if entry["module"] == module and [entry["old"], entry["new"]] == ["\n".join(old), "\n".join(new)]:
+            return entry["reason"]
+    return ""
+
+
+def _results(module: str) -> dict[str, int | None]:
+    """The exit code of the tests for each mutant of a module, None where they have not run."""
+    path = WORK / "mutants" / "src" / "clip_factory" / f"{module}.meta"
+    return dict(json.loads(path.read_text(encoding="utf-8"))["exit_code_by_key"])
+
+
+def _configuration(rooms: Mapping[str, Room]) -> str:
+    modules = [f"src/clip_factory/{module}" for room in rooms.values() for module in room.modules]
+    tests = sorted({test for room in rooms.values() for test in room.tests})
+    markers = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    return f"""
+[tool.pytest.ini_options]
+addopts = {json.dumps(markers["addopts"])}
+pythonpath = ["src", "tests"]
+markers = {json.dumps(markers["markers"])}
+
+[tool.mutmut]
+source_paths = ["src"]
+only_mutate = {json.dumps(modules)}
+also_copy = {json.dumps([name for name in COPIED if name != "tests"])}
+pytest_add_cli_args_test_selection = {json.dumps(tests)}
+pytest_add_cli_args = ["-p", "no:cacheprovider", "-m", "core"]
+process_isolation = "forkserver"
+use_setproctitle = false
+use_git_change_detection = false
+"""
+
+
+def _mutmut(*arguments: str, quiet: bool = False) -> str:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    mutmut = Path(sys.executable).parent / "mutmut"
+    done = subprocess.run([mutmut, *arguments], cwd=WORK, env=environment, text=True, capture_output=quiet, check=False)
+    return done.stdout or ""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--room", choices=list(ROOMS), help="one room alone")
+    parser.add_argument("--sample", type=int, help="so many mutants of all")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of the sample")
+    parser.add_argument("--only", help="mutants whose names end like this, wildcards allowed")
+    parser.add_argument("--keep", action="store_true", help="keep the results of the last run for functions unchanged")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="mutants at once")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""A run to review: that of `fake_run`, and a store with vectors that know the answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from clip_factory import run_folder as files
+from clip_factory.run_folder import RunFolder
+from clip_factory.store import EmbeddingStore
+from support.fake_run import TEACHER, Recipe, make_run
+
+DIM = 16
+UNLABELED = Recipe(images=120, gold=0)
+
+
+def make_review(folder: Path, recipe: Recipe = UNLABELED) -> tuple[RunFolder, Path, dict[str, bool]]:
+    """The run, its store, and the truth by sha256."""
+    _, run = make_run(folder, recipe)
+    table = pq.read_table(run.file(files.LABELS), columns=["sha256", "path"])
+    names = table["sha256"].to_pylist()
+    truth = {sha: "/b/" in path for sha, path in zip(names, table["path"].to_pylist(), strict=True)}
+    vectors = np.random.default_rng(3).normal(0, 0.4, (len(names), DIM)).astype(np.float32)
+    vectors[:, 0] += [1.0 if truth[sha] else -1.0 for sha in names]
+    store = folder / "store"
+    with EmbeddingStore(store).writer(TEACHER, {"name": "offline"}) as writer:
+        writer.add(names, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    return run, store, truth
