@@ -99,6 +99,8 @@ class Mutant:
 def main() -> int:
     """Run mutmut, print the table and the survivors."""
     arguments = _parser().parse_args()
+    global WORK
+    WORK = arguments.work.resolve()
     rooms = {name: room for name, room in ROOMS.items() if arguments.room in (None, name)}
     prepare(rooms, keep=arguments.keep)
     names = list(mutants(rooms))
@@ -230,6 +232,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the draw of the sample")
     parser.add_argument("--only", help="mutants whose names end like this, wildcards allowed")
     parser.add_argument("--keep", action="store_true", help="keep the results of the last run for functions unchanged")
+    parser.add_argument("--work", type=Path, default=WORK, help="scratch folder, made anew")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="mutants at once")
     return parser
 
