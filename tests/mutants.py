@@ -185,7 +185,8 @@ def _reason(module: str, diff: str, known: Iterable[Mapping[str, str]]) -> str:
     old = [line[1:].strip() for line in lines if line[0] == "-"]
     new = [line[1:].strip() for line in lines if line[0] == "+"]
     for entry in known:
-        if entry["module"] == module and [entry["old"], entry["new"]] == ["\n".join(old), "\n".join(new)]:
+        alike = entry["old"] == "\n".join(old) and fnmatch.fnmatchcase("\n".join(new), entry["new"].replace("[", "[[]"))
+        if entry["module"] == module and alike:
             return entry["reason"]
     return ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,3 +72,41 @@ def test_seeds_differ() -> None:
     args = [sha(i) for i in range(100)], list(range(100)), [i < 50 for i in range(100)]
 
     assert assign(*args, 0) != assign(*args, 1)
+
+
+def place(sha256s: list[str], seed: int) -> float:
+    """A group's number in [0, 1), from the first 64 bits of a hash of the seed and its smallest sha256."""
+    digest = hashlib.sha256(f"{seed}:{min(sha256s)}".encode()).hexdigest()
+    return int(digest[:16], 16) / 16**16
+
+
+@given(st.integers(0, 300), st.integers(1, 9), st.integers(1, 9))
+def test_the_hash_of_its_smallest_photo_places_a_group_and_what_is_empty_takes_the_nearest(
+    seed: int, yes: int, no: int
+) -> None:
+    """Two photos a group. Each answer is dealt by itself, as if the other were not there."""
+    names = [sha(i) for i in range(2 * (yes + no))]
+    split = assign(names, [i // 2 for i in range(len(names))], [i < 2 * yes for i in range(len(names))], seed)
+    for members in (range(yes), range(yes, yes + no)):
+        at = {g: place(names[2 * g : 2 * g + 2], seed) for g in members}
+        wanted = {g: "train" if at[g] < 0.7 else "val" if at[g] < 0.85 else "test" for g in members}
+        for name, middle in (("train", 0.35), ("val", 0.775), ("test", 0.925)):
+            spare = [g for g in members if Counter(wanted.values())[wanted[g]] > 1]
+            if name not in wanted.values() and spare:
+                wanted[sorted(spare, key=lambda g: abs(at[g] - middle))[0]] = name
+        assert {g: split[2 * g] for g in members} == {g: split[2 * g + 1] for g in members} == wanted
+
+
+def test_a_group_is_a_yes_when_any_of_its_photos_is() -> None:
+    """Three groups of one yes among two: each split gets one, though no group is all yes."""
+    for seed in range(20):
+        names = [sha(i) for i in range(12)]
+        groups = [i // 2 for i in range(12)]
+        split = assign(names, groups, [i in (0, 3, 4) for i in range(12)], seed)
+
+        assert {split[0], split[3], split[4]} == set(NAMES)
+
+
+def test_lists_of_different_lengths_are_refused() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        assign([sha(0), sha(1)], [0], [True, False], 0)

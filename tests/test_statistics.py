@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, precision_score, recall_score
 
 from clip_factory import statistics
@@ -64,17 +66,66 @@ def test_wilson_holds_the_share(n: int, data: st.DataObject) -> None:
     assert 0 <= low <= hits / n + 1e-12 and hits / n - 1e-12 <= high <= 1
 
 
-def test_the_smallest_sample_is_the_smallest() -> None:
-    n = statistics.min_sample_size(0.9)
+@given(st.integers(1, 400), st.data())
+def test_wilson_is_scipys(n: int, data: st.DataObject) -> None:
+    hits = data.draw(st.integers(0, n))
+    interval = binomtest(hits, n).proportion_ci(0.95, "wilson")
 
-    assert statistics.wilson(n, n)[0] >= 0.9 > statistics.wilson(n - 1, n - 1)[0]
+    assert statistics.wilson(hits, n) == pytest.approx((interval.low, interval.high), abs=1e-6)
 
 
-def test_calibration_error() -> None:
-    probability = np.repeat([0.25, 0.85], 100)
-    truth = np.concatenate([np.arange(100) < 25, np.arange(100) < 65])
+@pytest.mark.parametrize("bar", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95])
+def test_the_smallest_sample_is_the_smallest(bar: float) -> None:
+    perfect = (binomtest(n, n).proportion_ci(0.95, "wilson").low for n in range(1, 200))
 
-    assert statistics.calibration_error(truth, probability) == pytest.approx(0.1)
+    assert statistics.min_sample_size(bar) == next(n for n, low in enumerate(perfect, 1) if low >= bar)
+
+
+def test_a_sample_whose_interval_ends_at_the_bar_is_enough_and_no_sample_shows_a_certainty() -> None:
+    assert statistics.min_sample_size(statistics.wilson(7, 7)[0]) == 7
+    assert statistics.min_sample_size(1.0) == 1, "what cannot be shown asks for no more than one"
+
+
+def test_a_share_of_nothing_is_no_number() -> None:
+    found = statistics.proportion(0, 0)
+
+    assert math.isnan(found.figure) and (found.n, found.interval) == (0, (0.0, 1.0))
+    assert statistics.share(np.array([True, False, True, True])) == statistics.proportion(3, 4)
+
+
+def test_the_interval_of_a_mean_of_two_shares_is_that_of_zou_and_donner() -> None:
+    """MOVER: the distances of the ends from the estimates, added as squares; here for the mean of two, so halved."""
+    found = Confusion(hits=30, misses=10, false_alarms=15, correct_rejections=75).balanced_accuracy
+    (l1, u1), (l2, u2) = (binomtest(k, n).proportion_ci(0.95, "wilson") for k, n in ((30, 40), (75, 90)))
+    below, above = np.hypot(30 / 40 - l1, 75 / 90 - l2) / 2, np.hypot(u1 - 30 / 40, u2 - 75 / 90) / 2
+    middle = (30 / 40 + 75 / 90) / 2
+
+    assert (found.figure, found.n) == (pytest.approx(middle), 130)
+    assert found.interval == pytest.approx((middle - below, middle + above), abs=1e-6)
+
+
+def test_break_even_of_nothing_is_a_half() -> None:
+    assert break_even(np.zeros(0)) == 0.5
+
+
+def test_break_even_adds_up_in_double_precision() -> None:
+    """In single precision these two add up to 1.5, and one and two are equally near."""
+    probability = np.array([np.nextafter(np.float32(0.5), np.float32(0)), 1], np.float32)
+
+    assert break_even(probability) == 1.0
+
+
+@pytest.mark.parametrize("bins", [10, 4])
+def test_calibration_error_is_the_mean_gap_of_scikit_learns_curve(bins: int) -> None:
+    random = np.random.default_rng(0)
+    probability = np.append(random.random(1000) ** 2, np.ones(20))
+    truth = np.append(random.random(1000) < probability[:1000] ** 1.5, np.arange(20) % 2 == 0)
+    right, said = calibration_curve(truth, probability, n_bins=bins)
+    counts = np.histogram(probability, bins, (0, 1))[0]
+    found = statistics.calibration_error(truth, probability, *([bins] if bins != 10 else []))
+
+    assert found == pytest.approx((np.abs(right - said) * counts).sum() / counts.sum(), abs=1e-12)
+    assert found > 0.05
     assert statistics.calibration_error(truth[:0], probability[:0]) is None
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect
 from collections.abc import Sequence
+from itertools import accumulate
 
 SHARES = (("train", 0.70), ("val", 0.15), ("test", 0.15))
 NAMES = tuple(name for name, _ in SHARES)
+ENDS = tuple(accumulate(share for _, share in SHARES))
+"""Where each split's range of numbers ends; the last at 1."""
 
 
 def assign(sha256s: Sequence[str], groups: Sequence[int], labels: Sequence[bool], seed: int) -> list[str]:
@@ -44,19 +48,13 @@ def _place(key: str, seed: int) -> float:
 
 
 def _split_at(place: float) -> str:
-    end = 0.0
-    for name, share in SHARES:
-        end += share
-        if place < end:
-            return name
-    return NAMES[-1]
+    return NAMES[bisect(ENDS[:-1], place)]
 
 
 def _fill_empty(split: dict[int, str], places: dict[int, float]) -> None:
     """Give every split at least one of these groups, which are all of one class, where there are enough."""
-    start = 0.0
-    for name, share in SHARES:
-        middle, start = start + share / 2, start + share
+    for (name, share), end in zip(SHARES, ENDS, strict=True):
+        middle = end - share / 2
         if any(split[group] == name for group in places):
             continue
         counts = {other: sum(split[g] == other for g in places) for other in NAMES}

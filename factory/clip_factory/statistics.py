@@ -37,7 +37,7 @@ def share(hits: np.ndarray) -> Share:
 
 def proportion(hits: int, n: int) -> Share:
     """`hits` of `n`; NaN with the interval (0, 1) where `n` is 0."""
-    return Share(hits / n if n else float("nan"), n, wilson(hits, n))
+    return Share(hits / n if n else math.nan, n, wilson(hits, n))
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Confusion:
     def f1(self) -> float:
         """Harmonic mean of precision and recall, in [0, 1]; NaN without a yes on either side."""
         total = 2 * self.hits + self.misses + self.false_alarms
-        return 2 * self.hits / total if total else float("nan")
+        return 2 * self.hits / total if total else math.nan
 
     @property
     def sentence(self) -> str:
