@@ -119,7 +119,7 @@ def test_break_even_adds_up_in_double_precision() -> None:
 def test_calibration_error_is_the_mean_gap_of_scikit_learns_curve(bins: int) -> None:
     random = np.random.default_rng(0)
     probability = np.append(random.random(1000) ** 2, np.ones(20))
-    truth = np.append(random.random(1000) < probability[:1000] ** 1.5, np.arange(20) % 2 == 0)
+    truth = np.append(random.random(1000) < 0.25 + 0.5 * probability[:1000], np.arange(20) % 2 == 0)
     right, said = calibration_curve(truth, probability, n_bins=bins)
     counts = np.histogram(probability, bins, (0, 1))[0]
     found = statistics.calibration_error(truth, probability, *([bins] if bins != 10 else []))
