@@ -8,20 +8,16 @@ from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from clip_factory.errors import GoldError, PluginError, ScenarioError
-from clip_factory.gold import gold_csv as gold
+from clip_factory.errors import PluginError, ScenarioError
 from clip_factory.images.photo import Photo
 from clip_factory.label_sources import labeling, zero_shot
-from clip_factory.label_sources.probabilities import sigmoid
-from clip_factory.label_sources.probe import Probe
-from clip_factory.label_sources.refinement import PseudoLabels, Refined, checked
+from clip_factory.label_sources.refinement import checked
 from clip_factory.label_sources.source import YES_NO, Phrases, Scores, find_label_source
 from clip_factory.labels import Labels
-from clip_factory.scenario import Labeling, Scenario, prompts
+from clip_factory.scenario import Labeling, Scenario
 from clip_factory.store import EmbeddingStore
 
 
@@ -122,130 +118,6 @@ def test_background_stands_in_for_missing_negatives() -> None:
     assert "animal" in phrases.negative
 
 
-@pytest.mark.parametrize("name", prompts.TEMPLATE_SETS)
-def test_every_template_set_has_one_slot_a_line(name: prompts.TemplateSet) -> None:
-    templates = prompts.template_set(name)
-
-    assert all(template.count("{}") == 1 for template in templates)
-    assert len(set(templates)) == len(templates)
-
-
-def test_the_clip_set_is_the_papers() -> None:
-    import open_clip
-
-    assert list(prompts.template_set("clip-80")) == [fill("{}") for fill in open_clip.OPENAI_IMAGENET_TEMPLATES]
-
-
-@pytest.mark.parametrize(
-    ("phrase", "word"),
-    [
-        ("no helmet", "no"),
-        ("a head without a helmet", "without"),
-        ("not a cat", "not"),
-        ("knot", None),
-        ("nothing", None),
-    ],
-)
-def test_negations_are_found(phrase: str, word: str | None) -> None:
-    assert prompts.negation_in(phrase) == word
-
-
-def flowers(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[bool]]:
-    """Unit vectors of two kinds that the words cannot tell apart, the zero-shot log-odds, and the truth."""
-    random = np.random.default_rng(seed)
-    truth = random.random(n) < 0.5
-    vectors = random.normal(0, 0.4, (n, 12)).astype(np.float32)
-    vectors[:, 0] += np.where(truth, 1, -1)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors, random.normal(0, 2, n), truth.tolist()
-
-
-def refined(count: int, *, test_gold: bool = False, invert: bool = False) -> tuple[np.ndarray, Refined, list[bool]]:
-    """A probe from `count` labels in train, and maybe (right or inverted) labels of all test images."""
-    vectors, logits, truth = flowers(300)
-    gold = np.full(300, np.nan)
-    gold[:count] = truth[:count]
-    if test_gold:
-        gold[250:] = np.array(truth[250:]) ^ invert
-    result = probe_of(vectors, logits, gold, splits=np.array(["train"] * 200 + ["val"] * 50 + ["test"] * 50))
-    return result.p, result, truth
-
-
-def probe_of(vectors: np.ndarray, logits: np.ndarray, gold: np.ndarray, **other: np.ndarray) -> Refined:
-    n = len(gold)
-    rest = {"groups": np.arange(n), "splits": np.array(["train"] * n), "unbiased": np.ones(n, bool), **other}
-    return Probe().refine(PseudoLabels(log_odds=logits, p=sigmoid(logits), vectors=vectors, gold=gold, **rest))
-
-
-def test_a_probe_replaces_zero_shot_where_labels_show_it_better() -> None:
-    p, result, truth = refined(60)
-
-    before, after = result.figures["accuracy"]
-    assert result.used and after > before + 0.2
-    assert "on 60 labels from people that it was not fitted to" in result.sentence
-    assert np.mean((p >= 0.5) == truth) > 0.9
-
-
-def test_too_few_labels_leave_zero_shot() -> None:
-    p, result, _ = refined(19)
-
-    assert not result.used
-    assert result.sentence == "Zero-shot: a probe needs 20 labels from people, two of each answer; there are 19."
-    assert result.figures["gold"] == 19 and result.figures["accuracy"] is None
-    assert p == pytest.approx(sigmoid(flowers(300)[1]))
-
-
-def test_a_probe_that_is_no_better_by_more_than_chance_is_not_used() -> None:
-    vectors, _, truth = flowers(300)
-    sure = np.where(truth, 6.0, -6.0)
-    result = probe_of(vectors, sure, np.where(np.arange(300) < 80, truth, np.nan))
-
-    assert not result.used and "not better by more than chance" in result.sentence
-    assert result.p == pytest.approx(sigmoid(sure))
-
-
-def test_labels_of_test_photos_teach_the_probe_nothing() -> None:
-    plain, right, wrong = refined(60), refined(60, test_gold=True), refined(60, test_gold=True, invert=True)
-
-    assert right[0] == pytest.approx(plain[0])
-    assert wrong[0] == pytest.approx(plain[0])
-    assert plain[1].to_json() == right[1].to_json() == wrong[1].to_json()
-
-
-def test_a_labeled_photo_is_measured_by_a_probe_that_was_not_fitted_to_its_label() -> None:
-    vectors, logits, _ = flowers(120)
-    vectors[1::2], logits[1::2] = vectors[::2], logits[::2]  # pairs of near-duplicates
-    coin = np.random.default_rng(5).random(60) < 0.5
-    result = probe_of(vectors, logits, np.repeat(coin, 2).astype(float), groups=np.arange(120) // 2)
-
-    assert result.figures["accuracy"][1] < 0.7, "labels of coins cannot be learned, unless a copy gives them away"
-
-
-def test_a_labeled_photo_gets_its_probability_from_a_probe_that_was_not_fitted_to_it() -> None:
-    vectors, logits, truth = flowers(300)
-    gold = np.where(np.arange(300) < 60, truth, np.nan)
-    plain = probe_of(vectors, logits, gold)
-    gold[7] = 1 - gold[7]
-    other = probe_of(vectors, logits, gold)
-
-    assert plain.used and other.used
-    assert (other.p[7] >= 0.5) == (plain.p[7] >= 0.5), "its own label does not decide it"
-
-
-def test_a_probe_must_hold_on_photos_that_were_not_picked() -> None:
-    vectors, _, truth = flowers(400)
-    right = np.where(truth, 2.0, -2.0)
-    hard = np.arange(400) < 60  # zero-shot is wrong on these alone, and the doubtful are picked
-    logits = np.where(hard, -right, right)
-    vectors[~hard, 0] *= -1  # what is learned from them misleads elsewhere
-    gold = np.where(np.arange(400) < 80, truth, np.nan)
-    result = probe_of(vectors, logits, gold, unbiased=~hard)
-
-    assert probe_of(vectors, logits, gold).used
-    assert not result.used and "worse where photos were not picked" in result.sentence
-    assert result.p == pytest.approx(sigmoid(logits))
-
-
 def test_the_labels_tell_what_the_probe_did_and_which_photos_were_picked() -> None:
     labels = build(gold={"03": False, "04": True}, picked={"03", "09"})
 
@@ -338,43 +210,3 @@ def test_what_was_scored_before_a_failure_is_kept(tmp_path: Path) -> None:
     labeling.score(source, photos, CAT, store)
 
     assert source.asked == ["4", "5"]
-
-
-def test_the_gold_table_of_a_review_is_gold(tmp_path: Path) -> None:
-    reviewed = pa.table({"sha256": ["1", "2", "9", "3"], "label": ["no", "unsure", "yes", None]})
-    pq.write_table(reviewed, tmp_path / "ball.gold.parquet")
-
-    assert gold.read_gold(tmp_path / "ball.gold.parquet", IMAGES) == {"1": False}
-    pq.write_table(reviewed.slice(2), tmp_path / "other.gold.parquet")
-    with pytest.raises(GoldError, match="none of its 1 labels"):
-        gold.read_gold(tmp_path / "other.gold.parquet", IMAGES)
-    (tmp_path / "bad.parquet").write_bytes(b"no")
-    with pytest.raises(GoldError, match=r"no gold\.parquet of a review"):
-        gold.read_gold(tmp_path / "bad.parquet", IMAGES)
-
-
-IMAGES = pa.table({"path": ["a.jpg", "b/c.jpg", "copy.jpg"], "sha256": ["1", "2", "1"]})
-
-
-def read(tmp_path: Path, text: str) -> dict[str, bool]:
-    (tmp_path / "g.csv").write_text(text, encoding="utf-8")
-    return gold.read_gold(tmp_path / "g.csv", IMAGES)
-
-
-def test_gold_is_matched_by_path_and_kept_by_content(tmp_path: Path) -> None:
-    assert read(tmp_path, "\ufeffpath,label\na.jpg,Yes\nb\\c.jpg,0\ncopy.jpg,true\n") == {"1": True, "2": False}
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("path,label\na.jpg,maybe\n", "g.csv:2: label 'maybe' is neither yes nor no"),
-        ("path,label\nz.jpg,yes\n", "1 gold labels name no image: .*g.csv:2: z.jpg"),
-        ("path,label\na.jpg,yes\ncopy.jpg,no\n", "g.csv:3: copy.jpg is labeled no, but line 2 says the opposite"),
-        ("file,answer\n", "needs the columns path,label"),
-        ("", "needs the columns path,label"),
-    ],
-)
-def test_bad_gold_is_refused_by_line(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(GoldError, match=message):
-        read(tmp_path, text)

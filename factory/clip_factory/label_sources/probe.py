@@ -9,7 +9,7 @@ probes on CLIP: Radford et al. 2021, arXiv:2103.00020; text vectors as the start
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
 import numpy as np
@@ -34,11 +34,12 @@ MARGIN = 1.0
 """Standard errors by which the probe's log-loss and accuracy must beat zero-shot's, image by image."""
 MIN_GAIN = 0.01
 """Nats by which its log-loss must be lower, however sure that is."""
+ROUNDING = 1e-9
 THREADS = 1
 """Of BLAS. Matrices of a few thousand rows gain nothing from more, and on cores that others use, threads that wait for
 each other make a fit of 0.3 seconds take ten."""
 
-Verdict = Literal["used", "too few labels", "not better by more than chance", "worse where photos were not picked"]
+Verdict = Literal["used", "not better by more than chance", "worse where photos were not picked"]
 
 
 class Probe:
@@ -61,8 +62,7 @@ class Probe:
         answers = labels.gold[rows].astype(int)
         folds = _folds(answers, labels.groups[rows])
         if not folds:
-            few = Comparison(gold=len(rows))
-            return Refined(labels.p, False, few.sentence("too few labels", labels.source), asdict(few))
+            return _too_few(len(rows), labels)
         inputs = features(labels.vectors, labels.log_odds)
         with threadpool_limits(THREADS):
             held_out, penalty = _held_out(inputs[rows], answers, folds)
@@ -81,20 +81,17 @@ class Comparison:
 
     gold: int
     """Gold labels outside the test split: what the probe may learn from."""
-    accuracy: tuple[float, float] | None = None
+    accuracy: tuple[float, float]
     """The source's and the probe's, in [0, 1]."""
-    log_loss: tuple[float, float] | None = None
+    log_loss: tuple[float, float]
     """The source's and the probe's, in nats."""
-    margin: float | None = None
+    margin: float
     """The mean gain in log-loss had to be above this."""
-    penalty: float | None = None
+    penalty: float
     """The inverse penalty C that cross-validation chose."""
 
     def sentence(self, verdict: Verdict, source: str) -> str:
         """The comparison in words; `source` names the label source."""
-        if self.accuracy is None:
-            needs = f"a probe needs {MIN_GOLD} labels from people, two of each answer; there are {self.gold}"
-            return f"{source.capitalize()}: {needs}."
         before, after = self.accuracy
         start = f"{source.capitalize()} labels stay ({verdict})"
         if verdict == "used":
@@ -103,6 +100,12 @@ class Comparison:
             f"{start}: on {self.gold} labels from people that it was not fitted to, the probe is right on "
             f"{after:.1%}, {source} on {before:.1%}."
         )
+
+
+def _too_few(gold: int, labels: PseudoLabels) -> Refined:
+    needs = f"a probe needs {MIN_GOLD} labels from people, two of each answer; there are {gold}"
+    figures = {field.name: None for field in fields(Comparison)} | {"gold": gold}
+    return Refined(labels.p, False, f"{labels.source.capitalize()}: {needs}.", figures)
 
 
 def features(vectors: np.ndarray, logits: np.ndarray) -> np.ndarray:
@@ -148,7 +151,7 @@ def _held_out(
 
 
 def _fitted(inputs: np.ndarray, answers: np.ndarray, penalty: float) -> LogisticRegression:
-    return LogisticRegression(C=penalty, solver="newton-cholesky", max_iter=100).fit(inputs, answers)
+    return LogisticRegression(C=penalty, solver="newton-cholesky").fit(inputs, answers)
 
 
 def _compare(
@@ -158,8 +161,9 @@ def _compare(
     margin = max(MIN_GAIN, _standard_error(gain))
     right = [(p >= 0.5) == (answers == 1) for p in (source, probe)]
     hits = right[1].astype(float) - right[0]
-    better = gain.mean() > margin and hits.mean() > _standard_error(hits)
-    holds = unbiased.sum() < MIN_UNBIASED or gain[unbiased].mean() > -_standard_error(gain[unbiased])
+    # one photo more is exactly one standard error, give or take a rounding
+    better = gain.mean() > margin and hits.mean() > _standard_error(hits) * (1 + ROUNDING)
+    holds = unbiased.sum() < MIN_UNBIASED or gain[unbiased].mean() >= -_standard_error(gain[unbiased])
     verdict: Verdict = "used" if better else "not better by more than chance"
     if not holds:
         verdict = "worse where photos were not picked"
