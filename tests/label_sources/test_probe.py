@@ -123,7 +123,7 @@ def inputs_by_scikit_learn(vectors: np.ndarray, logits: np.ndarray) -> np.ndarra
 def probe_by_scikit_learn(
     vectors: np.ndarray, logits: np.ndarray, gold: np.ndarray, groups: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Probabilities of all photos, those of the labeled ones from other folds, and the penalty: nested loops, slowly."""
+    """Probabilities of all photos, those of the labeled ones from other folds, and the penalty: in plain loops."""
     rows = np.flatnonzero(~np.isnan(gold))
     x, y, penalties = inputs_by_scikit_learn(vectors, logits), gold[rows], (0.003, 0.03, 0.3, 3.0, 30.0)
 
