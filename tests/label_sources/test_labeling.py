@@ -1,23 +1,31 @@
-"""Phrases and vectors become labels; prompts; gold labels."""
+"""The stage from photos to labels: embedded once, scored once a question, split, refined; and checked."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import open_clip
 import pyarrow as pa
 import pytest
+import torch
 from PIL import Image
 
-from clip_factory.errors import PluginError, ScenarioError
+from clip_factory import progress
+from clip_factory.errors import LabelsError, PluginError, ScenarioError
 from clip_factory.images.photo import Photo
 from clip_factory.label_sources import labeling, zero_shot
-from clip_factory.label_sources.refinement import checked
-from clip_factory.label_sources.source import YES_NO, Phrases, Scores, find_label_source
-from clip_factory.labels import Labels
-from clip_factory.scenario import Labeling, Scenario
+from clip_factory.label_sources.refinement import LOADERS, NoRefinement, PseudoLabels, Refined
+from clip_factory.label_sources.source import Phrases, Scores
+from clip_factory.labels import Labels, hard_labels
+from clip_factory.run_folder import sha256_file
+from clip_factory.scenario import Labeling, Scenario, Teacher
+from clip_factory.scenario.prompts import template_set
+from clip_factory.splits import assign
 from clip_factory.store import EmbeddingStore
 
 
@@ -111,60 +119,11 @@ def test_doubt_costs_weight_and_gold_restores_it() -> None:
     assert labels.p_teacher[3] > 0.99, "gold never overwrites what the teacher answers"
 
 
-def test_background_stands_in_for_missing_negatives() -> None:
-    phrases = Phrases.of(Scenario(name="x", positive=("person on a street",)))
-
-    assert "person" not in phrases.negative and "street" not in phrases.negative
-    assert "animal" in phrases.negative
-
-
 def test_the_labels_tell_what_the_probe_did_and_which_photos_were_picked() -> None:
     labels = build(gold={"03": False, "04": True}, picked={"03", "09"})
 
     assert labels.refinement["used"] is False and labels.refinement["gold"] == 2
     assert labels.sha256[labels.picked].tolist() == ["03"]
-
-
-def test_refinement_can_be_turned_off_and_unknown_names_are_refused() -> None:
-    def named(**labels: str) -> Scenario:
-        return Scenario.model_validate({**CAT.model_dump(), "labels": labels})
-
-    assert build(named(refine="none")).refinement["says"].endswith("no refinement is asked for.")
-    with pytest.raises(ScenarioError, match=r"labels\.refine: prob: no such refinement\n  known: auto, probe, none"):
-        build(named(refine="prob"))
-    with pytest.raises(ScenarioError, match=r"labels\.source: vqa: no such label source\n  known: zero-shot"):
-        find_label_source(named(source="vqa"))
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ([[0.5], [0.5]], r"scores \(2, 1\), expected \(2, 2\)"),
-        ([[0.5, 1.5], [0, 1]], "outside"),
-        ([[0.5, np.nan], [0, 1]], "outside"),
-    ],
-)
-def test_what_a_source_answers_is_checked(values: list[list[float]], message: str) -> None:
-    with pytest.raises(PluginError, match=message):
-        Scores(YES_NO, np.array(values)).checked(2, "mine")
-
-
-def test_bare_numbers_of_a_source_or_a_refinement_are_refused(tmp_path: Path) -> None:
-    class Bare(Counting):
-        def score(self, photos: Sequence[Photo], scenario: Scenario) -> Scores:
-            return np.zeros(len(photos))  # type: ignore[return-value]
-
-    with pytest.raises(PluginError, match="label source counting: answers ndarray, expected Scores"):
-        labeling.score(Bare(), [Photo("1", tmp_path / "1.png")], CAT, EmbeddingStore(tmp_path))
-    with pytest.raises(PluginError, match="refinement mine: answers ndarray, expected Refined"):
-        checked(np.zeros(1), 1, "mine")  # type: ignore[arg-type]
-
-
-def test_bare_probabilities_are_scores_of_yes_and_no() -> None:
-    p = np.array([0.0, 1e-9, 0.3, 1.0])
-
-    assert Scores.of_probabilities(p).p == pytest.approx(p, abs=1e-7)
-    assert np.isfinite(Scores.of_probabilities(p).log_odds).all()
 
 
 class Counting:
@@ -178,6 +137,188 @@ class Counting:
     def score(self, photos: Sequence[Photo], scenario: Scenario) -> Scores:
         self.asked += [photo.sha256 for photo in photos]
         return Scores.of_probabilities(np.array([int(photo.sha256) / 7 for photo in photos]))
+
+
+def test_what_is_no_score_is_refused(tmp_path: Path) -> None:
+    class Bare(Counting):
+        def score(self, photos: Sequence[Photo], scenario: Scenario) -> Scores:
+            return np.zeros(len(photos))  # type: ignore[return-value]
+
+    class Changing(Counting):
+        def score(self, photos: Sequence[Photo], scenario: Scenario) -> Scores:
+            scores = super().score(photos, scenario)
+            return Scores(Phrases(("yes",), (f"no {photos[0].sha256}",)), scores.by_phrase)
+
+    class Short(Counting):
+        def score(self, photos: Sequence[Photo], scenario: Scenario) -> Scores:
+            return super().score(photos[:1], scenario)
+
+    photos = [Photo(str(i), tmp_path / f"{i}.png") for i in range(4)]
+    for source, message in (
+        (Bare(), "label source counting: answers ndarray, expected Scores"),
+        (
+            Changing(),
+            "label source counting: the columns of its scores changed from "
+            "Phrases(positive=('yes',), negative=('no 0',))",
+        ),
+        (Short(), "label source counting: scores (1, 2), expected (2, 2)"),
+    ):
+        with pytest.raises(PluginError) as told:
+            labeling.score(source, photos, CAT, EmbeddingStore(tmp_path / type(source).__name__))
+        assert str(told.value) == message
+
+
+def test_no_photos_are_an_error_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(LabelsError) as told:
+        labeling.score(Counting(), [], CAT, EmbeddingStore(tmp_path))
+    assert str(told.value) == "there are no photos to label"
+
+
+def test_progress_is_reported_after_each_batch_where_there_are_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports: list[tuple[int, int]] = []
+    monkeypatch.setattr(progress, "_lines", lambda what: lambda *done: reports.append((what, *done)))
+    photos = [Photo(str(i), Path(f"{i}.jpg")) for i in range(6)]
+    labeling.score(Counting(), photos[:2], CAT, EmbeddingStore(tmp_path))
+    assert reports == []
+    labeling.score(Counting(), photos, CAT, EmbeddingStore(tmp_path))
+    assert reports == [("scoring", 2, 4), ("scoring", 4, 4)]
+
+
+def test_the_store_says_what_its_scores_are(tmp_path: Path) -> None:
+    store = EmbeddingStore(tmp_path)
+    labeling.score(Counting(), [Photo("1", Path("1.jpg"))], CAT, store)
+
+    assert store.scores_about("counting", labeling.question_hash(CAT)) == {
+        "phrases": {"positive": ["yes"], "negative": ["no"]},
+        "source": {"name": "counting", "license": "none"},
+    }
+
+
+def test_the_question_is_all_that_a_source_may_be_asked() -> None:
+    """Scores that earlier versions stored are found by this hash: what goes into it, and in which form, must stay."""
+    asked = {
+        "question": "Is there a cat?",
+        "phrases": {"positive": ("cat",), "negative": ("dog", "tree")},
+        "templates": ("a {}", "{}"),
+        "labels": {"source": "zero-shot"},
+    }
+    scenario = CAT.model_copy(update={"question": "Is there a cat?", "templates": ("a {}", "{}")})
+
+    def digest(asked: dict[str, object]) -> str:
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:24]
+
+    assert labeling.question_hash(scenario) == digest(asked)
+    named = scenario.model_copy(update={"templates": "photo"})
+    assert labeling.question_hash(named) == digest({**asked, "templates": template_set("photo")})
+
+
+def test_words_become_labels_and_nothing_is_embedded_twice(tiny_clip: Path, shapes: Path, tmp_path: Path) -> None:
+    """The stage as the pipeline calls it, with a real encoder and photos; the oracle is open_clip's own classifier."""
+    paths = sorted((shapes / "photos").glob("*.png"))[:30]
+    photos = sorted(Photo(sha256_file(path), path) for path in paths)
+    names = [photo.sha256 for photo in photos]
+    images = pa.table(
+        {"sha256": names, "path": [photo.path.name for photo in photos], "group": pa.array([i // 2 for i in range(30)])}
+    )
+    scenario = Scenario(
+        name="disc",
+        positive=("disc", "circle"),
+        negative=("bar",),
+        templates=("a {}", "{}!"),
+        teacher=Teacher(model=f"local-dir:{tiny_clip}", batch_size=7),
+    )
+    gold = {names[3]: True, names[4]: False, names[29]: True, "another": True}
+    store = EmbeddingStore(tmp_path)
+    done = labeling.label(scenario, photos, images, store, gold, {names[4], names[5]})
+    labels = done.labels
+
+    network, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{tiny_clip}")
+    weights = open_clip.build_zero_shot_classifier(
+        network, open_clip.get_tokenizer(f"local-dir:{tiny_clip}"), ["disc", "circle", "bar"], ["a {}", "{}!"]
+    )
+    with torch.inference_mode():
+        pixels = torch.stack([preprocess(Image.open(photo.path).convert("RGB")) for photo in photos])
+        cosines = network.eval().encode_image(pixels, normalize=True) @ weights
+        wanted = (network.logit_scale.exp() * cosines).softmax(dim=-1).numpy()
+    assert labels.scores == pytest.approx(wanted, abs=5e-3), "vectors are stored in 16 bits"
+    assert labels.p_teacher == pytest.approx(wanted[:, :2].sum(axis=1), abs=5e-3)
+    assert labels.p_teacher.dtype == np.float32
+    assert (labels.sha256.tolist(), labels.path.tolist()) == (names, images["path"].to_pylist())
+    assert (labels.group.tolist(), labels.group.dtype) == ([i // 2 for i in range(30)], np.int32)
+    assert np.flatnonzero(labels.labeled).tolist() == [3, 4, 29]
+    assert labels.gold[[3, 4, 29]].tolist() == [1, 0, 1]
+    assert np.flatnonzero(labels.picked).tolist() == [4], "picked means that a person has answered"
+    certain = np.maximum(0.05, np.abs(2 * labels.p_teacher - 1))
+    certain[[3, 4, 29]] = 1
+    assert labels.weight == pytest.approx(certain, abs=1e-5)
+    answers = hard_labels(labels.p_teacher.astype(float), labels.gold).tolist()
+    assert labels.split.tolist() == assign(names, [i // 2 for i in range(30)], answers, scenario.student.seed)
+    assert labels.metadata["phrases"] == {"positive": ("disc", "circle"), "negative": ("bar",)}
+    assert labels.metadata["probe"] == {
+        "used": False,
+        "says": "Zero-shot: a probe needs 20 labels from people, two of each answer; "
+        f"there are {(labels.labeled & (labels.split != 'test')).sum()}.",
+        "gold": (labels.labeled & (labels.split != "test")).sum(),
+        **dict.fromkeys(("accuracy", "log_loss", "margin", "penalty")),
+    }
+    assert labels.teacher == {
+        "name": scenario.teacher.name,
+        "key": next((tmp_path / "vectors").iterdir()).name,
+        "license": labels.teacher["license"],
+        "dim": 16,
+        "logit_scale": pytest.approx(network.logit_scale.exp().item()),
+    }
+    assert (done.embedded, done.seconds_to_load > 0) == (30, True)
+    again = labeling.label(scenario, photos, images, store, gold)
+    assert again.embedded == 0
+    assert again.labels.p_teacher.tolist() == labels.p_teacher.tolist()
+    assert not again.labels.picked.any()
+
+
+def test_an_unknown_source_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    scenario = CAT.model_copy(
+        update={"labels": Labeling(source="vqa"), "teacher": Teacher(model="no-such", pretrained="x")}
+    )
+    with pytest.raises(ScenarioError, match=r"labels\.source: vqa: no such label source"):
+        labeling.label(scenario, [], table(0), EmbeddingStore(tmp_path), {})
+
+
+def test_a_refinement_is_given_what_is_known_before_it_and_its_answer_is_the_label(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Log-odds and probabilities of the source, people's labels, splits by both."""
+    given: list[PseudoLabels] = []
+
+    class Watching(NoRefinement):
+        def refine(self, labels: PseudoLabels) -> Refined:
+            given.append(labels)
+            return Refined(1 - labels.p, True, "Turned round.", {"gain": 0.5})
+
+    LOADERS.own["watching"] = Watching
+    try:
+        labels = build(
+            CAT.model_copy(update={"labels": Labeling(refine="watching")}),
+            gold={"03": False, "07": True},
+            picked={"03"},
+        )
+    finally:
+        del LOADERS.own["watching"]
+    (seen,) = given
+
+    scores = zero_shot.zero_shot(Words(), vectors(12), CAT)
+    assert seen.log_odds.tolist() == scores.log_odds.tolist()
+    assert seen.p.tolist() == scores.p.tolist()
+    assert seen.vectors.tolist() == vectors(12).tolist()
+    assert np.array_equal(seen.gold, labels.gold, equal_nan=True)
+    assert seen.groups.tolist() == list(range(12))
+    assert seen.splits.tolist() == labels.split.tolist()
+    assert np.flatnonzero(~seen.unbiased).tolist() == [3]
+    assert seen.source == "zero-shot"
+    assert labels.p_teacher == pytest.approx(1 - scores.p, abs=1e-6)
+    assert labels.weight[[3, 7]].tolist() == [1, 1] and labels.weight[0] == pytest.approx(abs(1 - 2 * scores.p[0]))
+    assert labels.refinement == {"used": True, "says": "Turned round.", "gain": 0.5}
 
 
 def test_a_photo_is_scored_once_a_question(tmp_path: Path) -> None:
