@@ -496,3 +496,38 @@ def test_evidence_is_the_test_split_beside_what_all_photos_say_of_the_teacher() 
     assert alone.truth.tolist() == np.where(labels.labeled, labels.gold == 1, p >= break_even(p))[test].tolist()
     assert alone.against("people") == Confusion.of(alone.gold[alone.unbiased] == 1, alone.answers[alone.unbiased])
     assert alone.against("teacher") == Confusion.of(p[test] >= break_even(p), alone.answers)
+
+
+def test_a_teacher_that_says_one_thing_does_not_decide_where_people_have_said_enough() -> None:
+    held = evidence(golden=True)
+    held.teacher[:] = 0.6
+    found, clauses = judged(held)
+
+    assert (clauses["balanced_agreement"].verdict, clauses["balanced_agreement"].decides) == ("not measured", False)
+    assert (clauses["agreement"].verdict, clauses["agreement"].decides) == ("not measured", False)
+    assert found.state == "passed"
+
+
+def test_a_few_wrong_answers_are_said_to_be_few() -> None:
+    held = evidence()
+    held.gold[60:65] = 1
+
+    assert judged(held)[0].reasons == (
+        "The student is right on 0.0% of the 5 test images that a person has labeled. "
+        "Too few photos to show at least 90%, as is asked.",
+    )
+    assert judged(held)[1]["gold_accuracy"].says == judged(held)[0].reasons[0]
+
+
+def test_one_yes_among_the_test_photos_is_both_answers() -> None:
+    _, clauses = judged(evidence(yes=1, no=20, misses=1, golden=True))
+
+    assert clauses["both_classes"].says == "The student answers only one of yes and no: nothing is shown of the other."
+    _, clauses = judged(evidence(yes=0, no=20, golden=True))
+    assert clauses["both_classes"].says == "The test images hold only one of yes and no: nothing is shown of the other."
+
+
+def test_no_photos_differ_by_nothing() -> None:
+    clause = judged(evidence(yes=0, no=0))[1]["parity"]
+
+    assert (clause.figure, clause.n, clause.verdict) == (0.0, 0, "pass")
