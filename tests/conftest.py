@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 
-import numpy as np
+# Read when the libraries are imported: no hub is asked, and cores are left to the tests that run beside one another.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import settings
-from PIL import Image, ImageDraw
+
+from support.pictures import draw_shape
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")  # how long an example takes says more of the machine than of the code
@@ -52,21 +57,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FACTORY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("COLUMNS", "160")
-
-
-def draw_shape(shape: str, seed: int, size: int = 72) -> Image.Image:
-    """A disc or a bar in a random place and color on a noisy ground."""
-    random = np.random.default_rng([seed, len(shape)])
-    ground = random.normal(random.integers(60, 200, 3), 18, (size, size, 3)).clip(0, 255).astype(np.uint8)
-    image = Image.fromarray(ground)
-    draw = ImageDraw.Draw(image)
-    x, y, r = (int(v) for v in random.integers((20, 20, 10), (size - 20, size - 20, 18)))
-    color = tuple(random.integers(0, 255, 3).tolist())
-    if shape == "disc":
-        draw.ellipse((x - r, y - r, x + r, y + r), fill=color)
-    else:
-        draw.rectangle((x - r, y - 4, x + r, y + 4), fill=color)
-    return image
 
 
 @pytest.fixture(scope="session")

@@ -10,18 +10,14 @@ import pytest
 import torch
 
 from clip_factory import students as student
+from clip_factory.labels import Labels
 from clip_factory.run_folder import HELD_OUT, LABELS, RunFolder
-from clip_factory.students.cross_fitting import MemberLogits, rescale
+from clip_factory.students.cross_fitting import SCHEMA, MemberLogits, member_logits, rescale, write_held_out
 from clip_factory.students.lightning_module import Distillation
-from clip_factory.students.training_data import decode
+from clip_factory.students.network import Student
+from clip_factory.students.recipe import Recipe
+from clip_factory.students.training_data import decode, load_photos
 from support.shapes_run import make_shapes_run
-
-
-@pytest.fixture(scope="module")
-def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    scenario, run, store = make_shapes_run(tmp_path_factory.mktemp("student"), shapes, epochs=24)
-    student.train(scenario, run, store)
-    return run
 
 
 def test_each_member_leaves_its_part_out_and_is_asked_about_it(
@@ -51,6 +47,67 @@ def test_each_member_leaves_its_part_out_and_is_asked_about_it(
     }
     assert [sum(total not in member for member in members) for total in sums] == [1] * len(sums)
     assert len(members[0] | members[1]) == len({int(decode([shapes / r["path"]], 60).astype(int).sum()) for r in train})
+
+
+def test_each_member_answers_for_its_fold_and_for_val(shapes: Path, tmp_path: Path) -> None:
+    _, run, store = make_shapes_run(tmp_path, shapes)
+    photos = load_photos(shapes, run, store, Recipe(folds=3), 24, seed=2)
+    torch.manual_seed(0)
+    networks = [Student("resnet-mini", 24) for _ in range(2)]
+    networks[1].train()
+    members = member_logits(networks, photos, shapes, run, 24)
+    train, val = (Labels.of_run(run).of_split(name) for name in ("train", "val"))
+
+    assert len(members) == 2
+    for number, (member, network) in enumerate(zip(members, networks, strict=True)):
+        rows = train.select(photos.folds == number)
+        assert member.sha256 == rows.sha256.tolist()
+        for found, part in ((member.train, rows), (member.val, val)):
+            with torch.inference_mode():
+                wanted = network.eval()(torch.from_numpy(decode(part.paths(shapes), 24))).double().numpy()
+            assert found == pytest.approx(wanted, abs=1e-5)
+            assert found.dtype == np.float64
+
+
+def test_logits_are_the_networks_in_batches_and_none_of_none() -> None:
+    torch.manual_seed(0)
+    network = Student("resnet-mini", 16).eval()
+    pixels = np.random.default_rng(0).integers(0, 256, (150, 16, 16, 3)).astype(np.uint8)
+    with torch.inference_mode():
+        wanted = network(torch.from_numpy(pixels)).double().numpy()
+
+    assert student.logits(network, pixels) == pytest.approx(wanted, abs=1e-5)
+    assert student.logits(network, pixels[:0]).tolist() == []
+
+
+def test_what_is_held_out_stands_in_one_scale(shapes: Path, tmp_path: Path) -> None:
+    _, run, store = make_shapes_run(tmp_path, shapes)
+    photos = load_photos(shapes, run, store, Recipe(), 24, seed=2)
+    torch.manual_seed(0)
+    network = Student("resnet-mini", 24)
+    averaged = student.logits(network.eval(), photos.val.images.numpy())
+    members = [
+        MemberLogits(["a", "b"], np.array([0.0, 1.0]), 3 * averaged - 2),
+        MemberLogits(["c"], np.array([5.0]), averaged / 2),
+    ]
+    write_held_out(network.train(), photos, members, run)
+    table = pq.read_table(run.file(HELD_OUT))
+    val = Labels.of_run(run).of_split("val").sha256.tolist()
+
+    assert table.schema.equals(SCHEMA)
+    assert table["sha256"].to_pylist() == [*val, "a", "b", "c"]
+    assert table["split"].to_pylist() == ["val"] * len(val) + ["train"] * 3
+    assert table["logit"].to_numpy() == pytest.approx([*averaged, 2 / 3, 1.0, 10.0], abs=1e-5)
+
+
+def test_scales_are_compared_from_ten_photos_on_that_differ() -> None:
+    def member(val: np.ndarray) -> MemberLogits:
+        return MemberLogits(["a"], np.array([1.0]), val)
+
+    nine, ten = np.linspace(-1, 1, 9), np.linspace(-1, 1, 10)
+    assert rescale(member(nine), 2 * nine + 1) == pytest.approx([1.0])
+    assert rescale(member(ten), 2 * ten + 1) == pytest.approx([3.0])
+    assert rescale(member(np.ones(10)), ten) == pytest.approx([1.0]), "a member that says one thing has no scale"
 
 
 def test_a_members_logits_are_brought_to_the_scale_of_the_average() -> None:

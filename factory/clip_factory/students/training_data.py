@@ -58,7 +58,7 @@ class Examples(Dataset[Batch]):
 
 
 def derive_seed(*numbers: int) -> int:
-    """A seed of its own for each sequence of numbers: the training's seed, then member, epoch, batch."""
+    """A seed of its own for each sequence of so many numbers: the training's seed and member; or seed, epoch, batch."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
