@@ -124,24 +124,53 @@ def test_the_license_of_version_0_1_0_is_read(labels: Labels) -> None:
     assert replace(labels, metadata={"teacher": {"license": "new", "licence": "old"}}).teacher["license"] == "new"
 
 
-@pytest.mark.parametrize("damage", ["no file", "no parquet", "no column", "metadata", "type"])
-def test_damaged_labels_are_an_error_that_says_what_to_do(labels: Labels, tmp_path: Path, damage: str) -> None:
-    file, table = tmp_path / "labels.parquet", labels.to_arrow()
-    if damage == "no parquet":
+def damage(labels: Labels, file: Path, kind: str) -> None:
+    table = labels.to_arrow()
+    if kind == "no parquet":
         file.write_bytes(b"PAR1")
-    elif damage == "no column":
-        pq.write_table(table.drop_columns(["p_teacher"]), file)
-    elif damage == "metadata":
+    elif kind == "no column":
+        pq.write_table(table.drop_columns(["p_teacher", "gold"]), file)
+    elif kind == "metadata":
         pq.write_table(table.replace_schema_metadata({"teacher": "{"}), file)
-    elif damage == "type":
+    elif kind == "type":
         words = pa.array(["much"] * 6)
         pq.write_table(table.set_column(table.column_names.index("p_teacher"), "p_teacher", words), file)
+
+
+@pytest.mark.parametrize("kind", ["no file", "no parquet", "no column", "metadata", "type"])
+def test_damaged_labels_are_an_error_that_says_what_to_do(labels: Labels, tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "labels.parquet"
+    damage(labels, file, kind)
 
     with pytest.raises(RunError) as caught:
         Labels.of_run(RunFolder(tmp_path))
     assert "factory label" in (caught.value.hint or "")
-    with pytest.raises(RunError, match=r"labels\.parquet"):
+    with pytest.raises(RunError) as caught:
         Labels.read(file)
+    assert str(caught.value).startswith(f"{file}: no labels (")
+    assert caught.value.hint == "make them: factory label SCENARIO"
+
+
+def test_a_file_without_columns_names_them_and_the_file(labels: Labels, tmp_path: Path) -> None:
+    file = tmp_path / "labels.parquet"
+    damage(labels, file, "no column")
+
+    with pytest.raises(RunError) as caught:
+        Labels.of_run(RunFolder(tmp_path))
+    assert str(caught.value) == (
+        f"{file}: damaged (no column p_teacher, gold)\n  delete labels.parquet, then: factory label {tmp_path}"
+    )
+
+
+def test_columns_of_other_types_become_those_of_the_schema(labels: Labels) -> None:
+    table = labels.to_arrow()
+    for name, kind in (("weight", pa.float64()), ("picked", pa.int8()), ("sha256", pa.large_string())):
+        table = table.set_column(table.column_names.index(name), name, table[name].cast(kind))
+    same(Labels.from_table(table), labels)
+    older = Labels.from_table(labels.to_arrow().drop_columns(["scores", "picked", "weight"]))
+    assert (older.scores.dtype, older.picked.dtype, older.weight.dtype) == (np.float32, np.bool_, np.float32)
+    one = labels.select(np.array([0]))
+    same(Labels.from_table(one.to_arrow()), one)
 
 
 def test_a_review_comes_before_the_gold_file() -> None:

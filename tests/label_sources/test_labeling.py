@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -275,6 +276,63 @@ def test_words_become_labels_and_nothing_is_embedded_twice(tiny_clip: Path, shap
     assert again.embedded == 0
     assert again.labels.p_teacher.tolist() == labels.p_teacher.tolist()
     assert not again.labels.picked.any()
+
+
+def test_the_stage_hands_the_photos_own_vectors_on_and_says_how_long_loading_took(
+    tiny_clip: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[PseudoLabels] = []
+
+    class Watching(NoRefinement):
+        def refine(self, labels: PseudoLabels) -> Refined:
+            given.append(labels)
+            return super().refine(labels)
+
+    monkeypatch.setitem(LOADERS.own, "watching", Watching)
+    photos = sorted(Photo(sha256_file(path), path) for path in sorted((shapes / "photos").glob("*.png"))[:6])
+    names = [photo.sha256 for photo in photos]
+    images = pa.table({"sha256": names, "path": names, "group": pa.array(range(6))})
+    scenario = Scenario(
+        name="disc",
+        positive=("disc",),
+        negative=("bar",),
+        teacher=Teacher(model=f"local-dir:{tiny_clip}"),
+        labels=Labeling(refine="watching"),
+    )
+    start = time.perf_counter()
+    done = labeling.label(scenario, photos, images, EmbeddingStore(tmp_path), {})
+
+    assert 0 < done.seconds_to_load <= time.perf_counter() - start
+    (key,) = (path.name for path in (tmp_path / "vectors").iterdir())
+    assert given[0].vectors.tolist() == EmbeddingStore(tmp_path).get(key, names).tolist()
+
+
+def test_labels_have_the_types_of_the_file(tmp_path: Path) -> None:
+    labels = build(gold={"03": False})
+    labels.write(tmp_path / "labels.parquet")
+    read = Labels.read(tmp_path / "labels.parquet")
+
+    for name, kind in (
+        ("sha256", object),
+        ("path", object),
+        ("group", np.int32),
+        ("p_teacher", np.float32),
+        ("scores", np.float32),
+        ("gold", np.float64),
+        ("picked", bool),
+        ("weight", np.float32),
+    ):
+        assert getattr(labels, name).dtype == getattr(read, name).dtype == kind, name
+    assert labels.split.dtype.kind == read.split.dtype.kind == "U"
+    assert labeling.certainty(np.array([0.1, 0.9])).dtype == np.float32
+
+
+def test_what_is_said_of_the_teacher_is_the_sources_before_the_encoders_and_always_whose_vectors_they_are() -> None:
+    source = {"name": "vqa", "license": "MIT", "key": "another", "dim": 1}
+    space = {"key": "words", "dim": 3, "logit_scale": 10.0}
+
+    assert labeling.teacher_about(Words()) == {"name": "words", "license": "none", **space}
+    assert labeling.teacher_about(Words(), source) == {"name": "vqa", "license": "MIT", **space}
 
 
 def test_an_unknown_source_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
