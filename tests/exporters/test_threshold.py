@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import confusion_matrix, f1_score, roc_curve
 
-from clip_factory.exporters.calibration import SoftTruth, calibrate, soft_truth
+from clip_factory.exporters.calibration import SoftTruth
 from clip_factory.exporters.threshold import Curves, choose_threshold
 from clip_factory.scenario import Costs, Need, Target
 
@@ -155,47 +155,6 @@ def test_the_need_is_said_in_words(need: Need, words: str) -> None:
     yes, p = sample(200)
 
     assert choose_threshold(p, known(yes), need, resamples=0).target == words
-
-
-def test_people_set_the_base_rate() -> None:
-    """The teacher thinks half are yes; 200 random answers say a fifth."""
-    yes, p = sample(2000)
-    teacher = expit(np.log(p / (1 - p)) + 1.6)
-    gold = np.where(np.arange(2000) < 200, yes, np.nan)
-    right = soft_truth(gold, teacher, np.ones(2000, bool))
-
-    assert teacher.mean() > 0.33
-    assert right.base_rate == pytest.approx(yes.mean(), abs=0.03)
-    assert right.against == "gold and teacher"
-
-
-def test_answers_to_doubtful_photos_do_not_set_the_base_rate() -> None:
-    yes, p = sample(2000)
-    doubtful = np.argsort(np.abs(p - 0.5))[:200]
-    gold = np.full(2000, np.nan)
-    gold[doubtful] = yes[doubtful]
-    right = soft_truth(gold, p, np.zeros(2000, bool))
-
-    assert right.base_rate == pytest.approx(p.mean(), abs=0.01)
-    assert right.probability[doubtful].tolist() == yes[doubtful].tolist(), "their own labels count all the same"
-
-
-def test_without_people_the_teacher_stands_as_it_is() -> None:
-    _, p = sample(500)
-    right = soft_truth(np.full(500, np.nan), p, np.ones(500, bool))
-
-    assert right.probability == pytest.approx(np.clip(p, 1e-4, 1 - 1e-4), abs=1e-3)
-    assert right.against == "teacher"
-
-
-def test_calibration_keeps_the_share_of_yes() -> None:
-    """Doubtful labels count as what they are: the mean of the probabilities is the mean of the labels."""
-    yes, p = sample(3000)
-    soft = np.where(yes, 0.45, 0.1)
-    logits = 3 * (np.log(p / (1 - p)) + 2)
-    found = calibrate(logits, SoftTruth(soft, float(soft.mean()), "teacher"))
-
-    assert found.probabilities(logits).mean() == pytest.approx(soft.mean(), abs=0.005)
 
 
 def test_what_no_threshold_reaches_is_said_so() -> None:
