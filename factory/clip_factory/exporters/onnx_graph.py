@@ -16,7 +16,7 @@ from torch import Tensor
 
 from clip_factory.errors import ExportError
 from clip_factory.exporters.plan import Op, Plan
-from clip_factory.exporters.quantization import Quantized, Range, implied, weight_scales
+from clip_factory.exporters.quantization import MIN_PACKED, Quantized, Range, implied, weight_scales
 from clip_factory.students.network import CENTER
 
 OPSET, IR_VERSION = 17, 8
@@ -50,7 +50,7 @@ def int8_graph(quantized: Quantized, size: int, *, mirror: bool = False) -> onnx
         outer, inner = quantized.ranges.get(number), quantized.inner.get(number)
         if outer is None:
             made[number] = build.float_op(
-                op, inputs, half=False, packed=op.weight is not None and op.weight.numel() > 1000
+                op, inputs, half=False, packed=op.weight is not None and op.weight.numel() > MIN_PACKED
             )
             continue
         x = (
@@ -119,7 +119,7 @@ class _Builder:
             return self.activation(op.activation, self.plain(op, inputs))
         if packed:
             weight = self._int8_weight(op.weight)
-        elif half and op.weight.numel() > 1000:
+        elif half and op.weight.numel() > MIN_PACKED:
             weight = self.node("Cast", self.constant(_numpy(op.weight).astype(np.float16)), to=TensorProto.FLOAT)
         else:
             weight = self.constant(_numpy(op.weight))

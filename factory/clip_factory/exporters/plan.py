@@ -120,7 +120,7 @@ class _Steps:
             self.where[node.name] = self._module(self.modules[str(node.target)], inputs)
         elif node.op == "call_method" and node.target == "mean":
             self.where[node.name] = self.add(Op("mean", inputs))
-        elif node.target in (operator.add, operator.iadd, torch.add):
+        elif node.target in (operator.add, torch.add):
             self.where[node.name] = self.add(Op("add", inputs))
         elif node.target in (operator.mul, torch.mul):
             self.where[node.name] = self.add(Op("mul", inputs))
@@ -148,8 +148,10 @@ class _Steps:
     def _fold(self, norm: nn.BatchNorm2d, at: int) -> None:
         """Scale and shift the convolution before a batch normalization instead (Jacob et al. 2018, section 3.2)."""
         op = self.ops[at]
-        if op.weight is None or op.bias is None or norm.running_mean is None or norm.running_var is None:
+        if op.weight is None or op.bias is None:
             raise ExportError(f"a batch normalization follows {op.kind}, not a convolution: it cannot be folded")
+        if norm.running_mean is None or norm.running_var is None or not norm.affine:
+            raise ExportError("a batch normalization without statistics or weights of its own cannot be folded")
         scale = norm.weight.detach() / torch.sqrt(norm.running_var + norm.eps)
         bias = (op.bias - norm.running_mean) * scale + norm.bias.detach()
         self.ops[at] = replace(op, weight=op.weight * scale[:, None, None, None], bias=bias)

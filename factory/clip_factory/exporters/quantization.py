@@ -15,6 +15,8 @@ from torch import Tensor
 from clip_factory.exporters.plan import ACTIVATIONS, Op, Plan, compute, walk
 
 LEVELS = 255
+MIN_PACKED = 1000
+"""Weights of more numbers than this take less room in the file as fewer bits, whatever they are computed in."""
 CLIPPING_SHARES = torch.linspace(0.3, 1.0, 29)
 """Shares of the observed range that are tried as clipping points."""
 
@@ -120,7 +122,7 @@ def simulate(quantized: Quantized, image: Tensor) -> Tensor:
 
 
 def _step(op: Op, inputs: list[Tensor], outer: Range | None, inner: Range | None) -> Tensor:
-    if op.weight is not None:
+    if op.weight is not None and (outer or op.weight.numel() > MIN_PACKED):
         op = replace(op, weight=fake_quantize_weight(op.weight))
     x = compute(op, *inputs, activate=False)
     x = ACTIVATIONS[op.activation](inner.fake_quantize(x) if inner else x)
