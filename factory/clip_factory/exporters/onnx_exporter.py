@@ -181,7 +181,7 @@ def _check(source: ExportSource, precision: str, graph: onnx.ModelProto, network
     }
     onnx.helper.set_model_props(graph, metadata)
     graph.producer_name, graph.producer_version = "clip-factory", __version__
-    brier = float(np.mean((answers - images.truth.probability) ** 2)) if len(answers) else 0.0
+    brier = float(np.mean((answers - images.truth.probability) ** 2))
     return Candidate(precision, graph.SerializeToString(), float(difference.mean()), float(difference.max()), brier)
 
 
