@@ -11,7 +11,7 @@ import pytest
 from automation.changed_scenarios import find, main
 from automation.git import Git
 from clip_factory.errors import FactoryError, ScenarioError
-from support.automation_run import git
+from support.git import git
 
 ZEROS = "0" * 40
 

@@ -24,8 +24,9 @@ from clip_factory.registry.trust import Trust
 from clip_factory.run_folder import sha256_file
 from clip_factory.runtime import Model
 from clip_factory.runtime.atomic import write_json
-from support.automation_run import NOT_PROVEN, PASSES, REFUSED, git, merged, seal, whole
+from support.automation_run import NOT_PROVEN, PASSES, REFUSED, merged, seal, whole
 from support.finished_run import said
+from support.git import git
 
 JOB = {
     "GITHUB_SERVER_URL": "https://github.com",

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from support.github_site import Site, git
+from support.git import git
+from support.github_site import Site
 from support.workflow_files import lines
 from support.workflow_runner import Run, Runner
 from support.workflow_world import MACHINE, PHOTOS, embedded, form, jobs, make_repository, push, results
@@ -36,15 +37,6 @@ images: {path: ../walls/photos}
     "recall: 1, precision: 1, balanced_agreement: 1, agreement: 1, gold_accuracy: 1",
 )
 """A question that no photo answers: people's labels are drawn by chance."""
-GUESS = """name: guess
-positive: [a red wall]
-negative: [a blue wall]
-images: {path: ../walls/photos}
-teacher: {model: offline}
-student: {backbone: resnet-mini, image_size: 32, epochs: 16}
-gate: {recall: 0, precision: 0, balanced_agreement: 0, agreement: 0}
-"""
-"""A question that the teacher answers, and nobody else."""
 NOT_RUN = {
     "ci.yml": "builds, installs and tests the whole project: the tests would run themselves",
     "release.yml": "builds with packages from an index; what it checks is in test_workflows.py",
@@ -107,7 +99,6 @@ def tell(story: Story, folder: Path) -> None:
     runner.expired = ""
     story.pulls.append(site.pulls()[-1]["number"])
     push(site.bare, folder, "coin", "datasets/coin/scenario.yaml", COIN)
-    push(site.bare, folder, "coin", "datasets/guess/scenario.yaml", GUESS)
     story.pulls.append(site.pull("coin", "Heads or tails"))
     story.refused = runner.serve()
     site.merge(*story.pulls[1:])
@@ -168,7 +159,7 @@ def test_photos_are_embedded_once_and_handed_on(story: Story) -> None:
     # main does not take over what a pull request has cached; after that, main's is there for all
     assert (embedded(story.merged, "embed"), embedded(story.merged, "run")) == ([PHOTOS], [0])
     later = [*story.refused, *story.merged_both]
-    assert (embedded(later, "embed"), embedded(later, "run")) == ([0, 0], [0, 0, 0, 0, 0])
+    assert (embedded(later, "embed"), embedded(later, "run")) == ([0, 0], [0, 0, 0])
 
 
 def test_a_job_whose_vectors_are_gone_embeds_by_itself(story: Story) -> None:
@@ -200,7 +191,7 @@ def test_a_second_prompt_starts_by_dispatch_and_is_compared_with_the_champion(st
 
 def test_what_the_gate_refuses_is_told_and_not_published(story: Story) -> None:
     told = results(story.refused)
-    assert (told["run"], told["report"], told["comment"]) == (["failure", "success"], ["success"], ["success"])
+    assert (told["run"], told["report"], told["comment"]) == (["failure"], ["success"], ["success"])
     (comment,) = story.site.comments_on(story.pulls[2])
     assert "`coin` was refused by the gate" in comment
     assert re.search(r"\*\*Refused\.\*\* Finds .*, by people's labels\.$", comment, re.MULTILINE)
@@ -209,19 +200,10 @@ def test_what_the_gate_refuses_is_told_and_not_published(story: Story) -> None:
     assert not (story.registry / "models/coin").exists()
 
 
-def test_what_is_not_proven_is_done_and_told_and_not_published(story: Story) -> None:
-    (comment,) = story.site.comments_on(story.pulls[2])
-
-    assert "`guess` is not proven" in comment and "nobody has checked the teacher: finds " in comment
-    assert "factory review runs/guess --prove\ngit add datasets/guess/scenario.answers.jsonl\n" in comment
-    assert [job.result for job in jobs(story.merged_both, "run")] == ["failure", "success", "success"]
-    assert not (story.registry / "models/guess").exists()
-
-
 def test_two_scenarios_on_the_same_photos_share_one_set(story: Story) -> None:
     assert len(jobs(story.merged_both, "embed")) == 1
     names = [job.matrix["scenario"]["name"] for job in jobs(story.merged_both, "run")]
-    assert names == ["coin", "guess", "red-wall"]
+    assert names == ["coin", "red-wall"]
 
 
 def test_an_alias_goes_forward_and_back(story: Story) -> None:

@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from automation import changed_scenarios, form
 from automation.git import Git
 from clip_factory import __version__
-from support.github_site import git
+from support.git import git
+from support.github_site import LEVELS
 from support.workflow_expressions import condition, evaluate
 from support.workflow_files import BOTH, ROOT, WORKFLOWS, load, steps
 
@@ -327,3 +329,23 @@ def test_expressions_mean_what_github_says(source: str, value: object) -> None:
 def test_a_context_that_is_not_there_is_a_mistake() -> None:
     with pytest.raises(KeyError):
         evaluate("${{ nowhere.x }}", {})
+
+
+CALLER = re.search(
+    r"```yaml\n(name: Models\n.*?)```", (ROOT / "automation" / "README.md").read_text(encoding="utf-8"), re.DOTALL
+)[1]
+"""The workflow file that automation/README.md gives to other repositories."""
+
+
+def test_another_repository_needs_ten_lines_that_call_what_is_there() -> None:
+    (job,) = YAML(typ="safe").load(CALLER)["jobs"].values()
+    path = job["uses"].partition("@")[0].removeprefix("OWNER/clip-factory/")
+    known = load(ROOT / path)["on"]["workflow_call"]
+
+    assert len(CALLER.splitlines()) <= 10
+    assert [name for name, about in known["inputs"].items() if "default" not in about] == []
+    assert set(job.get("with", {})) <= set(known["inputs"])
+    assert set(job.get("secrets", {})) <= set(known.get("secrets", {}))
+    for name, called in load(ROOT / path)["jobs"].items():
+        for right, level in called.get("permissions", {}).items():
+            assert LEVELS[job["permissions"].get(right, "none")] >= LEVELS[level], f"{name} needs {right}: {level}"

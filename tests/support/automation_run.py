@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from clip_factory.scenario import parse
 from support.fake_run import NOT_PROVEN, PASSES, REFUSED, Recipe
 from support.finished_run import finished, said
 
-__all__ = ["NOT_PROVEN", "PASSES", "REFUSED", "SHA", "git", "merged", "seal", "whole"]
+__all__ = ["NOT_PROVEN", "PASSES", "REFUSED", "SHA", "merged", "seal", "whole"]
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 
@@ -60,11 +59,3 @@ def merged(run: Path, root: Path) -> Path:
         encoding="utf-8",
     )
     return path
-
-
-def git(root: Path, *words: str) -> str:
-    """Run git in a repository of the test, with nothing of the user's configuration."""
-    who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "commit.gpgsign=false"]
-    environment = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(["git", *who, *words], cwd=root, env=environment, capture_output=True, text=True, check=True)
-    return done.stdout.strip()

@@ -1,5 +1,10 @@
 """A stand-in for github.com on loopback: the part of its REST API that the automation uses, on a bare repository.
 
+What it proves: that workflow files and programs work together from an issue to a published model, under our reading of
+GitHub's documentation, with the rights that each job asks for and no others. What it cannot prove: that github.com
+behaves as we read. One story needs it (test_workflow_story.py) and no more is in it than that story calls; what no
+machine has to run is checked by reading the files (test_workflows.py).
+
 Every job has a token of its own with the rights that its `permissions:` give, which ends with the job. A call without
 the right is refused as GitHub refuses it, and remembered in `refused`. What a token of a workflow does starts no other
 workflow, but for a dispatch; `queue` holds what GitHub would start next.
@@ -16,26 +21,11 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
+from support.git import git
 from support.loopback import Loopback, Request, Response, reply
 
 BOT = "github-actions[bot]"
 LEVELS = {"none": 0, "read": 1, "write": 2}
-
-
-def git(folder: Path, *words: str, data: bytes | None = None, **environment: str) -> str:
-    """The output of one git command; fails loudly."""
-    who = {f"GIT_{role}_{part}": text for role in ("AUTHOR", "COMMITTER") for part, text in IDENTITY.items()}
-    done = subprocess.run(
-        ["git", "-C", str(folder), *words],
-        input=data,
-        capture_output=True,
-        env={"PATH": "/usr/bin:/bin:/usr/local/bin", "HOME": "/nowhere", **who, **environment},
-    )
-    assert done.returncode == 0, f"git {' '.join(words)}: {done.stderr.decode()}"
-    return done.stdout.decode().strip()
-
-
-IDENTITY = {"NAME": "somebody", "EMAIL": "somebody@example.org"}
 
 
 @dataclass(frozen=True)

@@ -54,11 +54,11 @@ if [ "$extras" = "automation]" ]; then echo "import block" > "$VIRTUAL_ENV/site/
 def checkout(work: Work, given: dict) -> dict:
     """actions/checkout: with `fetch-depth: 0` the history and all branches, else one commit."""
     assert given["persist-credentials"] is False, "the token would lie in .git/config"
-    place = work.run.runner.places[given.get("repository") or work.run.event_slug]
+    assert given.get("repository", work.run.event_slug) == work.run.event_slug, "only this repository is there"
     target = work.workspace / given.get("path", "")
     ref = given.get("ref") or work.run.event.sha
     target.mkdir(parents=True, exist_ok=True)
-    for words in (["init", "-q"], ["remote", "add", "origin", f"file://{place}"]):
+    for words in (["init", "-q"], ["remote", "add", "origin", f"file://{work.run.runner.site.bare}"]):
         _git(target, *words)
     named = ref if ref.startswith("refs/") or len(ref) == 40 else f"refs/heads/{ref}"
     if given.get("fetch-depth") == 0:

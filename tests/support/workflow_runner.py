@@ -14,13 +14,15 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
-from support.github_site import LEVELS, Event, Site, Token, git
+from support.git import git
+from support.github_site import LEVELS, Event, Site, Token
 from support.workflow_actions import ACTIONS, ActionError
 from support.workflow_expressions import condition, evaluate, text
 
@@ -79,8 +81,6 @@ class Runner:
     """Environments that somebody approves when they are asked."""
     machine: dict[str, str] = field(default_factory=dict)
     """Environment variables that the machine itself has."""
-    places: dict[str, Path] = field(default_factory=dict)
-    """Bare repositories by OWNER/REPO."""
     caches: list[Cached] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     executed: set[tuple[str, str]] = field(default_factory=set)
@@ -88,13 +88,8 @@ class Runner:
     waiting: list[Run] = field(default_factory=list)
     aside: set[str] = field(default_factory=set)
     """Workflow files that are not started."""
-    only: set[str] | None = None
-    """Jobs of called workflows that are run; the others count as skipped."""
     expired: str = ""
     """Artifacts whose names begin so are gone when a job asks for them; empty: none."""
-
-    def __post_init__(self) -> None:
-        self.places[self.site.slug] = self.site.bare
 
     def serve(self, most: int = 99) -> list[Run]:
         """Run what is waiting, up to `most` runs; gives those that were run."""
@@ -139,19 +134,19 @@ class Runner:
 
     def read(self, source: Source, path: str) -> dict:
         """A YAML file of a repository."""
-        return YAML(typ="safe", pure=True).load(git(self.places[source.slug], "show", f"{source.sha}:{path}"))
+        return YAML(typ="safe", pure=True).load(git(self.site.bare, "show", f"{source.sha}:{path}"))
 
     def unpacked(self, source: Source) -> Path:
         """The files of a repository at a commit, as the runner unpacks those of an action; commits that differ in
         datasets alone share them.
         """
-        tree = git(self.places[source.slug], "ls-tree", source.sha).splitlines()
+        tree = git(self.site.bare, "ls-tree", source.sha).splitlines()
         code = "\n".join(line for line in tree if not line.endswith("\tdatasets"))
         target = self.folder / "actions" / hashlib.sha256(code.encode()).hexdigest()[:16]
         if not target.exists():
             target.mkdir(parents=True)
             tar = subprocess.run(
-                ["git", "-C", str(self.places[source.slug]), "archive", source.sha], capture_output=True, check=True
+                ["git", "-C", str(self.site.bare), "archive", source.sha], capture_output=True, check=True
             )
             subprocess.run(["tar", "-x", "-C", str(target)], input=tar.stdout, check=True)
         return target
@@ -224,11 +219,7 @@ class Run:
     def _run_jobs(self, scope: Scope) -> dict[str, list[Job]]:
         done: dict[str, list[Job]] = {}
         for name, job in scope.tree["jobs"].items():
-            if scope.ceiling is not None and self.runner.only is not None and name not in self.runner.only:
-                done[name] = [Job(name, {}, "skipped")]
-            else:
-                done[name] = self._run_job(name, job, scope, done)
-            self.jobs[name] = done[name]
+            done[name] = self.jobs[name] = self._run_job(name, job, scope, done)
         return done
 
     def _run_job(self, name: str, job: dict, scope: Scope, done: dict[str, list[Job]]) -> list[Job]:
@@ -238,13 +229,12 @@ class Run:
         if not condition(job.get("if"), contexts, _status(fine)):
             return [Job(name, {}, "skipped")]
         self._check_rights(name, job.get("permissions", {}), scope.ceiling)
-        results = []
-        for matrix in _combinations(evaluate(job.get("strategy", {}).get("matrix", {}), contexts)):
-            inside = contexts | {"matrix": matrix}
-            results.append(
-                self._call(name, job, scope, inside) if "uses" in job else Work(self, name, job, scope, inside).go()
-            )
-        return results
+        matrix = _combinations(evaluate(job.get("strategy", {}).get("matrix", {}), contexts))
+        if "uses" in job:
+            return [self._call(name, job, scope, contexts | {"matrix": one}) for one in matrix]
+        machines = [Work(self, name, job, scope, contexts | {"matrix": one}) for one in matrix]
+        with ThreadPoolExecutor(2) as pool:  # as GitHub runs them: beside one another
+            return list(pool.map(Work.go, machines))
 
     def _check_rights(self, name: str, rights: dict, ceiling: dict | None) -> None:
         if ceiling is not None:
@@ -252,20 +242,16 @@ class Run:
             assert not over, f"{name} asks for {over}, which its caller has not"
 
     def _call(self, name: str, job: dict, scope: Scope, contexts: dict) -> Job:
-        where, _, sha = job["uses"].partition("@")
-        if where.startswith("$/"):
-            target, path = scope.source, where.removeprefix("$/")
-        else:
-            owner, repository, path = where.split("/", 2)
-            target = Source(f"{owner}/{repository}", sha)
-        tree = self.runner.read(target, path)
+        assert job["uses"].startswith("$/"), "a workflow of the same commit"
+        path = job["uses"].removeprefix("$/")
+        tree = self.runner.read(scope.source, path)
         call = tree["on"]["workflow_call"]
         given = evaluate(job.get("with", {}), contexts)
         known = call.get("inputs", {})
         assert set(given) <= set(known), f"{path} has no inputs {set(given) - set(known)}"
         assert set(job.get("secrets", {})) <= set(call.get("secrets", {})), "a secret that the workflow does not know"
         inputs = {key: _typed(given.get(key, about.get("default")), about["type"]) for key, about in known.items()}
-        done = self._run_jobs(Scope(tree, path, target, inputs, job.get("permissions", {})))
+        done = self._run_jobs(Scope(tree, path, scope.source, inputs, job.get("permissions", {})))
         return Job(name, {}, _together([one for jobs in done.values() for one in jobs if one.result != "skipped"]))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from support.github_site import git
+from support.git import git
 from support.workflow_files import ROOT, load
 from support.workflow_runner import Job, Run
 
