@@ -8,11 +8,8 @@ import json
 import os
 import shutil
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import onnx
@@ -45,6 +42,7 @@ from clip_factory.run_folder import FILES, RunFolder
 from clip_factory.runtime import Model
 from clip_factory.runtime.runtime_errors import FactoryError
 from support.finished_run import REFUSED, another, finished, said
+from support.loopback import files_of, serving
 
 ADA = PublishOptions(by="Ada")
 
@@ -608,17 +606,8 @@ def _verify_after_refresh(registry: FileRegistry, record: Path) -> None:
 def web(two: FileRegistry) -> Iterator[str]:
     """The folder as a plain web server shows it."""
 
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=two.url))
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(files_of(two.url)) as url:
+        yield url
 
 
 def test_the_web_is_for_reading(web: str, two: FileRegistry, run: Path, tmp_path: Path) -> None:

@@ -259,7 +259,7 @@ def test_a_draft_that_cannot_be_filled_is_taken_away(
     github: FakeGitHub, registry: GitHubRegistry, a_draft: Draft, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = (r"POST /releases/(\d+)/assets", lambda *_: Response(507))
-    monkeypatch.setattr("fake_github.ROUTES", [full, *ROUTES])
+    monkeypatch.setattr("support.fake_github.ROUTES", [full, *ROUTES])
     with pytest.raises(RegistryError, match="507"):
         registry.publish(a_draft)
     assert github.releases == {}

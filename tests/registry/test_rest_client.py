@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import ssl
+import socket
 import threading
-import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from ipaddress import ip_address
 from pathlib import Path
 
 import httpx2
@@ -17,7 +13,7 @@ import pytest
 from clip_factory.errors import RegistryError
 from clip_factory.registry.backends import rest_client
 from clip_factory.registry.backends.rest_client import RestClient
-from support.loopback import Loopback, Request, Response, reply
+from support.loopback import Loopback, Quiet, Request, Response, reply, self_signed, serving
 
 TOKEN = "ghp_secret"
 
@@ -122,8 +118,8 @@ def test_the_rest_of_a_large_answer_is_left_unread() -> None:
     """A server that never ends its answer costs no more than the limit, and no memory."""
     sent = 0
 
-    class Endless(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Endless(Quiet):
+        def do_GET(self) -> None:  # noqa: N802
             nonlocal sent
             self.send_response(200)
             self.end_headers()
@@ -132,17 +128,13 @@ def test_the_rest_of_a_large_answer_is_left_unread() -> None:
                     sent += self.wfile.write(b"x" * (1 << 16))
             except OSError:
                 pass
+            done.set()
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Endless)
-    thread = threading.Thread(target=server.handle_request, daemon=True)
-    thread.start()
-    with pytest.raises(RegistryError, match="more than the 1,000 bytes expected"):
-        RestClient(f"http://127.0.0.1:{server.server_port}", {}).request("GET", "/", max_bytes=1000)
-    thread.join(10)
-    server.server_close()
+    done = threading.Event()
+    with serving(Endless) as url:
+        with pytest.raises(RegistryError, match="more than the 1,000 bytes expected"):
+            RestClient(url, {}).request("GET", "/", max_bytes=1000)
+        assert done.wait(10)
     assert sent < 1 << 26
 
 
@@ -203,41 +195,29 @@ def test_a_service_that_is_not_there(waited: list[float]) -> None:
 
 
 def test_an_answer_that_is_cut_short_is_asked_for_again(waited: list[float]) -> None:
-    class Cut(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Cut(Quiet):
+        def do_GET(self) -> None:  # noqa: N802
             whole = bool(waited)
             self.send_response(200)
             self.send_header("Content-Length", "5")
             self.end_headers()
             self.wfile.write(b"whole" if whole else b"who")
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Cut)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    client = RestClient(f"http://127.0.0.1:{server.server_port}", {}, sleep=waited.append)
-    try:
-        assert client.request("GET", "/").body == b"whole"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(Cut) as url:
+        assert RestClient(url, {}, sleep=waited.append).request("GET", "/").body == b"whole"
     assert waited == [1]
 
 
 def test_a_silent_service_is_given_up(monkeypatch: pytest.MonkeyPatch, waited: list[float]) -> None:
     monkeypatch.setattr(rest_client, "TIMEOUT", 0.1)
     rest_client._client.cache_clear()
-    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # it takes the connection, and says nothing
-    started = time.monotonic()
-    try:
-        with pytest.raises(RegistryError, match="cannot be reached"):
-            RestClient(f"http://127.0.0.1:{server.server_port}", {}, sleep=waited.append).request("GET", "/x")
-    finally:
-        server.server_close()
-        rest_client._client.cache_clear()
-    assert time.monotonic() - started < 5 and len(waited) == 4
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes the connection, and says nothing
+        try:
+            with pytest.raises(RegistryError, match="cannot be reached"):
+                RestClient(f"http://127.0.0.1:{silent.getsockname()[1]}", {}, sleep=waited.append).request("GET", "/x")
+        finally:
+            rest_client._client.cache_clear()
+    assert len(waited) == 4
 
 
 def test_proxies_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, other: Echo) -> None:
@@ -267,34 +247,8 @@ def test_settings_that_cannot_be_used_are_named(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path, waited: list[float]) -> None:
-    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(_self_signed(tmp_path / "own.pem"))
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        with pytest.raises(RegistryError, match=r"cannot be reached .*certificate"):
-            RestClient(f"https://127.0.0.1:{server.server_port}", {}, TOKEN, sleep=waited.append).request("GET", "/")
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def _self_signed(path: Path) -> Path:
-    """Key and certificate for 127.0.0.1 in one PEM file."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + timedelta(days=1))
-    own = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-    certificate = builder.add_extension(own, critical=False).sign(key, hashes.SHA256())
-    plain = serialization.NoEncryption()
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    path.write_bytes(pem + certificate.public_bytes(serialization.Encoding.PEM))
-    return path
+    with (
+        serving(Quiet, self_signed(tmp_path / "own.pem")) as url,
+        pytest.raises(RegistryError, match=r"cannot be reached .*certificate"),
+    ):
+        RestClient(url, {}, TOKEN, sleep=waited.append).request("GET", "/")

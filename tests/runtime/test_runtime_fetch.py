@@ -7,14 +7,10 @@ import hashlib
 import json
 import os
 import socket
-import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
-from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +29,7 @@ from clip_factory.runtime.releases.fetch import fetch, read_index
 from clip_factory.runtime.releases.location import root_of
 from clip_factory.runtime.releases.release_index import Entry, Index
 from clip_factory.runtime.releases.transport import UnreachableError, read
+from support.loopback import Quiet, files_of, self_signed, serving
 from support.red_model import graph, outside, save
 from support.releases import keep, release_of, write
 
@@ -55,24 +52,10 @@ def registry(tmp_path: Path, model_bytes: bytes) -> Path:
     return root
 
 
-def serve(handler: Any) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def web(registry: Path) -> Iterator[str]:
-    yield from serve(partial(Quiet, directory=registry.parent))
+    with serving(files_of(registry.parent)) as url:
+        yield url
 
 
 def refusal(call: Any, *arguments: Any, **named: Any) -> str:
@@ -137,11 +120,8 @@ def test_a_version_that_was_fetched_needs_no_registry(registry: Path, web: str) 
 
 
 def test_when_the_registry_does_not_answer_the_last_index_decides(registry: Path) -> None:
-    serving = serve(partial(Quiet, directory=registry))
-    url = next(serving)
-    Model.load("red", registry=url)
-    with pytest.raises(StopIteration):
-        next(serving)
+    with serving(files_of(registry)) as url:
+        Model.load("red", registry=url)
     with pytest.warns(OfflineWarning) as warned:
         assert str(Model.load("red@champion", registry=url).release) == "red@1"
     said = str(warned[0].message)
@@ -441,10 +421,10 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
 # --- servers that misbehave
 
 
-class Bad(BaseHTTPRequestHandler):
+class Bad(Quiet):
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802
         what = self.path.split("/")[1]
         if what.isdigit():
             self.send_response(int(what))
@@ -487,13 +467,11 @@ class Bad(BaseHTTPRequestHandler):
     def gibberish(self) -> None:
         self.wfile.write(b"SSH-2.0-OpenSSH\r\n\r\n")
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture
 def bad() -> Iterator[str]:
-    yield from serve(Bad)
+    with serving(Bad) as url:
+        yield url
 
 
 BUSY, WRONG = UnreachableError, RegistryError
@@ -532,36 +510,13 @@ def test_a_server_that_drips(bad: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_certificate_that_nobody_vouches_for(registry: Path, tmp_path: Path) -> None:
     pytest.importorskip("cryptography")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(self_signed(tmp_path / "server.pem"))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=registry))
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    url = f"https://127.0.0.1:{server.server_port}"
-    with pytest.raises(RegistryError) as caught:
+    with (
+        serving(files_of(registry), self_signed(tmp_path / "server.pem")) as url,
+        pytest.raises(RegistryError) as caught,
+    ):
         read_index(url, Cache(tmp_path))
-    server.shutdown()
-    server.server_close()
     assert type(caught.value) is RegistryError, "not unreachable: the cache must not paper over it"
     assert str(caught.value).startswith(
         f"{url}/index.json: its certificate cannot be trusted ([SSL: CERTIFICATE_VERIFY"
     )
     assert caught.value.hint == "do not go on: someone may be listening in, or the server's certificate has run out"
-
-
-def self_signed(path: Path) -> Path:
-    from datetime import UTC, datetime, timedelta
-    from ipaddress import ip_address
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives import serialization as s
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key, name, now = ec.generate_private_key(ec.SECP256R1()), x509.Name([]), datetime.now(UTC)
-    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
-    here = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-    certificate = made.add_extension(here, critical=True).sign(key, hashes.SHA256())
-    private = key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())
-    path.write_bytes(private + certificate.public_bytes(s.Encoding.PEM))
-    return path

@@ -1,13 +1,17 @@
-"""A small HTTP server on loopback for stand-ins of web services: it records calls and can be told to fail."""
+"""Servers on loopback: of files, of one handler, of stand-ins that record calls and can be told to fail; with TLS."""
 
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -128,3 +132,58 @@ class Loopback:
                 pass
 
         return Handler
+
+
+class Quiet(BaseHTTPRequestHandler):
+    """A handler that logs nothing; subclasses answer."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _Files(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(handler: Callable[..., BaseHTTPRequestHandler], certificate: Path | None = None) -> Iterator[str]:
+    """The address of a server that answers by `handler`, each request in a thread of its own, until the block ends."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def files_of(folder: Path | str) -> Callable[..., BaseHTTPRequestHandler]:
+    """For `serving`: a folder as a plain web server shows it."""
+    return partial(_Files, directory=folder)
+
+
+def self_signed(path: Path) -> Path:
+    """Key and certificate for 127.0.0.1 in one PEM file; nobody vouches for it."""
+    from datetime import UTC, datetime, timedelta
+    from ipaddress import ip_address
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives import serialization as s
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, name, now = ec.generate_private_key(ec.SECP256R1()), x509.Name([]), datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    here = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    certificate = made.add_extension(here, critical=True).sign(key, hashes.SHA256())
+    private = key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())
+    path.write_bytes(private + certificate.public_bytes(s.Encoding.PEM))
+    return path
