@@ -5,7 +5,7 @@
 Makes up a run on the photos (labels and vectors are random: the page does not care), serves it as `factory review`
 does, and scrolls through all of it in Chromium, first in steps of a wheel, then in jumps to random places. A cell is
 blank from the frame in which it is on the screen until its photo is there. Needs a checkout, for
-tests/support/fake_run.py.
+tests/support/make_run.py.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from clip_factory import run_folder as files
 from clip_factory.runtime import find_images
 from clip_factory.store import EmbeddingStore
-from support import fake_run
+from support import make_run
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
@@ -93,11 +93,11 @@ def make_up(photos: Path, count: int, folder: Path) -> tuple[Path, Path]:
             for number, (sha, path) in enumerate(contents.items())
         ]
 
-    fake_run._draw_photos = link
-    _, run = fake_run.make_run(folder, fake_run.Recipe(images=count, gold=0))
+    make_run._draw_photos = link
+    _, run = make_run.make_run(folder, make_run.RunKind(images=count, gold=0))
     sha256s = pq.read_table(run.file(files.LABELS), columns=["sha256"])["sha256"].to_pylist()
     vectors = np.random.default_rng(0).normal(size=(len(sha256s), 384)).astype(np.float32)
-    with EmbeddingStore(folder / "store").writer(fake_run.TEACHER, {}) as writer:
+    with EmbeddingStore(folder / "store").writer(make_run.TEACHER, {}) as writer:
         writer.add(sha256s, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
     return run.path, folder / "store"
 

@@ -34,6 +34,12 @@ CORE = {
 """Folders and files of the core, from words to the exported file: `pytest -m core` runs them in a minute."""
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`pytest -m core` does not read other tests, which may need more than is installed."""
+    part = collection_path.relative_to(TESTS).parts[:1] if collection_path.is_relative_to(TESTS) else ()
+    return True if config.option.markexpr == "core" and part and part[0] not in CORE else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what belongs to the core."""
@@ -97,8 +103,8 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model file that the runtime accepts, of a run made up by `fake_run`."""
-    from support.fake_run import make_run
+    """A model file that the runtime accepts, of a run made up by `make_run`."""
+    from support.make_run import make_run
 
     _, run = make_run(tmp_path_factory.mktemp("fake-run"))
     return run.file("model.onnx")

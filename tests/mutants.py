@@ -32,6 +32,8 @@ WORK = ROOT / ".mutants"
 BAR = 0.9
 """The least share of the mutants of a room that tests must notice."""
 COPIED = ("tests", "docs", "README.md")
+UNNOTICED = (None, 0, 5, 33)
+"""Exit codes of a mutant that no test noticed: not tried, all passed, no test ran, no test runs the function."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,8 @@ class Mutant:
     name: str
     """mutmut's."""
     room: str
-    killed: bool | None
-    """Whether a test noticed; None where it was not tried."""
+    killed: bool
+    """Whether a test noticed."""
     diff: str = ""
     reason: str = ""
     """Why nobody can notice; empty for others."""
@@ -99,41 +101,87 @@ class Mutant:
 def main() -> int:
     """Run mutmut, print the table and the survivors."""
     arguments = _parser().parse_args()
-    global WORK
-    WORK = arguments.work.resolve()
-    rooms = {name: room for name, room in ROOMS.items() if arguments.room in (None, name)}
-    prepare(rooms, keep=arguments.keep)
-    names = list(mutants(rooms))
+    bench = Bench(arguments.work.resolve(), {n: r for n, r in ROOMS.items() if arguments.room in (None, n)})
+    bench.lay_out()
+    names = bench.names()
     if arguments.sample:
         names = sample(names, arguments.sample, arguments.seed)
     if arguments.only:
         names = [name for name in names if fnmatch.fnmatch(name, f"*{arguments.only}")]
-    run(names, arguments.workers)
-    found = judge(names, rooms)
-    return report(found, whole=not (arguments.sample or arguments.only))
+    bench.run(names, arguments.workers)
+    return report(bench.judge(names), whole=not (arguments.sample or arguments.only))
 
 
-def prepare(rooms: Mapping[str, Room], *, keep: bool) -> None:
-    """Lay out a copy of the sources and the tests as mutmut expects them, and let it write the mutants."""
-    if not keep:
-        shutil.rmtree(WORK, ignore_errors=True)
-    WORK.mkdir(exist_ok=True)
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "factory", WORK / "src", dirs_exist_ok=True, ignore=ignored)
-    for name in COPIED:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, WORK / name, dirs_exist_ok=True, ignore=ignored)
-        else:
-            shutil.copy2(source, WORK / name)
-    (WORK / "pyproject.toml").write_text(_configuration(rooms), encoding="utf-8")
+@dataclass(frozen=True)
+class Bench:
+    """A folder in which mutmut works: sources and tests laid out as it expects them."""
 
+    folder: Path
+    rooms: Mapping[str, Room]
 
-def mutants(rooms: Mapping[str, Room]) -> Iterable[str]:
-    """Names of all mutants, in order; mutmut writes them when it is asked for their times."""
-    _mutmut("run", "--max-children", "1", "no-mutant-of-this-name", quiet=True)
-    for module in (module for room in rooms.values() for module in room.modules):
-        yield from _results(module)
+    def lay_out(self) -> None:
+        """Copy sources and tests, and write mutmut's configuration."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "factory", self.folder / "src", ignore=ignored)
+        for name in COPIED:
+            source, target = ROOT / name, self.folder / name
+            shutil.copytree(source, target, ignore=ignored) if source.is_dir() else shutil.copy2(source, target)
+        (self.folder / "pyproject.toml").write_text(self._configuration(), encoding="utf-8")
+
+    def names(self) -> list[str]:
+        """Names of all mutants; mutmut makes them, and notes which tests run which function, before it tries any."""
+        self._mutmut("run", "--max-children", "1", "none-is-called-so", quiet=True)
+        return [name for room in self.rooms.values() for module in room.modules for name in self._results(module)]
+
+    def run(self, names: Iterable[str], workers: int) -> None:
+        """Try mutants, so many at once."""
+        self._mutmut("run", "--max-children", str(workers), *names, quiet=not sys.stdout.isatty())
+
+    def judge(self, names: Iterable[str]) -> list[Mutant]:
+        """What came of each."""
+        wanted, found = set(names), []
+        known = tomllib.loads((ROOT / "tests" / "equivalent_mutants.toml").read_text(encoding="utf-8"))["mutants"]
+        for room, entry in self.rooms.items():
+            for module in entry.modules:
+                for name, code in self._results(module).items():
+                    if name in wanted:
+                        killed = code not in UNNOTICED
+                        diff = "" if killed else self._mutmut("show", name, quiet=True)
+                        found.append(Mutant(name, room, killed, diff, "" if killed else reason(module, diff, known)))
+        return found
+
+    def _results(self, module: str) -> dict[str, int | None]:
+        """The exit code of the tests for each mutant of a module, None where they have not run."""
+        path = self.folder / "mutants" / "src" / "clip_factory" / f"{module}.meta"
+        return dict(json.loads(path.read_text(encoding="utf-8"))["exit_code_by_key"])
+
+    def _configuration(self) -> str:
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+        modules = [f"src/clip_factory/{module}" for room in self.rooms.values() for module in room.modules]
+        tests = sorted({test for room in self.rooms.values() for test in room.tests})
+        return f"""
+[tool.pytest.ini_options]
+addopts = {json.dumps(project["addopts"])}
+markers = {json.dumps(project["markers"])}
+pythonpath = ["src", "tests"]
+
+[tool.mutmut]
+source_paths = ["src"]
+only_mutate = {json.dumps(modules)}
+also_copy = {json.dumps([name for name in COPIED if name != "tests"])}
+pytest_add_cli_args_test_selection = {json.dumps(tests)}
+pytest_add_cli_args = ["-p", "no:cacheprovider", "-m", "core"]
+process_isolation = "forkserver"
+use_setproctitle = false
+use_git_change_detection = false
+"""
+
+    def _mutmut(self, *arguments: str, quiet: bool) -> str:
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        command = [Path(sys.executable).parent / "mutmut", *arguments]
+        done = subprocess.run(command, cwd=self.folder, env=environment, text=True, capture_output=quiet, check=False)
+        return done.stdout or ""
 
 
 def sample(names: Iterable[str], count: int, seed: int) -> list[str]:
@@ -141,24 +189,15 @@ def sample(names: Iterable[str], count: int, seed: int) -> list[str]:
     return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())[:count]
 
 
-def run(names: Iterable[str], workers: int) -> None:
-    """Try the mutants."""
-    _mutmut("run", "--max-children", str(workers), *names)
-
-
-def judge(names: Iterable[str], rooms: Mapping[str, Room]) -> list[Mutant]:
-    """What came of each."""
-    wanted, found = set(names), []
-    known = tomllib.loads((ROOT / "tests" / "equivalent_mutants.toml").read_text(encoding="utf-8"))["mutants"]
-    for room, entry in rooms.items():
-        for module in entry.modules:
-            for name, code in _results(module).items():
-                if name not in wanted:
-                    continue
-                killed = None if code is None else code not in (0, 5, 33)
-                diff = "" if killed else _mutmut("show", name, quiet=True)
-                found.append(Mutant(name, room, killed, diff, _reason(module, diff, known)))
-    return found
+def reason(module: str, diff: str, known: Iterable[Mapping[str, str]]) -> str:
+    """Why a mutant counts as equivalent, by the list; empty where it does not."""
+    lines = [line for line in diff.splitlines() if line[:1] in "+-" and not line.startswith(("+++", "---"))]
+    old, new = ("\n".join(line[1:].strip() for line in lines if line[0] == sign) for sign in "-+")
+    for entry in known:
+        pattern = entry["new"].replace("[", "[[]")  # of the wildcards only * is one here
+        if entry["module"] == module and entry["old"] == old and fnmatch.fnmatchcase(new, pattern):
+            return entry["reason"]
+    return ""
 
 
 def report(found: Iterable[Mutant], *, whole: bool) -> int:
@@ -180,59 +219,12 @@ def report(found: Iterable[Mutant], *, whole: bool) -> int:
     return int(below)
 
 
-def _reason(module: str, diff: str, known: Iterable[Mapping[str, str]]) -> str:
-    lines = [line for line in diff.splitlines() if line[:1] in "+-" and not line.startswith(("+++", "---"))]
-    old = [line[1:].strip() for line in lines if line[0] == "-"]
-    new = [line[1:].strip() for line in lines if line[0] == "+"]
-    for entry in known:
-        alike = entry["old"] == "\n".join(old) and fnmatch.fnmatchcase("\n".join(new), entry["new"].replace("[", "[[]"))
-        if entry["module"] == module and alike:
-            return entry["reason"]
-    return ""
-
-
-def _results(module: str) -> dict[str, int | None]:
-    """The exit code of the tests for each mutant of a module, None where they have not run."""
-    path = WORK / "mutants" / "src" / "clip_factory" / f"{module}.meta"
-    return dict(json.loads(path.read_text(encoding="utf-8"))["exit_code_by_key"])
-
-
-def _configuration(rooms: Mapping[str, Room]) -> str:
-    modules = [f"src/clip_factory/{module}" for room in rooms.values() for module in room.modules]
-    tests = sorted({test for room in rooms.values() for test in room.tests})
-    markers = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
-    return f"""
-[tool.pytest.ini_options]
-addopts = {json.dumps(markers["addopts"])}
-pythonpath = ["src", "tests"]
-markers = {json.dumps(markers["markers"])}
-
-[tool.mutmut]
-source_paths = ["src"]
-only_mutate = {json.dumps(modules)}
-also_copy = {json.dumps([name for name in COPIED if name != "tests"])}
-pytest_add_cli_args_test_selection = {json.dumps(tests)}
-pytest_add_cli_args = ["-p", "no:cacheprovider", "-m", "core"]
-process_isolation = "forkserver"
-use_setproctitle = false
-use_git_change_detection = false
-"""
-
-
-def _mutmut(*arguments: str, quiet: bool = False) -> str:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    mutmut = Path(sys.executable).parent / "mutmut"
-    done = subprocess.run([mutmut, *arguments], cwd=WORK, env=environment, text=True, capture_output=quiet, check=False)
-    return done.stdout or ""
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--room", choices=list(ROOMS), help="one room alone")
     parser.add_argument("--sample", type=int, help="so many mutants of all")
     parser.add_argument("--seed", type=int, default=0, help="of the draw of the sample")
     parser.add_argument("--only", help="mutants whose names end like this, wildcards allowed")
-    parser.add_argument("--keep", action="store_true", help="keep the results of the last run for functions unchanged")
     parser.add_argument("--work", type=Path, default=WORK, help="scratch folder, made anew")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="mutants at once")
     return parser

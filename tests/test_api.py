@@ -17,8 +17,8 @@ from clip_factory.cli.evaluate_commands import evaluate as evaluate_command
 from clip_factory.cli.publish_command import publish as publish_command
 from clip_factory.errors import LabelsError, ModelError, RunError, ScenarioError
 from clip_factory.scenario import Scenario, load
-from support.fake_run import make_run
 from support.finished_run import finished
+from support.make_run import make_run
 
 HEAVY = ("torch", "lightning", "open_clip", "timm", "sklearn", "scipy", "pyarrow", "pydantic", "jinja2")
 STAGES = ("scan", "label", "train", "export", "evaluate", "report")
@@ -205,9 +205,9 @@ def test_a_damaged_run_says_so_in_a_notebook_and_does_not_end_it(tmp_path: Path)
 
 
 def test_no_text_of_a_scenario_is_obeyed_as_markup(tmp_path: Path) -> None:
-    from support.fake_run import Recipe
+    from support.make_run import RunKind
 
-    _, folder = make_run(tmp_path, Recipe(question="<script>alert(1)</script>?", images=60))
+    _, folder = make_run(tmp_path, RunKind(question="<script>alert(1)</script>?", images=60))
     assert "<script" not in api.load_run(folder.path)._repr_html_()
 
 

@@ -21,7 +21,7 @@ from clip_factory.evaluation import Comparison, compare_answers, compare_counts
 from clip_factory.evaluation.difference_intervals import area, area_difference, mcnemar, newcombe_paired, paired
 from clip_factory.evaluation.gate_comparison import compare_gates
 from clip_factory.statistics import Confusion
-from support.labeled_photos import Photos, RunTables, make_model, make_photos, make_run, write_labels
+from support.labeled_photos import Photos, RunTables, make_model, make_photos, make_red_run, write_labels
 
 runner = CliRunner()
 YES, NO = 43, 300
@@ -223,7 +223,7 @@ def answered(photos: Photos, wrong: set[int]) -> list[float]:
 
 
 def two(photos: Photos, folder: Path, first: RunTables, second: RunTables) -> tuple[Path, Path]:
-    return make_run(folder / "one", photos, first), make_run(folder / "two", photos, second)
+    return make_red_run(folder / "one", photos, first), make_red_run(folder / "two", photos, second)
 
 
 def told(*arguments: object) -> dict:
@@ -258,8 +258,8 @@ def test_a_run_on_other_photos_is_asked_about_these(photos: Photos, tmp_path: Pa
     """The second run knows other photos: its model answers those of the first's test split now."""
     elsewhere = make_photos(tmp_path / "elsewhere", seed=7)
     gold = photos.truth.tolist()
-    first = make_run(tmp_path / "one", photos, RunTables(["test"] * 60, gold, answered(photos, set())))
-    second = make_run(tmp_path / "two", elsewhere, RunTables(["train"] * 60, [None] * 60))
+    first = make_red_run(tmp_path / "one", photos, RunTables(["test"] * 60, gold, answered(photos, set())))
+    second = make_red_run(tmp_path / "two", elsewhere, RunTables(["train"] * 60, [None] * 60))
     found = told(first, second)
     alone = json.loads(
         call("evaluate", second, "--gold", photos.gold, "--images", photos.root, "--format", "json").stdout
@@ -314,7 +314,7 @@ def test_a_file_alone_needs_labels(photos: Photos, tmp_path: Path) -> None:
 
 def test_photos_that_one_was_trained_on_measure_neither(photos: Photos, tmp_path: Path) -> None:
     split = ["train", "val", "test"] * 20
-    run = make_run(tmp_path / "run", photos, RunTables(split, [None] * 60))
+    run = make_red_run(tmp_path / "run", photos, RunTables(split, [None] * 60))
     other = make_model(tmp_path / "other.onnx", threshold="0.7")
     done = call("compare", run, other, "--gold", photos.gold)
 

@@ -19,7 +19,7 @@ from clip_factory.cli.main import app
 from clip_factory.evaluation.difference_intervals import area
 from clip_factory.evaluation.measure import BREAK_EVEN, FEW_ALARMS, HIGH_RECALL, named_thresholds
 from clip_factory.runtime import Model
-from support.labeled_photos import Photos, RunTables, draw, make_model, make_photos, make_run, write_labels
+from support.labeled_photos import Photos, RunTables, draw, make_model, make_photos, make_red_run, write_labels
 
 runner = CliRunner()
 
@@ -124,7 +124,7 @@ def split_of(photos: Photos) -> list[str]:
 
 def test_a_run_is_measured_on_photos_it_never_saw(photos: Photos, tmp_path: Path) -> None:
     split = split_of(photos)
-    run = make_run(tmp_path / "run", photos, RunTables(split, [None] * len(split)))
+    run = make_red_run(tmp_path / "run", photos, RunTables(split, [None] * len(split)))
     done = call(run, "--gold", photos.gold, "--out", tmp_path / "out", "--format", "json")
     found = json.loads(done.stdout)
     rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").open()))
@@ -137,7 +137,7 @@ def test_a_run_is_measured_on_photos_it_never_saw(photos: Photos, tmp_path: Path
 
 
 def test_labels_of_photos_that_it_was_trained_on_alone_measure_nothing(photos: Photos, tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", photos, RunTables(["train"] * 60, [None] * 60))
+    run = make_red_run(tmp_path / "run", photos, RunTables(["train"] * 60, [None] * 60))
     done = call(run, "--gold", photos.gold)
 
     assert "run was trained on all 60 labeled photos: they measure nothing" in str(done.exception)

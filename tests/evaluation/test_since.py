@@ -10,8 +10,8 @@ import pytest
 
 from clip_factory.evaluation.previous_run import compare_with_previous
 from clip_factory.run_folder import RunFolder
-from support.fake_run import NOT_PROVEN
 from support.finished_run import another, finished
+from support.make_run import NOT_PROVEN
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from clip_factory.run_folder import CARD, GATE, LABELS, REPORT, RunFolder, read_
 from clip_factory.runtime import to_square
 from clip_factory.runtime.atomic import write_json
 from clip_factory.scenario import Scenario
-from support.fake_run import CUT, NOT_PROVEN, PASSES, PROBE, REFUSED, SIZE, Recipe, make_older, make_run
+from support.make_run import CUT, NOT_PROVEN, PASSES, PROBE, REFUSED, SIZE, RunKind, make_older, make_run
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -106,7 +106,7 @@ def test_report_says_what_a_reader_must_know(made: tuple[Scenario, RunFolder]) -
 
 
 def test_missing_photos_become_gray_tiles(tmp_path: Path) -> None:
-    scenario, run = make_run(tmp_path, Recipe(images=40))
+    scenario, run = make_run(tmp_path, RunKind(images=40))
     for photo in (tmp_path / "images").rglob("*.jpg"):
         photo.write_bytes(b"")
     report = written(scenario, run)
@@ -125,7 +125,7 @@ def test_pictures_stay_inside_the_images_folder(tmp_path: Path) -> None:
 
 def test_hostile_words_are_escaped(tmp_path: Path) -> None:
     evil = "</style><script>alert(1)</script>\"'{{7*7}} $x^2$ | `a` [b](http://c)"
-    recipe = Recipe(
+    recipe = RunKind(
         images=30, question=evil, positive=(evil[:190],), negative=("<img src=x onerror=y>", "b"),
         path="<svg onload=1>{side}/{{{{x}}}} {i} \u202e.jpg", noise=3, license="<b>mine</b>",
     )  # fmt: skip
@@ -144,13 +144,13 @@ def test_hostile_words_are_escaped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "says"),
     [
-        (Recipe(images=30, gold=0, negative=None), "No person has labeled a photo"),
-        (Recipe(images=16, one_sided_test=True), "Not drawn: the"),
-        (Recipe(images=60, gold=1), "a person has labeled"),
+        (RunKind(images=30, gold=0, negative=None), "No person has labeled a photo"),
+        (RunKind(images=16, one_sided_test=True), "Not drawn: the"),
+        (RunKind(images=60, gold=1), "a person has labeled"),
     ],
     ids=["no gold", "one-sided test", "all gold"],
 )
-def test_thin_evidence_is_told_not_hidden(tmp_path: Path, recipe: Recipe, says: str) -> None:
+def test_thin_evidence_is_told_not_hidden(tmp_path: Path, recipe: RunKind, says: str) -> None:
     scenario, run = make_run(tmp_path, recipe)
     assert says in written(scenario, run).text
     write_card(scenario, run)
@@ -158,14 +158,14 @@ def test_thin_evidence_is_told_not_hidden(tmp_path: Path, recipe: Recipe, says: 
 
 
 def test_no_report_without_labels(tmp_path: Path) -> None:
-    scenario, run = make_run(tmp_path, Recipe(images=12))
+    scenario, run = make_run(tmp_path, RunKind(images=12))
     run.file(LABELS).unlink()
     with pytest.raises(RunError, match=r"has no labels\.parquet"):
         write_report(scenario, run)
 
 
 def test_a_run_without_training_record_or_log_is_reported(tmp_path: Path) -> None:
-    scenario, run = make_run(tmp_path, Recipe(images=20))
+    scenario, run = make_run(tmp_path, RunKind(images=20))
     run.file("training.csv").write_text("epoch,train_loss\n", encoding="utf-8")
     run.file("log.jsonl").unlink()
     assert "the training left no record" in written(scenario, run).text
@@ -267,7 +267,7 @@ def test_card_javascript_squashes_as_the_runtime_does(
 
 
 def test_other_licenses_are_named(tmp_path: Path) -> None:
-    scenario, run = make_run(tmp_path, Recipe(images=12, license="Proprietary-1"))
+    scenario, run = make_run(tmp_path, RunKind(images=12, license="Proprietary-1"))
     front = card.front_matter(read_run_data(scenario, run))
     assert (front["license"], front["license_name"]) == ("other", "proprietary-1")
 
@@ -404,7 +404,7 @@ def test_counts_are_those_of_the_judge_and_of_scikit_learn(judged: dict[str, tup
 
 
 def test_people_count_alone_where_they_have_said_enough(tmp_path: Path) -> None:
-    data = read_run_data(*make_run(tmp_path, Recipe(images=300, gold=0.9, noise=0.5, picked=0.5)))
+    data = read_run_data(*make_run(tmp_path, RunKind(images=300, gold=0.9, noise=0.5, picked=0.5)))
     labels, held = data.labels, data.evaluated
     assert held.against == "people"
     assert set(held.rows) == set(np.flatnonzero(labels.test & labels.labeled & ~labels.picked))
@@ -413,7 +413,7 @@ def test_people_count_alone_where_they_have_said_enough(tmp_path: Path) -> None:
 
 
 def test_too_few_labels_are_told_beside_the_teachers_word(tmp_path: Path) -> None:
-    data = read_run_data(*make_run(tmp_path, Recipe(images=100, gold=0.2, noise=0.5)))
+    data = read_run_data(*make_run(tmp_path, RunKind(images=100, gold=0.2, noise=0.5)))
     few = int((data.labels.test & data.labels.unbiased).sum())
     assert f"People have labeled {few} of them: too few to count." in summarize(data).by
 
@@ -478,7 +478,7 @@ def test_no_other_threshold_is_named_where_none_would_do(judged: dict[str, tuple
 
 
 def test_a_figure_below_its_bar_is_not_called_too_few(tmp_path: Path) -> None:
-    data = read_run_data(*make_run(tmp_path, Recipe(images=40, gold=0, noise=0.1)))
+    data = read_run_data(*make_run(tmp_path, RunKind(images=40, gold=0, noise=0.1)))
     clauses = [c | {"figure": 0.5, "verdict": "unproven"} for c in data.gate["clauses"] if c["name"] == "recall"]
     short = summarize(replace(data, gate=data.gate | {"clauses": clauses}))
     assert short.gloss == words.SHORT
@@ -558,7 +558,7 @@ def test_nearest_are_taken_from_both_sides() -> None:
 
 
 def test_people_and_teacher_are_compared_on_the_share_of_yes(tmp_path: Path) -> None:
-    scenario, run = make_run(tmp_path, Recipe(images=80, gold=0.5, picked=0.4))
+    scenario, run = make_run(tmp_path, RunKind(images=80, gold=0.5, picked=0.4))
     labels = read_run_data(scenario, run).labels
     fair = labels.gold[~np.isnan(labels.gold) & ~labels.picked]
     picked = int(labels.picked.sum())
@@ -595,7 +595,7 @@ def test_card_names_whose_word_recall_rests_on(judged: dict[str, tuple[Scenario,
 
 @pytest.mark.parametrize(("noise", "word"), [(0.1, "Passed"), (15.0, "Refused")])
 def test_a_run_of_the_version_before_is_reported(tmp_path: Path, noise: float, word: str) -> None:
-    scenario, run = make_run(tmp_path, Recipe(images=120, gold=0.8, noise=noise))
+    scenario, run = make_run(tmp_path, RunKind(images=120, gold=0.8, noise=noise))
     make_older(run)
     report = written(scenario, run)
     seen = first_screen(report)
@@ -609,7 +609,7 @@ def test_a_run_of_the_version_before_is_reported(tmp_path: Path, noise: float, w
 
 
 def test_a_gate_that_says_nothing_is_refused(tmp_path: Path) -> None:
-    scenario, run = make_run(tmp_path, Recipe(images=20))
+    scenario, run = make_run(tmp_path, RunKind(images=20))
     gate = read_json(run.file(GATE))
     del gate["verdict"], gate["passed"]
     write_json(run.file(GATE), gate)

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from clip_factory.report import write_report
 from clip_factory.report.run_data import RunData, read_run_data
 from clip_factory.run_folder import REPORT
-from support.fake_run import Recipe, make_run
+from support.make_run import RunKind, make_run
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,7 @@ PATIENCE = 120_000
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> RunData:
-    scenario, run = make_run(tmp_path_factory.mktemp("slider"), Recipe(images=300, gold=0.7, noise=3.0, picked=0.3))
+    scenario, run = make_run(tmp_path_factory.mktemp("slider"), RunKind(images=300, gold=0.7, noise=3.0, picked=0.3))
     write_report(scenario, run)
     return read_run_data(scenario, run)
 

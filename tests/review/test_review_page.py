@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, 
 
 from clip_factory.review.session import Session
 from clip_factory.run_folder import RunFolder
-from support.fake_run import Recipe
+from support.make_run import RunKind
 from support.review_page import served
 from support.review_run import make_review
 
@@ -379,7 +379,7 @@ def switched(page: Page, name: str, *, on: bool) -> None:
 
 
 def test_proving_asks_test_photos_without_their_labels_and_counts_down(tmp_path: Path, context: BrowserContext) -> None:
-    run, store, _ = make_review(tmp_path, Recipe(images=300, gold=0))
+    run, store, _ = make_review(tmp_path, RunKind(images=300, gold=0))
     session = Session.open(run, "ann", store)
     rows = {row["path"]: row for row in session.items().to_pylist()}
     threshold = session.pool.threshold
@@ -424,7 +424,7 @@ def test_proving_asks_test_photos_without_their_labels_and_counts_down(tmp_path:
 
 
 def test_when_it_is_shown_the_page_says_what_to_do_next(tmp_path: Path, context: BrowserContext) -> None:
-    run, store, _ = make_review(tmp_path, Recipe(images=300, gold=0))
+    run, store, _ = make_review(tmp_path, RunKind(images=300, gold=0))
     session = Session.open(run, "ann", store)
     said = dict(zip(session.pool.sha256, session.pool.student >= session.pool.threshold, strict=True))
     while (session.student_figures()["needed"] or 99) > 1:

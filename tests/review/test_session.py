@@ -21,7 +21,7 @@ from clip_factory.review.items import ITEMS
 from clip_factory.review.session import Session
 from clip_factory.review.teacher_accuracy import estimate_accuracy, expected_change
 from clip_factory.run_folder import RunFolder
-from support.fake_run import Recipe
+from support.make_run import RunKind
 from support.review_run import make_review
 
 Made = tuple[RunFolder, Path, dict[str, bool]]
@@ -241,7 +241,7 @@ def as_the_student(session: Session, sha256s: list[str]) -> dict[str, bool]:
 
 
 def test_the_proof_says_how_far_it_is(tmp_path: Path) -> None:
-    run, store, _ = make_review(tmp_path, Recipe(images=300, gold=0))
+    run, store, _ = make_review(tmp_path, RunKind(images=300, gold=0))
     session = Session.open(run, "Ada", store)
     told = [session.student_figures()["says"]]
     needed = [session.student_figures()["needed"]]

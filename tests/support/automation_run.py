@@ -10,17 +10,17 @@ from clip_factory import run_folder as files
 from clip_factory.run_folder import RunFolder
 from clip_factory.runtime.atomic import write_json
 from clip_factory.scenario import parse
-from support.fake_run import NOT_PROVEN, PASSES, REFUSED, Recipe
 from support.finished_run import finished, said
+from support.make_run import NOT_PROVEN, PASSES, REFUSED, RunKind
 
 __all__ = ["NOT_PROVEN", "PASSES", "REFUSED", "SHA", "merged", "seal", "whole"]
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 
 
-def whole(folder: Path, name: str = "red-ball", recipe: Recipe = PASSES) -> Path:
+def whole(folder: Path, name: str = "red-ball", kind: RunKind = PASSES) -> Path:
     """A run of datasets/NAME below `folder`, with the true size of its file in the gate, and a manifest."""
-    run = RunFolder(finished(folder / "datasets" / name, replace(recipe, name=name)))
+    run = RunFolder(finished(folder / "datasets" / name, replace(kind, name=name)))
     gate, size = said(run.file(files.GATE)), run.file(files.MODEL).stat().st_size
     gate["figures"]["bytes"] = size
     for clause in gate["clauses"]:

@@ -12,14 +12,14 @@ from clip_factory import run_folder as files
 from clip_factory.report import write_card
 from clip_factory.run_folder import RunFolder, read_json
 from clip_factory.runtime.atomic import write_json
-from support.fake_run import NOT_PROVEN, PASSES, REFUSED, Recipe, make_run
+from support.make_run import NOT_PROVEN, PASSES, REFUSED, RunKind, make_run
 
 __all__ = ["NOT_PROVEN", "PASSES", "REFUSED", "another", "finished", "said", "write_manifest"]
 
 
-def finished(folder: Path, recipe: Recipe = PASSES) -> Path:
+def finished(folder: Path, kind: RunKind = PASSES) -> Path:
     """Write a run as the factory leaves it; the report is a stand-in, since drawing one takes seconds."""
-    scenario, run = make_run(folder, recipe)
+    scenario, run = make_run(folder, kind)
     run.file(files.STUDENT).write_bytes(b"weights")
     run.file(files.REPORT).write_text("<!doctype html><title>report</title>", encoding="utf-8")
     write_card(scenario, run)

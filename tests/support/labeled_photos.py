@@ -90,7 +90,7 @@ class RunTables:
     about: dict[str, object] = field(default_factory=lambda: {"teacher": TEACHER})
 
 
-def make_run(folder: Path, photos: Photos, said: RunTables, threshold: str = "0.5") -> Path:
+def make_red_run(folder: Path, photos: Photos, said: RunTables, threshold: str = "0.5") -> Path:
     """A run folder with the files that a comparison reads."""
     folder.mkdir(parents=True)
     scenario = Scenario.model_validate({"name": "red", "positive": ["red"], "images": {"path": str(photos.root)}})

@@ -1,4 +1,4 @@
-"""A run to review: that of `fake_run`, and a store with vectors that know the answer."""
+"""A run to review: that of `make_run`, and a store with vectors that know the answer."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pyarrow.parquet as pq
 from clip_factory import run_folder as files
 from clip_factory.run_folder import RunFolder
 from clip_factory.store import EmbeddingStore
-from support.fake_run import TEACHER, Recipe, make_run
+from support.make_run import TEACHER, RunKind, make_run
 
 DIM = 16
-UNLABELED = Recipe(images=120, gold=0)
+UNLABELED = RunKind(images=120, gold=0)
 
 
-def make_review(folder: Path, recipe: Recipe = UNLABELED) -> tuple[RunFolder, Path, dict[str, bool]]:
+def make_review(folder: Path, kind: RunKind = UNLABELED) -> tuple[RunFolder, Path, dict[str, bool]]:
     """The run, its store, and the truth by sha256."""
-    _, run = make_run(folder, recipe)
+    _, run = make_run(folder, kind)
     table = pq.read_table(run.file(files.LABELS), columns=["sha256", "path"])
     names = table["sha256"].to_pylist()
     truth = {sha: "/b/" in path for sha, path in zip(names, table["path"].to_pylist(), strict=True)}

@@ -46,7 +46,7 @@ CUT = {
 
 
 @dataclass(frozen=True)
-class Recipe:
+class RunKind:
     """What kind of run to make."""
 
     name: str = "red-ball"
@@ -67,35 +67,35 @@ class Recipe:
     """Bars that differ from the defaults."""
 
 
-PASSES = Recipe(images=300, gold=1, noise=0.1)
-NOT_PROVEN = Recipe(images=300, gold=0, noise=0.1)
-REFUSED = Recipe(images=300, gold=1, noise=8.0)
+PASSES = RunKind(images=300, gold=1, noise=0.1)
+NOT_PROVEN = RunKind(images=300, gold=0, noise=0.1)
+REFUSED = RunKind(images=300, gold=1, noise=8.0)
 """A run of each state."""
 
 
-def make_run(folder: Path, recipe: Recipe = Recipe()) -> tuple[Scenario, RunFolder]:
+def make_run(folder: Path, kind: RunKind = RunKind()) -> tuple[Scenario, RunFolder]:
     """Write a run folder and its photos below `folder`."""
     random = np.random.default_rng(7)
     run = RunFolder(folder / "2026-11-21T09-00-00")
     run.path.mkdir(parents=True)
     scenario = Scenario.model_validate(
         {
-            "name": recipe.name,
-            "question": recipe.question,
-            "positive": recipe.positive,
-            "negative": recipe.negative,
+            "name": kind.name,
+            "question": kind.question,
+            "positive": kind.positive,
+            "negative": kind.negative,
             "images": {"path": str(folder / "images")},
             "teacher": {"model": "offline"},
-            "gate": recipe.gate or {},
+            "gate": kind.gate or {},
         }
     )
     run.file(files.SCENARIO).write_text(dump(scenario), encoding="utf-8")
-    rows = _draw_photos(folder / "images", recipe, random)
-    table = _write_labels(run, recipe, rows, random)
+    rows = _draw_photos(folder / "images", kind, random)
+    table = _write_labels(run, kind, rows, random)
     _write_images(run, rows)
-    _write_model(run, scenario, recipe, len(_held_out(table)))
+    _write_model(run, scenario, kind, len(_held_out(table)))
     _write_training(run, random)
-    _write_verdict(run, scenario, table, recipe, random)
+    _write_verdict(run, scenario, table, kind, random)
     for stage, seconds in {"scan": 3.21, "label": 48.6, "train": 131.0, "export": 7.4, "evaluate": 2.2}.items():
         run.log("done", stage=stage, seconds=seconds, reads={})
     fits = [("fp32", 291_804, 0.0), ("fp16", 152_310, 0.0004), ("int8", 84_120, 0.0091)]
@@ -103,11 +103,11 @@ def make_run(folder: Path, recipe: Recipe = Recipe()) -> tuple[Scenario, RunFold
     return scenario, run
 
 
-def _draw_photos(root: Path, recipe: Recipe, random: np.random.Generator) -> list[dict]:
+def _draw_photos(root: Path, kind: RunKind, random: np.random.Generator) -> list[dict]:
     rows = []
-    for i in range(recipe.images):
+    for i in range(kind.images):
         yes = bool(random.random() < 0.42)
-        path = recipe.path.format(side="ab"[yes], i=i)
+        path = kind.path.format(side="ab"[yes], i=i)
         file = root / path
         file.parent.mkdir(parents=True, exist_ok=True)
         _photo(yes, random).save(file, "JPEG", quality=85)
@@ -131,32 +131,32 @@ def _photo(yes: bool, random: np.random.Generator) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(0.8))
 
 
-def _write_labels(run: RunFolder, recipe: Recipe, rows: list[dict], random: np.random.Generator) -> pa.Table:
+def _write_labels(run: RunFolder, kind: RunKind, rows: list[dict], random: np.random.Generator) -> pa.Table:
     yes = np.array([row["yes"] for row in rows])
-    negative = recipe.negative or ("a wall", "a tree", "a street")
-    logits = random.normal(0, 1.2, (len(rows), len(recipe.positive) + len(negative)))
+    negative = kind.negative or ("a wall", "a tree", "a street")
+    logits = random.normal(0, 1.2, (len(rows), len(kind.positive) + len(negative)))
     logits[:, 0] += np.where(yes, 6.5, -2.5)
-    logits[:, len(recipe.positive)] += 2.2
+    logits[:, len(kind.positive)] += 2.2
     scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     split = random.choice(["train", "val", "test"], len(rows), p=[0.6, 0.18, 0.22])
-    if recipe.one_sided_test:
+    if kind.one_sided_test:
         split[(split == "test") & yes] = "train"
-    golden = random.random(len(rows)) < recipe.gold
+    golden = random.random(len(rows)) < kind.gold
     table = pa.table(
         {
             "sha256": [row["sha256"] for row in rows],
             "path": [row["path"] for row in rows],
             "group": pa.array(np.arange(len(rows)) // 2, pa.int32()),
-            "p_teacher": pa.array(scores[:, : len(recipe.positive)].sum(axis=1), pa.float32()),
+            "p_teacher": pa.array(scores[:, : len(kind.positive)].sum(axis=1), pa.float32()),
             "scores": pa.array(list(scores.astype(np.float32)), pa.list_(pa.float32())),
             "gold": pa.array([bool(y) if g else None for y, g in zip(yes, golden, strict=True)], pa.bool_()),
-            "picked": golden & (np.arange(len(rows)) % 100 < 100 * recipe.picked),
+            "picked": golden & (np.arange(len(rows)) % 100 < 100 * kind.picked),
             "split": split.tolist(),
             "weight": pa.array(np.ones(len(rows)), pa.float32()),
         }
     )
     about = {
-        "phrases": {"positive": recipe.positive, "negative": negative},
+        "phrases": {"positive": kind.positive, "negative": negative},
         "teacher": {"name": "offline", "key": TEACHER, "license": "Apache-2.0"},
         "probe": {"used": True, "says": PROBE},
     }
@@ -174,7 +174,7 @@ def _write_images(run: RunFolder, rows: list[dict]) -> None:
     pq.write_table(pa.table(dict(zip(names, zip(*found, strict=True), strict=True))), run.file(files.IMAGES))
 
 
-def _write_model(run: RunFolder, scenario: Scenario, recipe: Recipe, held_out: int) -> None:
+def _write_model(run: RunFolder, scenario: Scenario, kind: RunKind, held_out: int) -> None:
     """The mean brightness as the probability: small, and a real file of the factory."""
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
@@ -189,13 +189,13 @@ def _write_model(run: RunFolder, scenario: Scenario, recipe: Recipe, held_out: i
         [helper.make_tensor("white", TensorProto.FLOAT, [], [255.0])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    helper.set_model_props(model, _metadata(scenario, recipe, held_out))
+    helper.set_model_props(model, _metadata(scenario, kind, held_out))
     onnx.save(model, run.file(files.MODEL))
 
 
-def _metadata(scenario: Scenario, recipe: Recipe, held_out: int) -> dict[str, str]:
+def _metadata(scenario: Scenario, kind: RunKind, held_out: int) -> dict[str, str]:
     thumb = base64.b64encode(bytes([51] * 192)).decode()
-    license = {} if recipe.license is None else {"license": recipe.license}
+    license = {} if kind.license is None else {"license": kind.license}
     return license | {
         "format": "clip-factory/1",
         "name": scenario.name,
@@ -236,11 +236,11 @@ def _write_training(run: RunFolder, random: np.random.Generator) -> None:
 
 
 def _write_verdict(
-    run: RunFolder, scenario: Scenario, table: pa.Table, recipe: Recipe, random: np.random.Generator
+    run: RunFolder, scenario: Scenario, table: pa.Table, kind: RunKind, random: np.random.Generator
 ) -> None:
     teacher = table["p_teacher"].to_numpy()
     odds = np.log(np.clip(teacher, 1e-4, 1 - 1e-4) / (1 - np.clip(teacher, 1e-4, 1 - 1e-4)))
-    logits = 0.8 * odds + random.normal(0, recipe.noise, len(odds))
+    logits = 0.8 * odds + random.normal(0, kind.noise, len(odds))
     student = (1 / (1 + np.exp(-logits))).astype(np.float32)
     split = np.array(table["split"].to_pylist())
     _write_held_out(run, table, logits)
