@@ -9,19 +9,18 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from clip_factory import exporters, students
+from clip_factory import exporters
 from clip_factory.run_folder import RunFolder
 from clip_factory.scenario import Scenario
 from clip_factory.students import backbones
 from clip_factory.students.network import Student
 from clip_factory.students.training_data import decode
-from support.shapes_run import make_shapes_run
+from support.shapes_run import make_student_run
 
 
 @pytest.fixture(scope="session")
 def exported(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Scenario, RunFolder]:
-    scenario, run, store = make_shapes_run(tmp_path_factory.mktemp("export"), shapes, epochs=6)
-    students.train(scenario, run, store)
+    scenario, run = make_student_run(tmp_path_factory.mktemp("export"), shapes)
     exporters.export(scenario, run)
     return scenario, run
 

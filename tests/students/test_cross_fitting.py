@@ -11,7 +11,7 @@ import torch
 
 from clip_factory import students as student
 from clip_factory.labels import Labels
-from clip_factory.run_folder import HELD_OUT, LABELS, RunFolder
+from clip_factory.run_folder import HELD_OUT, LABELS
 from clip_factory.students.cross_fitting import SCHEMA, MemberLogits, member_logits, rescale, write_held_out
 from clip_factory.students.lightning_module import Distillation
 from clip_factory.students.network import Student
@@ -119,8 +119,10 @@ def test_a_members_logits_are_brought_to_the_scale_of_the_average() -> None:
     assert rescale(few, np.array([9.0])) == pytest.approx([0.5])
 
 
-def test_held_out_answers_are_of_the_shipped_network_on_val(trained: RunFolder, shapes: Path) -> None:
-    held = {row["sha256"]: row for row in pq.read_table(trained.file(HELD_OUT)).to_pylist()}
-    val = [row for row in pq.read_table(trained.file(LABELS)).to_pylist() if row["split"] == "val"]
-    said = student.logits(student.load(trained), decode([shapes / row["path"] for row in val], 48))
+def test_held_out_answers_are_of_the_shipped_network_on_val(shapes: Path, tmp_path: Path) -> None:
+    scenario, run, store = make_shapes_run(tmp_path, shapes, epochs=2)
+    student.train(scenario, run, store)
+    held = {row["sha256"]: row for row in pq.read_table(run.file(HELD_OUT)).to_pylist()}
+    val = [row for row in pq.read_table(run.file(LABELS)).to_pylist() if row["split"] == "val"]
+    said = student.logits(student.load(run), decode([shapes / row["path"] for row in val], 48))
     assert [held[row["sha256"]]["logit"] for row in val] == pytest.approx(said.tolist(), abs=1e-4)

@@ -9,10 +9,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from clip_factory.labels import SCHEMA
-from clip_factory.run_folder import LABELS, RunFolder, sha256_file
+from clip_factory.run_folder import LABELS, STUDENT, RunFolder, sha256_file
 from clip_factory.scenario import Scenario
+from clip_factory.students import backbones
+from clip_factory.students.cross_fitting import member_logits, write_held_out
+from clip_factory.students.network import Student
+from clip_factory.students.recipe import Recipe
+from clip_factory.students.training_data import load_photos
 
 DIM = 8
 
@@ -63,3 +69,17 @@ def make_shapes_run(
         }
     )
     return scenario, run, ShapeStore(answers)
+
+
+def make_student_run(folder: Path, photos: Path) -> tuple[Scenario, RunFolder]:
+    """The same with a student that was never trained: pretrained features, and a head that has some opinion."""
+    scenario, run, store = make_shapes_run(folder, photos)
+    size = int(scenario.student.image_size)
+    torch.manual_seed(0)
+    network = Student("resnet-mini", size, backbones.pretrained(backbones.get("resnet-mini"))).eval()
+    torch.nn.init.normal_(network.head.weight, std=0.3)
+    loaded = load_photos(photos, run, store, Recipe(), size, scenario.student.seed)
+    members = member_logits([network, network], loaded, photos, run, size)
+    write_held_out(network, loaded, members, run)
+    torch.save({"config": network.config, "state_dict": network.state_dict()}, run.file(STUDENT))
+    return scenario, run
