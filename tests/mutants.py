@@ -32,6 +32,21 @@ WORK = ROOT / ".mutants"
 BAR = 0.9
 """The least share of the mutants of a room that tests must notice."""
 COPIED = ("tests", "docs", "README.md")
+PYTEST = ["-m", "core", "-p", "no:cacheprovider", "-p", "no:unraisableexception", "-p", "no:threadexception"]
+"""The last two collect garbage after each test: with torch in memory that takes longer than most of the tests."""
+FIXTURE_COUNT = """
+import json
+
+
+def pytest_collection_finish(session):
+    counts = {}
+    for item in session.items:
+        used = [found[-1] for found in item._fixtureinfo.name2fixturedefs.values()]
+        counts[item.nodeid] = sum(f.scope in ("session", "module") and f.baseid.startswith("tests") for f in used)
+    with open("fixture_count.json", "w") as file:
+        json.dump(counts, file)
+"""
+"""A plugin of pytest: how many shared fixtures each test needs; each is taken for a second."""
 UNNOTICED = (None, 0, 5, 33)
 """Exit codes of a mutant that no test noticed: not tried, all passed, no test ran, no test runs the function."""
 
@@ -132,6 +147,7 @@ class Bench:
     def names(self) -> list[str]:
         """Names of all mutants; mutmut makes them, and notes which tests run which function, before it tries any."""
         self._mutmut("run", "--max-children", "1", "none-is-called-so", quiet=True)
+        self._count_fixtures()
         return [name for room in self.rooms.values() for module in room.modules for name in self._results(module)]
 
     def run(self, names: Iterable[str], workers: int) -> None:
@@ -150,6 +166,22 @@ class Bench:
                         diff = "" if killed else self._mutmut("show", name, quiet=True)
                         found.append(Mutant(name, room, killed, diff, "" if killed else reason(module, diff, known)))
         return found
+
+    def _count_fixtures(self) -> None:
+        """Have tests that need shared fixtures tried last: mutmut orders them by their time without that of fixtures,
+        which each mutant pays anew.
+        """
+        (self.folder / "mutants" / "fixture_count.py").write_text(FIXTURE_COUNT, encoding="utf-8")
+        tests = [test for room in self.rooms.values() for test in room.tests]
+        command = [sys.executable, "-m", "pytest", "-p", "fixture_count", "--collect-only", "-q", *PYTEST, *tests]
+        subprocess.run(command, cwd=self.folder / "mutants", check=True, capture_output=True)
+        counts = json.loads((self.folder / "mutants" / "fixture_count.json").read_text(encoding="utf-8"))
+        stats = self.folder / "mutants" / "mutmut-stats.json"
+        known = json.loads(stats.read_text(encoding="utf-8"))
+        known["duration_by_test"] = {
+            test: seconds + counts.get(test, 0) for test, seconds in known["duration_by_test"].items()
+        }
+        stats.write_text(json.dumps(known), encoding="utf-8")
 
     def _results(self, module: str) -> dict[str, int | None]:
         """The exit code of the tests for each mutant of a module, None where they have not run."""
@@ -171,7 +203,7 @@ source_paths = ["src"]
 only_mutate = {json.dumps(modules)}
 also_copy = {json.dumps([name for name in COPIED if name != "tests"])}
 pytest_add_cli_args_test_selection = {json.dumps(tests)}
-pytest_add_cli_args = ["-p", "no:cacheprovider", "-m", "core"]
+pytest_add_cli_args = {json.dumps(PYTEST)}
 process_isolation = "forkserver"
 use_setproctitle = false
 use_git_change_detection = false

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,10 +12,11 @@ from torch.nn import functional
 
 from clip_factory import exporters
 from clip_factory.run_folder import RunFolder
+from clip_factory.runtime.preprocessing import load_square
 from clip_factory.scenario import Scenario
 from clip_factory.students import backbones
 from clip_factory.students.network import Student
-from clip_factory.students.training_data import decode
+from support.pictures import draw_shape
 from support.shapes_run import make_student_run
 
 
@@ -35,9 +37,9 @@ def network(request: pytest.FixtureRequest) -> Student:
 
 
 @pytest.fixture(scope="session")
-def pixels(shapes: Path) -> torch.Tensor:
+def pixels() -> torch.Tensor:
     """uint8 `(32, 48, 48, 3)`."""
-    return torch.from_numpy(decode(sorted((shapes / "photos").glob("*.png"))[:32], 48))
+    return shapes_of(32, 48)
 
 
 class EveryOperation(nn.Module):
@@ -76,6 +78,12 @@ def tiny() -> Student:
 
 
 @pytest.fixture(scope="session")
-def small(shapes: Path) -> torch.Tensor:
+def small() -> torch.Tensor:
     """uint8 `(40, 24, 24, 3)`."""
-    return torch.from_numpy(decode(sorted((shapes / "photos").glob("*.png"))[:40], 24))
+    return shapes_of(40, 24)
+
+
+def shapes_of(count: int, size: int) -> torch.Tensor:
+    """Discs and bars by turns."""
+    pictures = [draw_shape(("disc", "bar")[number % 2], number) for number in range(count)]
+    return torch.from_numpy(np.stack([load_square(picture, size) for picture in pictures]))

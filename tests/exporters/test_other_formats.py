@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from clip_factory import exporters, students
+from clip_factory import exporters
 from clip_factory.errors import ExportError, PluginError
 from clip_factory.exporters.exporter import EXPORTERS, load_exporter
 from clip_factory.gate.evaluate_model import evaluate
 from clip_factory.run_folder import GATE, MODEL, RunFolder
 from clip_factory.runtime import Model
 from clip_factory.scenario import Scenario, Target
-from support.shapes_run import make_shapes_run
+from support.shapes_run import make_student_run
 
 PACKAGE = '''
 import torch
@@ -71,9 +71,7 @@ Trained = tuple[Scenario, RunFolder]
 
 @pytest.fixture(scope="module")
 def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    scenario, run, store = make_shapes_run(tmp_path_factory.mktemp("formats"), shapes, epochs=4)
-    students.train(scenario, run, store)
-    return scenario, run
+    return make_student_run(tmp_path_factory.mktemp("formats"), shapes)
 
 
 @pytest.fixture
