@@ -83,7 +83,15 @@ ROOMS = {
             "students/recipe.py",
             "students/training_data.py",
         ),
-        ("tests/students",),
+        (
+            "tests/students/test_augmentation.py",
+            "tests/students/test_cross_fitting.py",
+            "tests/students/test_lightning_module.py",
+            "tests/students/test_network.py",
+            "tests/students/test_recipe.py",
+            "tests/students/test_training.py",
+            "tests/students/test_training_data.py",
+        ),
     ),
     "exporters": Room(
         (
@@ -93,7 +101,13 @@ ROOMS = {
             "exporters/plan.py",
             "exporters/quantization.py",
         ),
-        ("tests/exporters",),
+        (
+            "tests/exporters/test_calibration.py",
+            "tests/exporters/test_onnx_exporter.py",
+            "tests/exporters/test_onnx_graph.py",
+            "tests/exporters/test_plan.py",
+            "tests/exporters/test_quantization.py",
+        ),
     ),
     "gate": Room(("gate/evidence.py", "gate/rule.py"), ("tests/gate",)),
 }
