@@ -23,7 +23,8 @@ from clip_factory.exporters.exporter import ExportImages, ExportSource, FloatStu
 from clip_factory.exporters.onnx_exporter import Candidate, OnnxExporter, build_graphs, calibrated, choose_candidate
 from clip_factory.exporters.onnx_graph import float_graph
 from clip_factory.exporters.plan import Op, plan
-from clip_factory.run_folder import RunFolder
+from clip_factory.run_folder import MODEL, RunFolder
+from clip_factory.runtime import Model
 from clip_factory.scenario import Scenario
 from clip_factory.students.network import Student
 
@@ -122,6 +123,28 @@ def test_one_precision_is_made_where_one_is_asked_for(precision: str, source: Ex
     assert answers == pytest.approx(source.student.probabilities(source.images.val), abs=0.01)
     kinds = {tensor.data_type for tensor in graphs[precision].graph.initializer}
     assert (TensorProto.INT8 in kinds, TensorProto.FLOAT16 in kinds) == (precision == "int8", precision == "fp16")
+
+
+def test_every_precision_has_the_students_size_and_its_mirror_image(source: ExportSource) -> None:
+    network = source.student.network
+    both = Student("resnet-mini", 24, network.backbone, mirror=True).eval()
+    both.head = network.head
+    student = FloatStudent(both, source.student.calibration)
+    for precision, graph in build_graphs(student, source.images.sample).items():
+        (image,) = graph.graph.input
+        assert [d.dim_value for d in image.type.tensor_type.shape.dim][1:] == [24, 24, 3], precision
+        pixels = source.images.val
+        straight, mirrored = (answers_of(graph.SerializeToString(), p) for p in (pixels, pixels[:, :, ::-1].copy()))
+        assert straight == pytest.approx(mirrored, abs=1e-5)
+        assert straight == pytest.approx(student.probabilities(pixels), abs=0.01)
+
+
+def test_a_file_is_asked_as_the_runtime_asks_it(exported: Exported, pixels: torch.Tensor) -> None:
+    path = exported[1].file(MODEL)
+    found = OnnxExporter().probabilities(path, pixels.numpy())
+
+    assert found.tolist() == Model.load(path).probabilities(pixels.numpy()).tolist()
+    assert found == pytest.approx(answers_of(path, pixels.numpy()), abs=1e-5)
 
 
 def test_the_scenario_says_which_precision(source: ExportSource, tmp_path: Path) -> None:

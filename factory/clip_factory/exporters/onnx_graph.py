@@ -139,7 +139,7 @@ class _Builder:
 
     def _int8_weight(self, weight: Tensor) -> str:
         scales = weight_scales(weight)
-        stored = (weight / scales[:, None, None, None]).round().clamp(-127, 127)
+        stored = (weight / scales[:, None, None, None]).round()
         return self.node(
             "DequantizeLinear", self.constant(_numpy(stored).astype(np.int8)), self.constant(_numpy(scales)), axis=0
         )

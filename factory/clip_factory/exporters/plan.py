@@ -92,9 +92,8 @@ def walk(ops: Plan, image: Tensor) -> Iterator[tuple[int, Op, list[Tensor], Tens
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        kind = type(module).__name__
-        known = ("Conv2d", "BatchNorm2d", "BatchNormAct2d", "ReLU", "ReLU6", "Hardswish", "Hardsigmoid", "Identity")
-        return kind in known or bool(super().is_leaf_module(module, name))
+        # torch's own layers are leaves by default; timm's normalization with an activation inside is one layer, too
+        return type(module).__name__ == "BatchNormAct2d" or bool(super().is_leaf_module(module, name))
 
 
 class _Steps:
