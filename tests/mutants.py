@@ -221,8 +221,8 @@ also_copy = {json.dumps([name for name in COPIED if name != "tests"])}
 pytest_add_cli_args_test_selection = {json.dumps(tests)}
 pytest_add_cli_args = {json.dumps(PYTEST)}
 process_isolation = "forkserver"
-timeout_multiplier = 0.25
-timeout_constant = 40.0
+timeout_multiplier = 1.0
+timeout_constant = 10.0
 use_setproctitle = false
 use_git_change_detection = false
 """
