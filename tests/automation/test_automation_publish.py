@@ -44,8 +44,8 @@ JOB = {
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     merged(whole(folder / "passed"), folder)
-    whole(folder / "refused", recipe=REFUSED)
-    whole(folder / "short", recipe=NOT_PROVEN)
+    whole(folder / "refused", kind=REFUSED)
+    whole(folder / "short", kind=NOT_PROVEN)
     return folder
 
 
@@ -306,7 +306,7 @@ def test_a_commit_that_git_does_not_have_is_an_error(run: Path, tmp_path: Path) 
 
 
 def test_an_older_run_again_does_not_take_the_champion_back(run: Path, publish, tmp_path: Path) -> None:
-    newer = whole(tmp_path / "artifact" / "newer", recipe=replace(PASSES, noise=0.2))
+    newer = whole(tmp_path / "artifact" / "newer", kind=replace(PASSES, noise=0.2))
     publish(run)
     assert publish(newer)["release"] == "red-ball@2"
 
