@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,11 +11,10 @@ from torch.nn import functional
 
 from clip_factory import exporters
 from clip_factory.run_folder import RunFolder
-from clip_factory.runtime.preprocessing import load_square
 from clip_factory.scenario import Scenario
 from clip_factory.students import backbones
 from clip_factory.students.network import Student
-from support.pictures import draw_shape
+from support.pictures import discs_and_bars
 from support.shapes_run import make_student_run
 
 
@@ -39,7 +37,7 @@ def network(request: pytest.FixtureRequest) -> Student:
 @pytest.fixture(scope="session")
 def pixels() -> torch.Tensor:
     """uint8 `(32, 48, 48, 3)`."""
-    return shapes_of(32, 48)
+    return torch.from_numpy(discs_and_bars(32, 48))
 
 
 class EveryOperation(nn.Module):
@@ -80,10 +78,4 @@ def tiny() -> Student:
 @pytest.fixture(scope="session")
 def small() -> torch.Tensor:
     """uint8 `(40, 24, 24, 3)`."""
-    return shapes_of(40, 24)
-
-
-def shapes_of(count: int, size: int) -> torch.Tensor:
-    """Discs and bars by turns."""
-    pictures = [draw_shape(("disc", "bar")[number % 2], number) for number in range(count)]
-    return torch.from_numpy(np.stack([load_square(picture, size) for picture in pictures]))
+    return torch.from_numpy(discs_and_bars(40, 24))

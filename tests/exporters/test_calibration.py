@@ -11,14 +11,7 @@ from scipy.special import expit, logit, xlogy
 from sklearn.linear_model import LogisticRegression
 
 from clip_factory.exporters.calibration import Calibration, SoftTruth, calibrate, fit_platt, soft_truth
-
-
-def sample(n: int = 4000, share: float = 0.2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Answers, and calibrated probabilities of a student with an AUC near .95."""
-    random = np.random.default_rng(seed)
-    yes = random.random(n) < share
-    scores = random.normal(0, 1, n) + 2.3 * yes
-    return yes, expit(2.3 * scores - 2.3**2 / 2 + np.log(share / (1 - share)))
+from support.scores import scored
 
 
 def test_calibration_undoes_scale_and_shift() -> None:
@@ -115,7 +108,7 @@ def test_three_images_calibrate_nothing_to_speak_of() -> None:
 
 def test_people_set_the_base_rate() -> None:
     """The teacher thinks half are yes; 200 random answers say a fifth."""
-    yes, p = sample(2000)
+    yes, p = scored(2000)
     teacher = expit(np.log(p / (1 - p)) + 1.6)
     gold = np.where(np.arange(2000) < 200, yes, np.nan)
     right = soft_truth(gold, teacher, np.ones(2000, bool))
@@ -126,7 +119,7 @@ def test_people_set_the_base_rate() -> None:
 
 
 def test_answers_to_doubtful_photos_do_not_set_the_base_rate() -> None:
-    yes, p = sample(2000)
+    yes, p = scored(2000)
     doubtful = np.argsort(np.abs(p - 0.5))[:200]
     gold = np.full(2000, np.nan)
     gold[doubtful] = yes[doubtful]
@@ -137,7 +130,7 @@ def test_answers_to_doubtful_photos_do_not_set_the_base_rate() -> None:
 
 
 def test_without_people_the_teacher_stands_as_it_is() -> None:
-    _, p = sample(500)
+    _, p = scored(500)
     right = soft_truth(np.full(500, np.nan), p, np.ones(500, bool))
 
     assert right.probability == pytest.approx(np.clip(p, 1e-4, 1 - 1e-4), abs=1e-3)
@@ -146,7 +139,7 @@ def test_without_people_the_teacher_stands_as_it_is() -> None:
 
 def test_calibration_keeps_the_share_of_yes() -> None:
     """Doubtful labels count as what they are: the mean of the probabilities is the mean of the labels."""
-    yes, p = sample(3000)
+    yes, p = scored(3000)
     soft = np.where(yes, 0.45, 0.1)
     logits = 3 * (np.log(p / (1 - p)) + 2)
     found = calibrate(logits, SoftTruth(soft, float(soft.mean()), "teacher"))

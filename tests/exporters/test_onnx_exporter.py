@@ -27,6 +27,7 @@ from clip_factory.run_folder import MODEL, RunFolder
 from clip_factory.runtime import Model
 from clip_factory.scenario import Scenario
 from clip_factory.students.network import Student
+from support.networks import mirroring
 
 Exported = tuple[Scenario, RunFolder]
 
@@ -126,10 +127,7 @@ def test_one_precision_is_made_where_one_is_asked_for(precision: str, source: Ex
 
 
 def test_every_precision_has_the_students_size_and_its_mirror_image(source: ExportSource) -> None:
-    network = source.student.network
-    both = Student("resnet-mini", 24, network.backbone, mirror=True).eval()
-    both.head = network.head
-    student = FloatStudent(both, source.student.calibration)
+    student = FloatStudent(mirroring(source.student.network), source.student.calibration)
     for precision, graph in build_graphs(student, source.images.sample).items():
         (image,) = graph.graph.input
         assert [d.dim_value for d in image.type.tensor_type.shape.dim][1:] == [24, 24, 3], precision

@@ -10,7 +10,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from clip_factory.errors import ExportError
 from clip_factory.exporters.plan import Op, compute, plan, walk
-from clip_factory.students.network import Student, normalize
+from clip_factory.students.network import Student
+from support.networks import image_of
 
 
 def student_of(*layers: nn.Module) -> Student:
@@ -19,7 +20,7 @@ def student_of(*layers: nn.Module) -> Student:
 
 @torch.inference_mode()
 def test_the_plan_computes_what_the_network_computes(network: Student, pixels: torch.Tensor) -> None:
-    image = normalize(pixels.permute(0, 3, 1, 2).float())
+    image = image_of(pixels)
     steps = list(walk(plan(network), image))
 
     assert torch.allclose(steps[-1][3].flatten(), network(pixels), atol=1e-4)
@@ -28,7 +29,7 @@ def test_the_plan_computes_what_the_network_computes(network: Student, pixels: t
 
 @torch.inference_mode()
 def test_each_step_is_the_folded_layer_of_torch(tiny: Student, small: torch.Tensor) -> None:
-    block, image = tiny.backbone[0], normalize(small.permute(0, 3, 1, 2).float())
+    block, image = tiny.backbone[0], image_of(small)
     ops = plan(tiny)
     kinds = [(op.kind, op.inputs, op.activation, op.stride, op.pad, op.groups) for op in ops]
     folded = [fuse_conv_bn_eval(*layers[:2]) for layers in (block.stem, block.depthwise, block.project, block.last)]
@@ -125,7 +126,7 @@ def added_in_place(self: Written, x: torch.Tensor) -> torch.Tensor:
 def test_both_ways_of_writing_a_sum_and_a_product_are_known(calculate: object) -> None:
     student = student_of(Written(calculate))
     pixels = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
-    image = normalize(pixels.permute(0, 3, 1, 2).float())
+    image = image_of(pixels)
 
     assert torch.allclose(list(walk(plan(student), image))[-1][3].flatten(), student(pixels), atol=1e-4)
 

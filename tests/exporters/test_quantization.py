@@ -22,7 +22,8 @@ from clip_factory.exporters.quantization import (
     stays_float,
     weight_scales,
 )
-from clip_factory.students.network import Student, normalize
+from clip_factory.students.network import Student
+from support.networks import image_of
 
 
 def best_by_search(x: np.ndarray) -> tuple[float, float, int]:
@@ -115,7 +116,7 @@ def test_weights_are_scaled_by_channel_and_rounded_as_torch_rounds(shape: tuple[
 @torch.inference_mode()
 def test_each_corrected_convolution_is_right_in_the_mean_of_each_channel(tiny: Student, small: torch.Tensor) -> None:
     """Nagel et al. 2019: what rounding moves in the mean over photos and places is put back into the bias."""
-    image = normalize(small.permute(0, 3, 1, 2).float())
+    image = image_of(small)
     ops = plan(tiny)
     quantized = quantize(ops, image)
     exact, simulated = {-1: image}, {-1: image}
@@ -151,7 +152,7 @@ def step_by_hand(quantized: Quantized, number: int, inputs: list[torch.Tensor]) 
 
 @torch.inference_mode()
 def test_the_simulation_is_torchs_fake_quantization_step_by_step(tiny: Student, small: torch.Tensor) -> None:
-    image = normalize(small.permute(0, 3, 1, 2).float())
+    image = image_of(small)
     quantized = quantize(plan(tiny), image)
     made = {-1: image}
     for number, op in enumerate(quantized.ops):
@@ -163,7 +164,7 @@ def test_the_simulation_is_torchs_fake_quantization_step_by_step(tiny: Student, 
 
 @torch.inference_mode()
 def test_what_is_stored_as_uint8_and_what_stays_float(tiny: Student, small: torch.Tensor) -> None:
-    image = normalize(small.permute(0, 3, 1, 2).float())
+    image = image_of(small)
     ops = plan(tiny)
     quantized = quantize(ops, image)
 
@@ -187,7 +188,7 @@ def test_ranges_clip_what_is_rare_where_that_rounds_better() -> None:
 
 @torch.inference_mode()
 def test_bias_correction_brings_the_mean_of_the_logits_back(network: Student, pixels: torch.Tensor) -> None:
-    image = normalize(pixels.permute(0, 3, 1, 2).float())
+    image = image_of(pixels)
     ops, logits = plan(network), network(pixels)
     corrected = quantize(ops, image)
     uncorrected = replace(corrected, ops=ops)
@@ -207,7 +208,7 @@ def test_weights_keep_seven_bits_a_channel_and_eight_where_one_stands_out() -> N
 def test_no_two_products_overflow_16_bits(network: Student, pixels: torch.Tensor) -> None:
     """x86 processors without VNNI add them in 16 bits, saturating (VPMADDUBSW): a file would answer otherwise there."""
     with torch.inference_mode():
-        graph = int8_graph(quantize(plan(network), normalize(pixels.permute(0, 3, 1, 2).float())), 48).graph
+        graph = int8_graph(quantize(plan(network), image_of(pixels)), 48).graph
     stored = [numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.data_type == TensorProto.INT8]
     kernels = [weight.reshape(len(weight), -1).astype(int) for weight in stored if weight.ndim == 4]
     assert len(kernels) > 10

@@ -20,7 +20,7 @@ from clip_factory import progress
 from clip_factory.errors import LabelsError, PluginError, ScenarioError
 from clip_factory.images.photo import Photo
 from clip_factory.label_sources import labeling, zero_shot
-from clip_factory.label_sources.refinement import LOADERS, NoRefinement, PseudoLabels, Refined
+from clip_factory.label_sources.refinement import LOADERS, PseudoLabels, Refined
 from clip_factory.label_sources.source import Phrases, Scores
 from clip_factory.labels import Labels, hard_labels
 from clip_factory.run_folder import sha256_file
@@ -125,6 +125,20 @@ def test_the_labels_tell_what_the_probe_did_and_which_photos_were_picked() -> No
 
     assert labels.refinement["used"] is False and labels.refinement["gold"] == 2
     assert labels.sha256[labels.picked].tolist() == ["03"]
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> list[PseudoLabels]:
+    """What the refinement `watching` has been given; it turns every probability round."""
+    seen: list[PseudoLabels] = []
+
+    class Watching:
+        def refine(self, labels: PseudoLabels) -> Refined:
+            seen.append(labels)
+            return Refined(1 - labels.p, True, "Turned round.", {"gain": 0.5})
+
+    monkeypatch.setitem(LOADERS.own, "watching", Watching)
+    return seen
 
 
 class Counting:
@@ -279,16 +293,8 @@ def test_words_become_labels_and_nothing_is_embedded_twice(tiny_clip: Path, shap
 
 
 def test_the_stage_hands_the_photos_own_vectors_on_and_says_how_long_loading_took(
-    tiny_clip: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_clip: Path, shapes: Path, tmp_path: Path, given: list[PseudoLabels]
 ) -> None:
-    given: list[PseudoLabels] = []
-
-    class Watching(NoRefinement):
-        def refine(self, labels: PseudoLabels) -> Refined:
-            given.append(labels)
-            return super().refine(labels)
-
-    monkeypatch.setitem(LOADERS.own, "watching", Watching)
     photos = sorted(Photo(sha256_file(path), path) for path in sorted((shapes / "photos").glob("*.png"))[:6])
     names = [photo.sha256 for photo in photos]
     images = pa.table({"sha256": names, "path": names, "group": pa.array(range(6))})
@@ -344,25 +350,11 @@ def test_an_unknown_source_is_refused_before_anything_is_loaded(tmp_path: Path) 
 
 
 def test_a_refinement_is_given_what_is_known_before_it_and_its_answer_is_the_label(
-    monkeypatch: pytest.MonkeyPatch,
+    given: list[PseudoLabels],
 ) -> None:
     """Log-odds and probabilities of the source, people's labels, splits by both."""
-    given: list[PseudoLabels] = []
-
-    class Watching(NoRefinement):
-        def refine(self, labels: PseudoLabels) -> Refined:
-            given.append(labels)
-            return Refined(1 - labels.p, True, "Turned round.", {"gain": 0.5})
-
-    LOADERS.own["watching"] = Watching
-    try:
-        labels = build(
-            CAT.model_copy(update={"labels": Labeling(refine="watching")}),
-            gold={"03": False, "07": True},
-            picked={"03"},
-        )
-    finally:
-        del LOADERS.own["watching"]
+    scenario = CAT.model_copy(update={"labels": Labeling(refine="watching")})
+    labels = build(scenario, gold={"03": False, "07": True}, picked={"03"})
     (seen,) = given
 
     scores = zero_shot.zero_shot(Words(), vectors(12), CAT)

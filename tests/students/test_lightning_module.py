@@ -16,6 +16,8 @@ from clip_factory.students.network import Student
 from clip_factory.students.recipe import Recipe
 from clip_factory.students.training_data import derive_seed
 
+pytestmark = pytest.mark.filterwarnings("ignore:You are trying to `self.log")  # there is no trainer
+
 
 @pytest.mark.parametrize("name", list(backbones.BACKBONES))
 def test_fused_modules_say_the_same_of_any_number_and_size(name: str) -> None:
@@ -56,7 +58,6 @@ def step_by_hand(module: Distillation, batch: dict[str, torch.Tensor], index: in
     return (batch["weight"] * entropy).mean() + recipe.vector_weight * (1 - cosines).mean()
 
 
-@pytest.mark.filterwarnings("ignore:You are trying to `self.log")
 @pytest.mark.parametrize(
     "changes", [{}, {"dropout": 0.4}, {"vector_weight": 2.0}, {"small_share": 0.0}, {"frozen": 0.0}]
 )
@@ -71,7 +72,6 @@ def test_the_loss_is_cross_entropy_and_the_distance_of_the_vectors(changes: dict
         )
 
 
-@pytest.mark.filterwarnings("ignore:You are trying to `self.log")
 def test_steps_are_drawn_from_seed_epoch_and_number(monkeypatch: pytest.MonkeyPatch) -> None:
     module, batch = distillation(Recipe())
     module.eval()
@@ -86,7 +86,6 @@ def test_steps_are_drawn_from_seed_epoch_and_number(monkeypatch: pytest.MonkeyPa
     assert module.training_step(batch, 0).item() != first
 
 
-@pytest.mark.filterwarnings("ignore:You are trying to `self.log")
 def test_the_loss_that_is_logged_is_that_of_the_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     logged: dict[str, tuple[float, dict[str, object]]] = {}
     monkeypatch.setattr(
@@ -100,7 +99,6 @@ def test_the_loss_that_is_logged_is_that_of_the_labels(monkeypatch: pytest.Monke
     assert loss.requires_grad
 
 
-@pytest.mark.filterwarnings("ignore:You are trying to `self.log")
 def test_dropout_takes_its_share_of_the_features_in_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     heads: list[torch.Tensor] = []
 

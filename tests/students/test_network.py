@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from clip_factory.students.network import Student, normalize, soup
+from support.networks import mirroring
 
 
 @pytest.fixture
@@ -40,8 +41,7 @@ def test_answers_are_one_layer_on_the_mean_of_the_feature_map(student: Student, 
 
 @torch.inference_mode()
 def test_a_mirroring_student_means_over_the_image_and_its_mirror_image(student: Student, pixels: torch.Tensor) -> None:
-    both = Student("resnet-mini", 32, student.backbone, mirror=True).eval()
-    both.head = student.head
+    both = mirroring(student)
 
     assert torch.allclose(both(pixels), (student(pixels) + student(pixels.flip(2))) / 2, atol=1e-6)
     assert not torch.allclose(both(pixels), student(pixels), atol=1e-6)

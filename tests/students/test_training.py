@@ -17,14 +17,13 @@ from clip_factory.exporters.calibration import calibrate
 from clip_factory.exporters.calibration_set import held_out
 from clip_factory.labels import Labels
 from clip_factory.run_folder import HELD_OUT, LABELS, STUDENT, TRAINING, RunFolder
-from clip_factory.runtime.preprocessing import load_square
 from clip_factory.statistics import calibration_error
 from clip_factory.students import backbones, lightning_module
 from clip_factory.students.augmentation import Augmentation
 from clip_factory.students.lightning_module import Distillation
 from clip_factory.students.recipe import Recipe
 from clip_factory.students.training_data import decode, derive_seed
-from support.pictures import draw_shape
+from support.pictures import discs_and_bars
 from support.shapes_run import make_shapes_run
 
 
@@ -122,14 +121,16 @@ def test_a_training_follows_the_numbers_of_its_recipe(
     original = lightning_module.augment
 
     def note(images: torch.Tensor, size: int, how: Augmentation, dice: torch.Generator) -> torch.Tensor:
-        steps.append((current[0].seed, current[0].current_epoch, tuple(images.shape), size, how))
+        steps.append((*at[-1], tuple(images.shape), size, how))
         return original(images, size, how, dice)
 
-    current: list[Distillation] = [None]  # type: ignore[list-item]
-    step = Distillation.training_step
-    monkeypatch.setattr(
-        Distillation, "training_step", lambda self, *rest: (current.__setitem__(0, self), step(self, *rest))[1]
-    )
+    def step(self: Distillation, batch: dict[str, torch.Tensor], index: int) -> torch.Tensor:
+        at.append((self.seed, self.current_epoch))
+        return training_step(self, batch, index)
+
+    at: list[tuple[int, int]] = []
+    training_step = Distillation.training_step
+    monkeypatch.setattr(Distillation, "training_step", step)
     monkeypatch.setattr(lightning_module, "augment", note)
     scenario, run, store = make_shapes_run(tmp_path, shapes, epochs=4, image_size="auto")
     how = Augmentation(min_crop=0.9)
@@ -175,8 +176,7 @@ def test_three_seeds_learn_the_same_photos_alike_and_know_how_sure_they_are(shap
     Six seeds gave .815 to .860, .879 to .939, .102 to .140 and .069 to .115; with shuffled labels .33 to .615, .28 to
     .64, .24 to .32.
     """
-    pictures = [draw_shape(("disc", "bar")[number % 2], 1000 + number) for number in range(200)]
-    pixels = np.stack([load_square(picture, 48) for picture in pictures])
+    pixels = discs_and_bars(200, 48, first=1000)
     truth = np.arange(200) % 2 == 0
     for seed in range(3):
         scenario, run, store = make_shapes_run(tmp_path / str(seed), shapes, epochs=24, seed=seed)

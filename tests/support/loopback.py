@@ -50,6 +50,41 @@ def reply(value: Any, status: int = 200, **headers: str) -> Response:
     return Response(status, json.dumps(value).encode(), {"Content-Type": "application/json", **named})
 
 
+class Quiet(BaseHTTPRequestHandler):
+    """A handler that logs nothing; subclasses answer."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _Files(Quiet, SimpleHTTPRequestHandler):
+    """Shows a folder."""
+
+
+@contextmanager
+def serving(handler: Callable[..., BaseHTTPRequestHandler], certificate: Path | None = None) -> Iterator[str]:
+    """The address of a server that answers by `handler`, each request in a thread of its own, until the block ends."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def files_of(folder: Path | str) -> Callable[..., BaseHTTPRequestHandler]:
+    """For `serving`: a folder as a plain web server shows it."""
+    return partial(_Files, directory=folder)
+
+
 class Loopback:
     """Serves `answer` of a subclass, one request at a time, from a thread.
 
@@ -66,22 +101,15 @@ class Loopback:
         self.rival_before = ""
         self.aside = ""
         self.lock = threading.RLock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        self.url = ""
+        self._serving = serving(self._handler())
 
     def __enter__(self):
-        self._thread.start()
+        self.url = self._serving.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._serving.__exit__(None, None, None)
 
     def answer(self, request: Request) -> Response:
         raise NotImplementedError
@@ -107,7 +135,7 @@ class Loopback:
             return answer
 
     def _handler(server) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - `self` is the handler's
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True  # else each answer on a kept connection waits 40 ms for an acknowledgment
 
@@ -128,46 +156,7 @@ class Loopback:
 
             do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
 
-            def log_message(self, *_: object) -> None:
-                pass
-
         return Handler
-
-
-class Quiet(BaseHTTPRequestHandler):
-    """A handler that logs nothing; subclasses answer."""
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-class _Files(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def serving(handler: Callable[..., BaseHTTPRequestHandler], certificate: Path | None = None) -> Iterator[str]:
-    """The address of a server that answers by `handler`, each request in a thread of its own, until the block ends."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    if certificate is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-def files_of(folder: Path | str) -> Callable[..., BaseHTTPRequestHandler]:
-    """For `serving`: a folder as a plain web server shows it."""
-    return partial(_Files, directory=folder)
 
 
 def self_signed(path: Path) -> Path:

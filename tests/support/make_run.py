@@ -24,6 +24,7 @@ from clip_factory.labels import Labels
 from clip_factory.run_folder import RunFolder, read_json, sha256_file
 from clip_factory.runtime import Model
 from clip_factory.runtime.atomic import write_json
+from clip_factory.runtime.model_checks import PREPROCESSING
 from clip_factory.scenario import Scenario, dump
 
 SIZE = 64
@@ -207,17 +208,7 @@ def _metadata(scenario: Scenario, kind: RunKind, held_out: int) -> dict[str, str
             {"method": "platt", "scale": 1.0, "shift": 0.0, "against": CUT["against"], "images": held_out}
         ),
         "image_size": str(SIZE),
-        "preprocessing": json.dumps(
-            {
-                "decode": "upright RGB",
-                "resize": "squash",
-                "size": SIZE,
-                "interpolation": "bilinear, antialiased",
-                "layout": "NHWC",
-                "dtype": "uint8",
-                "channels": "RGB",
-            }
-        ),
+        "preprocessing": json.dumps({"decode": "upright RGB", **PREPROCESSING, "size": SIZE}),
         "teacher": json.dumps({"name": "offline", "key": TEACHER, "license": "Apache-2.0"}),
         "backbone": "resnet-mini",
         "precision": "fp32",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw
 
+from clip_factory.runtime.preprocessing import load_square
+
 
 def draw_shape(shape: str, seed: int, size: int = 72) -> Image.Image:
     """A disc or a bar in a random place and color on a noisy ground."""
@@ -19,3 +21,9 @@ def draw_shape(shape: str, seed: int, size: int = 72) -> Image.Image:
     else:
         draw.rectangle((x - r, y - 4, x + r, y + 4), fill=color)
     return image
+
+
+def discs_and_bars(count: int, size: int, first: int = 0) -> np.ndarray:
+    """Discs and bars by turns, from a number on, as a student sees them: uint8 `(count, size, size, 3)`."""
+    pictures = [draw_shape(("disc", "bar")[number % 2], number) for number in range(first, first + count)]
+    return np.stack([load_square(picture, size) for picture in pictures])

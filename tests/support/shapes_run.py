@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 import torch
 
 from clip_factory.labels import SCHEMA
-from clip_factory.run_folder import LABELS, STUDENT, RunFolder, sha256_file
+from clip_factory.run_folder import LABELS, RunFolder, sha256_file
 from clip_factory.scenario import Scenario
 from clip_factory.students import backbones
 from clip_factory.students.cross_fitting import member_logits, write_held_out
 from clip_factory.students.network import Student
 from clip_factory.students.recipe import Recipe
+from clip_factory.students.training import save
 from clip_factory.students.training_data import load_photos
 
 DIM = 8
@@ -81,5 +82,5 @@ def make_student_run(folder: Path, photos: Path) -> tuple[Scenario, RunFolder]:
     loaded = load_photos(photos, run, store, Recipe(), size, scenario.student.seed)
     members = member_logits([network, network], loaded, photos, run, size)
     write_held_out(network, loaded, members, run)
-    torch.save({"config": network.config, "state_dict": network.state_dict()}, run.file(STUDENT))
+    save(network, run)
     return scenario, run

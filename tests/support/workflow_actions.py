@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fnmatch
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from support.git import git
 
 if TYPE_CHECKING:
     from support.workflow_runner import Work
@@ -59,13 +60,13 @@ def checkout(work: Work, given: dict) -> dict:
     ref = given.get("ref") or work.run.event.sha
     target.mkdir(parents=True, exist_ok=True)
     for words in (["init", "-q"], ["remote", "add", "origin", f"file://{work.run.runner.site.bare}"]):
-        _git(target, *words)
+        git(target, *words)
     named = ref if ref.startswith("refs/") or len(ref) == 40 else f"refs/heads/{ref}"
     if given.get("fetch-depth") == 0:
-        _git(target, "fetch", "-q", "origin", "+refs/heads/*:refs/remotes/origin/*")
+        git(target, "fetch", "-q", "origin", "+refs/heads/*:refs/remotes/origin/*")
     depth = [] if given.get("fetch-depth") == 0 else ["--depth", "1"]
-    _git(target, "fetch", "-q", *depth, "origin", named)
-    _git(target, "checkout", "-q", "--detach", "FETCH_HEAD")
+    git(target, "fetch", "-q", *depth, "origin", named)
+    git(target, "checkout", "-q", "--detach", "FETCH_HEAD")
     return {}
 
 
@@ -150,7 +151,3 @@ ACTIONS: dict[str, Callable[[Work, dict], dict]] = {
     "actions/upload-artifact": upload,
     "actions/download-artifact": download,
 }
-
-
-def _git(folder: Path, *words: str) -> None:
-    subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True)

@@ -31,20 +31,11 @@ WORKFLOWS = ".github/workflows"
 
 
 @dataclass(frozen=True)
-class Source:
-    """A repository at a commit, from which a workflow file comes."""
-
-    slug: str
-    sha: str
-
-
-@dataclass(frozen=True)
 class Scope:
     """A workflow file at work: the one of the run, or one that it calls."""
 
     tree: dict
     path: str
-    source: Source
     inputs: dict
     ceiling: dict | None = None
     """Rights of the caller's job, more than which none of its jobs may ask for; None: nobody calls."""
@@ -105,12 +96,11 @@ class Runner:
         return done
 
     def _start(self, event: Event) -> None:
-        source = Source(self.site.slug, event.sha)
         for path in git(self.site.bare, "ls-tree", "-r", "--name-only", event.sha, f"{WORKFLOWS}/").splitlines():
-            tree = self.read(source, path)
+            tree = self.read(event.sha, path)
             if Path(path).name in self.aside or not self._wanted(tree, path, event):
                 continue
-            run = Run(self, event, source, path, tree, len(self.runs) + len(self.waiting) + 1)
+            run = Run(self, event, path, tree, len(self.runs) + len(self.waiting) + 1)
             if run.group:  # of those that wait in one group, the newest is run
                 self.waiting = [one for one in self.waiting if one.group != run.group]
             self.waiting.append(run)
@@ -132,22 +122,20 @@ class Runner:
             return any(fnmatch.fnmatch(name, pattern) for name in changed for pattern in rule["paths"])
         return not (event.name == "push" and "tags" in rule and "branches" not in rule)
 
-    def read(self, source: Source, path: str) -> dict:
+    def read(self, sha: str, path: str) -> dict:
         """A YAML file of a repository."""
-        return YAML(typ="safe", pure=True).load(git(self.site.bare, "show", f"{source.sha}:{path}"))
+        return YAML(typ="safe", pure=True).load(git(self.site.bare, "show", f"{sha}:{path}"))
 
-    def unpacked(self, source: Source) -> Path:
+    def unpacked(self, sha: str) -> Path:
         """The files of a repository at a commit, as the runner unpacks those of an action; commits that differ in
         datasets alone share them.
         """
-        tree = git(self.site.bare, "ls-tree", source.sha).splitlines()
+        tree = git(self.site.bare, "ls-tree", sha).splitlines()
         code = "\n".join(line for line in tree if not line.endswith("\tdatasets"))
         target = self.folder / "actions" / hashlib.sha256(code.encode()).hexdigest()[:16]
         if not target.exists():
             target.mkdir(parents=True)
-            tar = subprocess.run(
-                ["git", "-C", str(self.site.bare), "archive", source.sha], capture_output=True, check=True
-            )
+            tar = subprocess.run(["git", "-C", str(self.site.bare), "archive", sha], capture_output=True, check=True)
             subprocess.run(["tar", "-x", "-C", str(target)], input=tar.stdout, check=True)
         return target
 
@@ -164,7 +152,6 @@ class Run:
 
     runner: Runner
     event: Event
-    source: Source
     path: str
     tree: dict
     number: int
@@ -199,7 +186,7 @@ class Run:
 
     def go(self) -> None:
         """Run all jobs."""
-        self._run_jobs(Scope(self.tree, self.path, self.source, self.inputs()))
+        self._run_jobs(Scope(self.tree, self.path, self.inputs()))
 
     def contexts(self, inputs: dict, **more: Any) -> dict:
         """The contexts that do not depend on the job."""
@@ -244,14 +231,14 @@ class Run:
     def _call(self, name: str, job: dict, scope: Scope, contexts: dict) -> Job:
         assert job["uses"].startswith("$/"), "a workflow of the same commit"
         path = job["uses"].removeprefix("$/")
-        tree = self.runner.read(scope.source, path)
+        tree = self.runner.read(self.event.sha, path)
         call = tree["on"]["workflow_call"]
         given = evaluate(job.get("with", {}), contexts)
         known = call.get("inputs", {})
         assert set(given) <= set(known), f"{path} has no inputs {set(given) - set(known)}"
         assert set(job.get("secrets", {})) <= set(call.get("secrets", {})), "a secret that the workflow does not know"
         inputs = {key: _typed(given.get(key, about.get("default")), about["type"]) for key, about in known.items()}
-        done = self._run_jobs(Scope(tree, path, scope.source, inputs, job.get("permissions", {})))
+        done = self._run_jobs(Scope(tree, path, inputs, job.get("permissions", {})))
         return Job(name, {}, _together([one for jobs in done.values() for one in jobs if one.result != "skipped"]))
 
 
@@ -259,7 +246,7 @@ class Work:
     """One job on one machine."""
 
     def __init__(self, run: Run, name: str, job: dict, scope: Scope, contexts: dict) -> None:
-        self.run, self.name, self.job, self.path, self.source = run, name, job, scope.path, scope.source
+        self.run, self.name, self.job, self.path = run, name, job, scope.path
         number = len(run.runner.site.tokens)
         self.home = run.runner.folder / "jobs" / f"{number:03}-{name}"
         self.workspace, self.temp = self.home / "work", self.home / "temp"
@@ -272,7 +259,7 @@ class Work:
             rights = {scope: "read" for scope, level in rights.items() if level != "none"}
         run.runner.site.tokens[self.secret] = Token(name, rights)
         github = contexts["github"] | {"token": self.secret, "workspace": str(self.workspace), "job": name}
-        about = {"workflow_repository": self.source.slug, "workflow_sha": self.source.sha, "status": "success"}
+        about = {"workflow_repository": run.event_slug, "workflow_sha": run.event.sha, "status": "success"}
         runner = {"temp": str(self.temp), "os": "Linux", "arch": "X64"}
         self.contexts = contexts | {"github": github, "job": about, "runner": runner}
         self.environment = self._environment(github)
@@ -359,7 +346,7 @@ class Work:
                 self.log += f"{where}: {error}\n"
                 return {}, False
         inside = where[2:]
-        base = self.run.runner.unpacked(self.source) if where.startswith("$/") else self.workspace
+        base = self.run.runner.unpacked(self.run.event.sha) if where.startswith("$/") else self.workspace
         action = YAML(typ="safe", pure=True).load((base / inside / "action.yml").read_text(encoding="utf-8"))
         known = action.get("inputs", {})
         assert set(given) <= set(known), f"{inside} has no inputs {set(given) - set(known)}"

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from clip_factory.errors import ExportError
 from clip_factory.exporters.plan import Op, Plan
-from clip_factory.exporters.quantization import MIN_PACKED, Quantized, Range, implied, weight_scales
+from clip_factory.exporters.quantization import Quantized, Range, implied, int8_weight, packs, weight_scales
 from clip_factory.students.network import CENTER
 
 OPSET, IR_VERSION = 17, 8
@@ -49,9 +49,7 @@ def int8_graph(quantized: Quantized, size: int, *, mirror: bool = False) -> onnx
         inputs = [made[i] for i in op.inputs]
         outer, inner = quantized.ranges.get(number), quantized.inner.get(number)
         if outer is None:
-            made[number] = build.float_op(
-                op, inputs, half=False, packed=op.weight is not None and op.weight.numel() > MIN_PACKED
-            )
+            made[number] = build.float_op(op, inputs, half=False, packed=packs(op))
             continue
         x = (
             build.int8_conv(op, inputs[0], quantized.ranges[op.inputs[0]])
@@ -119,7 +117,7 @@ class _Builder:
             return self.activation(op.activation, self.plain(op, inputs))
         if packed:
             weight = self._int8_weight(op.weight)
-        elif half and op.weight.numel() > MIN_PACKED:
+        elif half and packs(op):
             weight = self.node("Cast", self.constant(_numpy(op.weight).astype(np.float16)), to=TensorProto.FLOAT)
         else:
             weight = self.constant(_numpy(op.weight))
@@ -138,8 +136,7 @@ class _Builder:
         return self._conv(op, x, self._int8_weight(op.weight), bias)
 
     def _int8_weight(self, weight: Tensor) -> str:
-        scales = weight_scales(weight)
-        stored = (weight / scales[:, None, None, None]).round()
+        stored, scales = int8_weight(weight)
         return self.node(
             "DequantizeLinear", self.constant(_numpy(stored).astype(np.int8)), self.constant(_numpy(scales)), axis=0
         )

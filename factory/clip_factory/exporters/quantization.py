@@ -78,6 +78,11 @@ def stays_float(ops: Plan, number: int) -> bool:
     return op.kind == "conv" and op.inputs[0] >= 0 and stays_float(ops, op.inputs[0])
 
 
+def packs(op: Op) -> bool:
+    """Whether its weights are stored in fewer bits even where it is computed in float."""
+    return op.weight is not None and op.weight.numel() > MIN_PACKED
+
+
 def weight_scales(weight: Tensor) -> Tensor:
     """Scale of each output channel `(outputs,)`: its two largest weights of one sign become 127 together.
 
@@ -91,10 +96,19 @@ def weight_scales(weight: Tensor) -> Tensor:
     return largest.clamp(min=max(float(largest.max()) * 1e-3, 1e-8)) / 127
 
 
+def int8_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """What int8 holds of weights `(outputs, inputs / groups, k, k)`, as float, and the scales `(outputs,)`.
+
+    By their scale none is beyond 127.
+    """
+    scales = weight_scales(weight)
+    return (weight / scales[:, None, None, None]).round(), scales
+
+
 def fake_quantize_weight(weight: Tensor) -> Tensor:
-    """Weights rounded to what int8 can hold, `(outputs, inputs / groups, k, k)`: by their scale none is beyond 127."""
-    scale = weight_scales(weight)[:, None, None, None]
-    return (weight / scale).round() * scale
+    """Weights rounded to what int8 can hold, `(outputs, inputs / groups, k, k)`."""
+    stored, scales = int8_weight(weight)
+    return stored * scales[:, None, None, None]
 
 
 def choose_range(x: Tensor) -> Range:
@@ -122,7 +136,7 @@ def simulate(quantized: Quantized, image: Tensor) -> Tensor:
 
 
 def _step(op: Op, inputs: list[Tensor], outer: Range | None, inner: Range | None) -> Tensor:
-    if op.weight is not None and (outer or op.weight.numel() > MIN_PACKED):
+    if op.weight is not None and (outer or packs(op)):
         op = replace(op, weight=fake_quantize_weight(op.weight))
     x = compute(op, *inputs, activate=False)
     x = ACTIVATIONS[op.activation](inner.fake_quantize(x) if inner else x)

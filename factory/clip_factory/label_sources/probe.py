@@ -35,6 +35,7 @@ MARGIN = 1.0
 MIN_GAIN = 0.01
 """Nats by which its log-loss must be lower, however sure that is."""
 ROUNDING = 1e-9
+"""Share by which two sums of the same numbers may differ."""
 THREADS = 1
 """Of BLAS. Matrices of a few thousand rows gain nothing from more, and on cores that others use, threads that wait for
 each other make a fit of 0.3 seconds take ten."""

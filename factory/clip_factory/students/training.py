@@ -81,10 +81,15 @@ def train(scenario: Scenario, run: RunFolder, store: Store, recipe: Recipe | Non
         )
     write_held_out(student, photos, held_out, run)
     _write_training(run, [history.rows for _, history in members])
-    with atomic(run.file(STUDENT)) as temporary:
-        torch.save({"config": student.config, "state_dict": student.state_dict()}, temporary)
+    save(student, run)
     run.log("trained", backbone=backbone.name, image_size=size, epochs=epochs, members=len(members))
     shutil.rmtree(run.path / "tmp", ignore_errors=True)
+
+
+def save(student: Student, run: RunFolder) -> None:
+    """Write student.ckpt: whole, or not at all."""
+    with atomic(run.file(STUDENT)) as temporary:
+        torch.save({"config": student.config, "state_dict": student.state_dict()}, temporary)
 
 
 def load(run: RunFolder) -> Student:
