@@ -92,11 +92,11 @@ def check(registry: Registry, release: Release, file: Path, out: Path, store: Pa
 def measure(run: RunFolder, model: Model) -> Evidence:
     """What the gate holds the rule against, for a model on the test photos of a labeled run."""
     from clip_factory.gate.evidence import collect
-    from clip_factory.students.training_data import decode
+    from clip_factory.images.photo import read_squares
 
     labels, scenario = Labels.of_run(run), load(run.file(SCENARIO))
-    photos = labels.of_split("test").paths(Path(scenario.images.path or "."))
-    return collect(labels, model.threshold, model.probabilities(decode(photos, model.image_size)))
+    photos = labels.of_split("test").photos(Path(scenario.images.path or "."))
+    return collect(labels, model.threshold, model.probabilities(read_squares(photos, model.image_size)))
 
 
 def aliased_releases(registry: Registry, alias: str, root: Path, names: list[str]) -> Iterator[tuple[Release, Path]]:

@@ -44,11 +44,11 @@ from clip_factory.exporters.onnx_graph import float_graph, int8_graph
 from clip_factory.exporters.onnx_metadata import read
 from clip_factory.exporters.plan import Plan, plan
 from clip_factory.exporters.quantization import quantize
+from clip_factory.images.photo import read_squares
 from clip_factory.labels import Labels
 from clip_factory.run_folder import MODEL, SCENARIO, RunFolder
 from clip_factory.scenario import load
 from clip_factory.students.network import normalize
-from clip_factory.students.training_data import decode
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class Trained:
             ops=calibrated(plan(student), Calibration.read(metadata["calibration"])),
             size=size,
             mirror=bool(student.config["mirror"]),
-            sample=decode(train.paths(root)[:: max(1, len(train) // TRAIN_SAMPLE)], size),
-            test=decode(test.paths(root), size),
+            sample=read_squares(train.photos(root)[:: max(1, len(train) // TRAIN_SAMPLE)], size),
+            test=read_squares(test.photos(root), size),
             truth=np.array([path.split("/")[0] == yes for path in test.path]),
             threshold=float(metadata["threshold"]),
         )

@@ -31,6 +31,7 @@ from sklearn.mixture import GaussianMixture
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from clip_factory.images import scan as images
+from clip_factory.images.photo import Photo
 from clip_factory.label_sources.labeling import certainty
 from clip_factory.label_sources.probabilities import log_odds, sigmoid
 from clip_factory.label_sources.zero_shot import phrase_probabilities, text_vectors
@@ -174,7 +175,7 @@ def gather(folder: Path, store: Path, model: object) -> Set:
         with open(folder / "classes.csv", newline="", encoding="utf-8") as file:
             words = {row["folder"]: row["name"] for row in csv.DictReader(file)}
     shelf, shas = teacher.EmbeddingStore(store), sorted(files)
-    teacher.embed(model, [(sha, folder / files[sha]) for sha in shas], shelf, 64, lambda done, total: None)
+    teacher.embed(model, [Photo(sha, folder / files[sha]) for sha in shas], shelf, 64, lambda done, total: None)
     folders = [files[sha].split("/")[0] for sha in shas]
     return Set(shelf.get(model.key, shas), np.array([words.get(name, name) for name in folders]))
 

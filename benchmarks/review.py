@@ -169,7 +169,9 @@ def trainer(options: argparse.Namespace) -> Trainer:
         vectors = store.get(model.key, usable["sha256"].to_pylist())
         scores = zero_shot(model, vectors, scenario)
         labels = build(scenario, teacher_about(model), scores, usable, vectors, gold, picked)
-        learned, held = (labels.of_split(part).paths(photos.root) for part in ("train", "test"))
+        learned, held = (
+            [photo.path for photo in labels.of_split(part).photos(photos.root)] for part in ("train", "test")
+        )
         task = student.Task(student.Question(photos.root, options.yes), seed, learned, held)
         with tempfile.TemporaryDirectory() as folder:
             run = RunFolder(Path(folder))

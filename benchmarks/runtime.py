@@ -31,7 +31,7 @@ import numpy as np
 from PIL import Image
 
 from clip_factory.runtime import Model, find_images, read_rgb, to_square
-from clip_factory.runtime.prefetch import usable_cpus
+from clip_factory.runtime.processors import usable_cpus
 
 BARE = "import onnxruntime, numpy, PIL.Image"
 OURS = "from clip_factory.runtime import Model"

@@ -36,6 +36,7 @@ from benchmarks import peer
 from clip_factory import encoders as teacher
 from clip_factory import exporters
 from clip_factory import students as student
+from clip_factory.images.photo import Photo, read_squares
 from clip_factory.label_sources.labeling import build, teacher_about
 from clip_factory.label_sources.zero_shot import zero_shot
 from clip_factory.labels import Labels, hard_labels
@@ -45,7 +46,7 @@ from clip_factory.runtime import Model, find_images
 from clip_factory.scenario import Scenario
 from clip_factory.scenario.schema import Teacher
 from clip_factory.students.recipe import Recipe
-from clip_factory.students.training_data import Store, decode
+from clip_factory.students.training_data import Store
 
 TEST_SHARE, VAL_SHARE = 0.3, 0.15
 
@@ -140,8 +141,8 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
 
 def embed(question: Question, model: teacher.Encoder, store: teacher.EmbeddingStore) -> None:
     """Bring all photos of a question into the store."""
-    pairs = [(sha256_file(path), path) for path in find_images(question.root)]
-    teacher.embed(model, pairs, store, 64, lambda done, total: None)
+    photos = [Photo.of(path) for path in find_images(question.root)]
+    teacher.embed(model, photos, store, 64, lambda done, total: None)
 
 
 def deal(question: Question, images: int, seed: int) -> Task:
@@ -216,7 +217,7 @@ def label(
     vectors = store.get(model.key, sorted(paths))
     scores = zero_shot(model, vectors, scenario)
     labels = build(scenario, teacher_about(model), scores, usable, vectors, given if gold else {})
-    files = labels.paths(question.root)
+    files = [photo.path for photo in labels.photos(question.root)]
     truth = task.truth(files).astype(float) if gold else labels.gold
     return scenario, replace(labels, split=np.array([splits[file] for file in files]), gold=truth)
 
@@ -240,7 +241,7 @@ def measure_factory(task: Task, scenario: Scenario, run: RunFolder, store: Store
     exporters.export(scenario, run)
     exported = time.perf_counter()
     model = Model.load(run.file(MODEL), threads=1)
-    pixels, truth = decode(task.test, model.image_size), task.truth(task.test)
+    pixels, truth = read_squares([Photo.of(path) for path in task.test], model.image_size), task.truth(task.test)
     probability = model.probabilities(pixels)
     return Row(
         "factory",
@@ -259,8 +260,9 @@ def measure_factory(task: Task, scenario: Scenario, run: RunFolder, store: Store
 
 def measure_peer(task: Task, answers: np.ndarray, epochs: int) -> Row:
     """The same for the peer recipe, which trains on all of the task's training photos."""
-    test, truth = decode(task.test, peer.SIZE), task.truth(task.test)
-    result = peer.run(decode(task.train, peer.SIZE), answers, test, task.seed, epochs)
+    train, test = (read_squares([Photo.of(path) for path in part], peer.SIZE) for part in (task.train, task.test))
+    truth = task.truth(task.test)
+    result = peer.run(train, answers, test, task.seed, epochs)
     scores = _scores(truth, result.probability, 0.5) if epochs == peer.EPOCHS else (np.nan,) * 3
     size = len(task.train)
     return Row(

@@ -17,7 +17,8 @@ import numpy as np
 
 from clip_factory.encoders import Encoder, load_encoder
 from clip_factory.label_sources.zero_shot import phrase_probabilities, text_vectors
-from clip_factory.runtime.preprocessing import find_images, read_rgb
+from clip_factory.runtime.photo_files import find_images
+from clip_factory.runtime.preprocessing import read_rgb
 from clip_factory.scenario import Teacher as TeacherSpec
 
 BINS = 15

@@ -17,6 +17,7 @@ from PIL import Image
 
 from clip_factory import encoders as teacher
 from clip_factory import scenario
+from clip_factory.images.photo import Photo
 from clip_factory.runtime import find_images
 
 
@@ -30,7 +31,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     options = parser.parse_args()
     model = teacher.load_encoder(scenario.Teacher(model=options.teacher))
-    files = [(str(path), path) for path in find_images(options.photos)[: options.count * options.rounds]]
+    files = [Photo.of(path) for path in find_images(options.photos)[: options.count * options.rounds]]
     chunks = [files[i : i + options.count] for i in range(0, len(files), options.count)]
     bare = pipeline = 0.0
     forward(model, options.batch_size, options.batch_size)  # warm up
@@ -52,7 +53,7 @@ def forward(model: teacher.Encoder, count: int, batch_size: int) -> float:
     return time.perf_counter() - start
 
 
-def embed(model: teacher.Encoder, files: list[tuple[str, Path]], batch_size: int) -> float:
+def embed(model: teacher.Encoder, files: list[Photo], batch_size: int) -> float:
     """Seconds of reading, decoding, embedding and storing."""
     with tempfile.TemporaryDirectory() as store:
         start = time.perf_counter()

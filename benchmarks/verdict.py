@@ -36,6 +36,7 @@ from clip_factory.exporters.calibration_set import held_out
 from clip_factory.gate.evaluate_model import evaluate
 from clip_factory.gold.gold_labels import Gold
 from clip_factory.images import scan as images
+from clip_factory.images.photo import Photo, read_squares
 from clip_factory.label_sources.labeling import build, teacher_about
 from clip_factory.label_sources.probe import features
 from clip_factory.label_sources.zero_shot import zero_shot
@@ -51,7 +52,6 @@ from clip_factory.scenario import Teacher as TeacherSpec
 from clip_factory.splits import assign
 from clip_factory.students import training as train
 from clip_factory.students.recipe import Recipe
-from clip_factory.students.training_data import decode
 
 APART = 1 / 3
 BATCH = 25
@@ -204,7 +204,7 @@ def one(question: Question, sample: Sample, answers: int, model: Any, recipe: Re
         evaluate(scenario, run)
         seen = held_out(run)
         exported = Model.load(run.file(MODEL))
-        pixels = decode([question.root / path for path in apart.path], exported.image_size)
+        pixels = read_squares([Photo.of(question.root / path) for path in apart.path], exported.image_size)
         gate = run.json(GATE, "evaluate")
         test = tested(run, labels)
         proven = all_tests_answered(scenario, run, labels, dict(zip(folder.sha256, folder.truth, strict=True)))

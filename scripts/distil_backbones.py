@@ -31,7 +31,8 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from clip_factory.memory import keep_memory
-from clip_factory.runtime.preprocessing import find_images, read_rgb, to_square
+from clip_factory.runtime.photo_files import find_images
+from clip_factory.runtime.preprocessing import read_rgb, to_square
 from clip_factory.students import backbones
 from clip_factory.students.augmentation import Augmentation, augment, resize
 from clip_factory.students.lightning_module import fused

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from clip_factory.encoders.offline import build_tokenizer, preprocessing
 from clip_factory.encoders.offline_heads import CLASSES
-from clip_factory.runtime.preprocessing import find_images, read_rgb
+from clip_factory.runtime.photo_files import find_images
+from clip_factory.runtime.preprocessing import read_rgb
 
 TEMPLATES = ("{}", "a photo of a {}", "a close-up photo of a {}", "a good photo of a {}", "a picture of a {}")
 FOLDERS = ("imagenet_one_each", "flickr8k_1000", "image_text")

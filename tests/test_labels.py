@@ -15,6 +15,7 @@ import pytest
 from clip_factory.errors import RunError
 from clip_factory.gold.gold_labels import Gold
 from clip_factory.gold.ledger import Event, Ledger
+from clip_factory.images.photo import Photo
 from clip_factory.labels import SCHEMA, Labels, hard_labels
 from clip_factory.run_folder import RunFolder
 from clip_factory.statistics import break_even
@@ -94,7 +95,9 @@ def test_splits_keep_order_and_metadata(labels: Labels) -> None:
     held_out = labels.of_split("val", "test")
 
     assert held_out.path.tolist() == ["a/2.jpg", "a/3.jpg", "a/5.jpg"]
-    assert held_out.paths(Path("photos")) == [Path(f"photos/a/{n}.jpg") for n in (2, 3, 5)]
+    assert held_out.photos(Path("photos")) == [
+        Photo(sha256, Path(f"photos/a/{n}.jpg")) for sha256, n in zip(held_out.sha256, (2, 3, 5), strict=True)
+    ]
     assert held_out.scores.shape == (3, 3)
     assert held_out.metadata == labels.metadata
     assert len(labels.of_split("nothing")) == 0

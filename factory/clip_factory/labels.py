@@ -18,6 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clip_factory.errors import RunError
+from clip_factory.images.photo import Photo
+from clip_factory.images.photo_paths import file_at
 from clip_factory.run_folder import LABELS, RunFolder
 from clip_factory.runtime.atomic import atomic
 from clip_factory.statistics import break_even
@@ -157,9 +159,13 @@ class Labels:
         """The rows of one or more splits, in the same order."""
         return self.select(np.isin(self.split, names))
 
-    def paths(self, root: Path) -> list[Path]:
-        """Where the photos lie, N paths."""
-        return [root / path for path in self.path]
+    def photos(self, root: Path) -> list[Photo]:
+        """The N photos, below the folder that their paths start from.
+
+        Raises:
+            ImagesError: A path leads out of it.
+        """
+        return [Photo(sha256, file_at(root, path)) for sha256, path in zip(self.sha256, self.path, strict=True)]
 
     @property
     def labeled(self) -> np.ndarray:

@@ -67,9 +67,7 @@ def scan(job: Job) -> None:
     with bar("checking photos") as progress:
         table = image_scan.scan(_root(job), job.store / "scan.sqlite", progress)
     image_scan.write(table, job.run.file(files.IMAGES))
-    skipped = table.num_rows - table["reason"].null_count
-    if skipped:
-        console.print(f"{skipped} of {table.num_rows} files cannot be used; images.parquet says why", style="yellow")
+    console.print(image_scan.summarize(table), markup=False)
 
 
 def label(job: Job) -> None:

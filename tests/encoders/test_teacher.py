@@ -19,6 +19,7 @@ from clip_factory.encoders import embedding
 from clip_factory.encoders.decode_ahead import decode_ahead
 from clip_factory.encoders.open_clip import OpenClipEncoder, load_open_clip
 from clip_factory.errors import ImagesError, PluginError, TeacherError
+from clip_factory.images.photo import Photo, read_photo_rgb
 from clip_factory.runtime.preprocessing import read_rgb
 from clip_factory.scale.executor import load_executor
 from clip_factory.scale.in_process import InProcess
@@ -29,8 +30,8 @@ def tiny(tiny_clip: Path) -> OpenClipEncoder:
     return load_open_clip(scenario.Teacher(model=f"local-dir:{tiny_clip}"))
 
 
-def files(shapes: Path, n: int) -> list[tuple[str, Path]]:
-    return [(path.name, path) for path in sorted((shapes / "photos").iterdir())[:n]]
+def files(shapes: Path, n: int) -> list[Photo]:
+    return [Photo.of(path) for path in sorted((shapes / "photos").iterdir())[:n]]
 
 
 def test_vectors_have_unit_length_and_the_named_dimension(tiny: OpenClipEncoder, shapes: Path) -> None:
@@ -81,10 +82,13 @@ def test_stored_vectors_are_the_teachers(tiny: OpenClipEncoder, shapes: Path, tm
 
 
 def test_a_photo_that_changed_since_the_scan_is_named(tiny: OpenClipEncoder, tmp_path: Path) -> None:
-    (tmp_path / "x.jpg").write_bytes(b"gone")
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "x.jpg")
+    store, changed = teacher.EmbeddingStore(tmp_path), Photo.of(tmp_path / "x.jpg")
+    Image.new("RGB", (40, 40), "blue").save(tmp_path / "x.jpg")
 
-    with pytest.raises(ImagesError, match=r"x\.jpg: not an image that can be read: it has changed"):
-        teacher.embed(tiny, [("x", tmp_path / "x.jpg")], teacher.EmbeddingStore(tmp_path), 2, lambda *_: None)
+    with pytest.raises(ImagesError, match=r"x\.jpg: it has changed since it was scanned"):
+        teacher.embed(tiny, [changed], store, 2, lambda *_: None)
+    assert store.known(tiny.key) == set(), "no vector under a hash that is another photo's"
 
 
 @pytest.mark.parametrize(
@@ -133,18 +137,18 @@ def test_a_named_teacher_is_taken_at_its_word() -> None:
 def test_photos_are_decoded_in_order_and_few_wait(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[Path] = []
 
-    def slow_to_use(path: Path, **size: int) -> Image.Image:
-        decoded.append(path)
-        return read_rgb(path, **size)
+    def slow_to_use(photo: Photo, **size: int) -> Image.Image:
+        decoded.append(photo.path)
+        return read_photo_rgb(photo, **size)
 
     photo = 72 * 72 * 3
-    monkeypatch.setattr("clip_factory.encoders.decode_ahead.read_rgb", slow_to_use)
+    monkeypatch.setattr("clip_factory.encoders.decode_ahead.read_photo_rgb", slow_to_use)
     monkeypatch.setattr("clip_factory.encoders.decode_ahead.MAX_WAITING_BYTES", 3 * photo)
-    monkeypatch.setattr("clip_factory.encoders.decode_ahead.os.cpu_count", lambda: 4)
-    paths = [path for _, path in files(shapes, 40)]
+    monkeypatch.setattr("clip_factory.encoders.decode_ahead.usable_cpus", lambda: 4)
+    photos = files(shapes, 40)
     lead = []
-    for used, image in enumerate(decode_ahead(paths, 32, 20), start=1):
-        assert np.array_equal(image, read_rgb(paths[used - 1]))
+    for used, image in enumerate(decode_ahead(photos, 32, 20), start=1):
+        assert np.array_equal(image, read_rgb(photos[used - 1].path))
         time.sleep(0.005)
         lead.append(len(decoded) - used)
 

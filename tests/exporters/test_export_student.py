@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from clip_factory import exporters
+from clip_factory.images.photo import Photo, read_squares
 from clip_factory.run_folder import LABELS, MODEL, RunFolder, sha256_file
 from clip_factory.runtime import Model
 from clip_factory.runtime.model_checks import read_test_vectors
 from clip_factory.scenario import Scenario
-from clip_factory.students.training_data import decode
 
 Exported = tuple[Scenario, RunFolder]
 
@@ -54,7 +54,7 @@ def test_the_file_repeats_its_test_vectors(exported: Exported) -> None:
 def test_the_file_is_the_network_on_photos_it_never_saw(exported: Exported, shapes: Path) -> None:
     _, run = exported
     labels = pq.read_table(run.file(LABELS)).to_pylist()
-    pixels = decode([shapes / row["path"] for row in labels if row["split"] == "test"], 48)
+    pixels = read_squares([Photo.of(shapes / row["path"]) for row in labels if row["split"] == "test"], 48)
     said = Model.load(run.file(MODEL)).probabilities(pixels)
     assert np.abs(said - exporters.network_probabilities(run, pixels)).mean() <= 0.01
 

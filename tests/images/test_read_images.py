@@ -1,14 +1,18 @@
 """How pixels are read: every kind of image becomes the same upright RGB, and what is no image is refused in words."""
 
 import io
+import os
 import struct
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
-from clip_factory.runtime import ImageError, find_images, read_rgb, to_square
+from clip_factory.runtime import ImageError, find_images, preprocessing, read_rgb, to_square
 
 # Channels that lie far apart, and no symmetry: any swap of channels, flip or turn shows.
 Y, X = np.mgrid[0:24, 0:36]
@@ -132,8 +136,64 @@ def test_float_and_integer_images_do_not_clip(scale):
     assert len(np.unique(pixels(image))) == 12
 
 
+@pytest.mark.parametrize("opaque", [0, 1])
+def test_an_alpha_that_would_show_nothing_is_data(opaque):
+    picture = np.dstack([PIXELS, np.where(X < 18, 0, opaque).astype(np.uint8)])
+    np.testing.assert_array_equal(pixels(encode(Image.fromarray(picture))), PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("darkest", "brightest"), [(0, 4095), (7000, 8000), (60_000, 65_535), (0, 32_000)], ids=lambda end: f"{end}"
+)
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_deep_gray_that_uses_little_of_its_range_is_stretched(kind, darkest, brightest):
+    ramp = np.linspace(darkest, brightest, 240 * 100).round().astype(np.uint16).reshape(100, 240)
+    found = pixels(encode(Image.fromarray(ramp), kind))[..., 0].astype(float)
+    low, high = np.percentile(ramp, [0.1, 99.9])
+    wanted = np.clip((ramp.astype(float) - low) / (high - low), 0, 1) * 255
+    assert np.abs(found - wanted).max() <= 0.51
+
+
+def test_a_hot_pixel_does_not_decide_how_dark_a_picture_is():
+    values = np.random.default_rng(0).integers(7000, 8000, (100, 100)).astype(np.uint16)
+    values[50, 50] = 20_000
+    assert pixels(Image.fromarray(values)).std() > 60
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_deep_gray_of_one_value_or_with_one_speck_has_a_picture(dtype):
+    flat = np.full((50, 50), 9000, dtype)
+    assert len(np.unique(pixels(Image.fromarray(flat)))) == 1
+    flat[0, 0] = 9100
+    assert np.unique(pixels(Image.fromarray(flat))).tolist() == [0, 255]
+
+
+def test_degrees_below_zero_are_not_all_black():
+    degrees = np.linspace(-20, 35, 12, dtype=np.float32).reshape(3, 4)
+    assert len(np.unique(pixels(Image.fromarray(degrees)))) == 12
+
+
+def test_gray_of_several_bands_is_one_picture(monkeypatch):
+    values = np.random.default_rng(0).integers(0, 65536, (37, 20)).astype(np.uint16)
+    whole = pixels(Image.fromarray(values))
+    monkeypatch.setattr(preprocessing, "BAND_PIXELS", 60)
+    np.testing.assert_array_equal(pixels(Image.fromarray(values)), whole)
+
+
 def test_float_images_with_holes():
     assert pixels(Image.fromarray(np.array([[np.nan, np.inf, 1.0]], np.float32)))[0, :, 0].tolist() == [0, 0, 255]
+
+
+def test_heic_photos_are_read(tmp_path):
+    stored = pillow_heif.from_pillow(RGB)
+    stored.save(tmp_path / "a.heic", quality=-1)  # without loss
+    assert difference(pixels(tmp_path / "a.heic"), PIXELS) < 4, "color is kept at half the size"
+    assert find_images(tmp_path) == [tmp_path / "a.heic"]
+
+
+def test_avif_photos_are_read(tmp_path):
+    RGB.save(tmp_path / "a.avif", quality=100, subsampling="4:4:4")
+    assert difference(pixels(tmp_path / "a.avif"), PIXELS) < 2
 
 
 def test_animated_gif_gives_its_first_frame():
@@ -189,8 +249,9 @@ def test_the_same_pixels_from_path_bytes_pil_and_array(tmp_path):
 def test_gray_and_rgba_arrays():
     gray = np.asarray(GRAY)
     np.testing.assert_array_equal(pixels(gray), np.repeat(gray[..., None], 3, axis=2))
-    clear = np.dstack([PIXELS, np.zeros((24, 36), np.uint8)])
-    assert (pixels(clear) == 255).all()
+    clear = np.dstack([PIXELS, np.where(X < 18, 0, 255).astype(np.uint8)])
+    assert (pixels(clear)[:, :18] == 255).all()
+    np.testing.assert_array_equal(pixels(clear)[:, 18:], PIXELS[:, 18:])
 
 
 def test_the_callers_image_is_left_alone():
@@ -255,7 +316,7 @@ def test_what_is_no_file_of_a_photo_is_told_what_it_is(tmp_path):
     assert reason(tmp_path / "none.png").endswith("none.png: no such file")
     assert reason(tmp_path / "void").endswith("void: an empty folder: no photo in it")
     assert "films: a folder with videos and no photo" in reason(tmp_path / "films")
-    assert "texts: a folder without photos (.bmp, .gif, .jpeg," in reason(tmp_path / "texts")
+    assert "texts: a folder without photos (.avif, .bmp, .dib, .gif," in reason(tmp_path / "texts")
     assert "photos: a folder, not an image: name it by itself" in reason(tmp_path / "photos")
     film = reason(tmp_path / "films" / "a.MP4")
     assert film.endswith("a.MP4: a video: this version answers for photos; extract frames first")
@@ -267,6 +328,67 @@ def test_a_bomb_is_refused_before_it_is_decoded(side):
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     bomb = png_of((b"IHDR", header), (b"IDAT", zlib.compress(bytes(10_000))), (b"IEND", b""))
     assert "over the limit of 178,000,000" in reason(bomb)
+
+
+def chunks(file: bytes, *extra: tuple[bytes, bytes]) -> bytes:
+    """A PNG with further chunks behind its header, which takes the first 33 bytes."""
+    return file[:33] + png_of(*extra)[8:] + file[33:]
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        (b"zTXt", b"note\0\0" + zlib.compress(bytes(3_000_000))),
+        (b"iTXt", b"note\0\1\0\0\0" + zlib.compress(bytes(3_000_000))),
+        (b"iCCP", b"profile\0\0" + zlib.compress(bytes(90_000_000))),
+        (b"tEXt", b"note\0" + b"x" * 80_000_000),
+    ],
+    ids=lambda chunk: chunk[0].decode(),
+)
+def test_texts_and_profiles_of_any_size_do_not_lose_the_photo(chunk):
+    np.testing.assert_array_equal(pixels(chunks(encode(RGB), chunk)), PIXELS)
+
+
+def test_a_jpeg_with_a_large_profile_and_a_large_comment():
+    file = encode(RGB, "JPEG", quality=95, subsampling=0, icc_profile=bytes(3_000_000), comment=bytes(60_000))
+    assert difference(pixels(file), PIXELS) < 2
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_picture_is_refused_by_what_decoding_it_costs():
+    side = 12_900  # 166 million pixels: within the limit of pixels
+    header = struct.pack(">IIBBBBB", side, side, 8, 6, 0, 0, 0)
+    bomb = png_of((b"IHDR", header), (b"IDAT", zlib.compress(bytes(10_000))), (b"IEND", b""))
+    assert f"decoding it takes {10 * side * side:,} bytes, over the limit of 1,600,000,000" in reason(bomb)
+
+
+def test_large_pictures_are_decoded_one_at_a_time(monkeypatch):
+    monkeypatch.setattr(preprocessing, "LARGE", 1000)
+    at_once, most = [], []
+    real = preprocessing._to_rgb
+
+    def slow(image):
+        at_once.append(1)
+        most.append(len(at_once))
+        time.sleep(0.02)
+        at_once.pop()
+        return real(image)
+
+    monkeypatch.setattr(preprocessing, "_to_rgb", slow)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(read_rgb, [encode(RGB)] * 4))
+    assert max(most) == 1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_line_of_pixels_is_a_picture(kind):
+    line = Image.new("RGB", (60_000, 1), "red")
+    assert to_square(read_rgb(encode(line, kind), min_side=8), 8).shape == (8, 8, 3)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    assert reason(tmp_path / "a.png").endswith("a.png: a pipe, not a file")
 
 
 def test_damaged_bytes_raise_nothing_but_image_errors():

@@ -1,5 +1,8 @@
 """Scanning a folder: what is skipped and why, which photos belong together, and what a second scan costs."""
 
+import errno
+import hashlib
+import os
 import sqlite3
 import subprocess
 import sys
@@ -7,13 +10,17 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import PIL
+import pillow_heif
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from clip_factory.errors import ImagesError
 from clip_factory.images import scan as images
+from clip_factory.images.left_out import LeftOut, write_left_out
 from clip_factory.images.scan import SCHEMA, ImageRecord, near_duplicates, scan
+from clip_factory.runtime import photo_files, preprocessing
 
 
 def scene(seed: int, width: int = 160, height: int = 120) -> Image.Image:
@@ -46,16 +53,22 @@ def cache(tmp_path) -> Path:
 
 @pytest.fixture
 def decoded(monkeypatch) -> list[str]:
-    """The names of the files that are really decoded, in any order."""
-    names: list[str] = []
+    """The hashes of the bytes that are really decoded, in any order."""
+    hashes: list[str] = []
     real = images._properties
 
-    def look(file):
-        names.append(file.name)
-        return real(file)
+    def look(data):
+        hashes.append(hashlib.sha256(data).hexdigest())
+        return real(data)
 
     monkeypatch.setattr(images, "_properties", look)
-    return names
+    return hashes
+
+
+@pytest.fixture(autouse=True)
+def settled(monkeypatch) -> None:
+    """Files that were written this moment are taken for old ones."""
+    monkeypatch.setattr(images, "SETTLED_SECONDS", -60.0)
 
 
 # --- rows and reasons
@@ -77,16 +90,123 @@ def test_what_cannot_be_used_is_listed_with_its_reason_and_the_rest_go_on(root, 
     (root / "empty.jpg").touch()
     (root / "text.png").write_text("hello")
     (root / "gone.jpg").symlink_to(root / "nowhere.jpg")
-    (root / "notes.txt").write_text("no image, and not listed")
     rows = run(root, cache)
     assert {path: row["reason"] for path, row in rows.items() if "truncated" not in (row["reason"] or "")} == {
         "good.png": None,
         "empty.jpg": "empty file",
         "text.png": "not an image that can be read",
-        "gone.jpg": "cannot be opened: No such file or directory",
+        "gone.jpg": "cannot be opened (No such file or directory)",
     }
     assert rows["cut.png"]["reason"].startswith("damaged or truncated")
     assert {path for path, row in rows.items() if row["group"] == -1} == {*rows} - {"good.png"}
+
+
+REASONS = {
+    "notes.txt": "not an image, by its name",
+    "film.MP4": "a video: extract frames first",
+    "raw.CR2": "a CR2 picture, a kind that is not read: convert it to JPEG or PNG",
+    "phone.heic": "a HEIC photo: to read it, pip install 'clip-factory[sources]'",
+    "Thumbs.db": "left by the system, not by a person",
+    "@eaDir": "left by the system, not by a person",
+    "$RECYCLE.BIN": "left by the system, not by a person",
+    "sub/#recycle": "left by the system, not by a person",
+    ".thumbnails": "hidden: its name begins with a dot",
+    "sub/.hidden.png": "hidden: its name begins with a dot",
+    "pipe.png": "a pipe, not a file",
+    "dir.png": None,  # a folder, which is looked into
+}
+
+
+def test_every_file_is_accounted_for(root, cache, monkeypatch):
+    monkeypatch.setattr(photo_files, "heif_is_read", lambda: False)
+    scene(1).save(root / "a.png")
+    scene(2).save(root / "sub" / "b.jfif", "JPEG")
+    scene(3).save(root / "sub" / "c.avif", "AVIF")
+    for name in ("notes.txt", "film.MP4", "raw.CR2", "phone.heic", "Thumbs.db", "sub/.hidden.png"):
+        (root / name).write_bytes(b"x")
+    for name in ("@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg", "$RECYCLE.BIN/x.jpg", "sub/#recycle/x.jpg", ".thumbnails/x.jpg"):
+        (root / name).parent.mkdir(parents=True)
+        scene(4).save(root / name)
+    os.mkfifo(root / "pipe.png")
+    (root / "dir.png").mkdir()
+    table = scan(root, cache, lambda done, total: None)
+    reasons = {row["path"]: row["reason"] for row in table.to_pylist()}
+    used = {"a.png": None, "sub/b.jfif": None, "sub/c.avif": None}
+    assert reasons == used | {path: reason for path, reason in REASONS.items() if reason}
+    assert images.summarize(table) == (
+        "14 files seen, 3 are used, 11 are not (images.parquet names each): 4 left by the system, not by a person; "
+        "2 hidden; 1 a video; 1 not an image, by its name; 1 a HEIC photo; 1 a pipe, not a file; "
+        "1 a CR2 picture, a kind that is not read"
+    )
+
+
+def test_where_everything_is_used_it_is_said_in_short(root, cache):
+    scene(1).save(root / "a.png")
+    assert images.summarize(scan(root, cache, lambda done, total: None)) == "1 files seen, all are used"
+
+
+def test_links_to_folders_are_followed_once(root, cache, tmp_path):
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    scene(1).save(tmp_path / "elsewhere" / "deep" / "a.png")
+    scene(2).save(root / "sub" / "b.png")
+    (root / "linked").symlink_to(tmp_path / "elsewhere")
+    (root / "sub" / "loop").symlink_to(root)
+    (root / "again").symlink_to(root / "sub")
+    (root / "self.png").symlink_to("self.png")
+    rows = run(root, cache)
+    seen = "a link to a folder that is looked into already"
+    assert {path: row["reason"] for path, row in rows.items()} == {
+        "linked/deep/a.png": None,
+        "sub/b.png": None,
+        "again": seen,
+        "sub/loop": seen,
+        "self.png": "a link that leads in a circle",
+    }
+
+
+def test_a_folder_that_cannot_be_opened_is_listed(root, cache, monkeypatch):
+    scene(1).save(root / "a.png")
+    real = os.scandir
+
+    def closed(path):
+        if Path(path).name == "sub":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(photo_files.os, "scandir", closed)
+    assert run(root, cache)["sub"]["reason"] == "a folder that cannot be opened (Permission denied)"
+
+
+def test_a_name_that_is_no_text_is_used_and_shown_escaped(root, cache, tmp_path):
+    scene(1).save(root / "a.png")
+    (root / "a.png").rename(root / os.fsdecode(b"caf\xe9.png"))
+    scene(2).save(root / "b.png")
+    table = scan(root, cache, lambda done, total: None)
+    assert table["path"].to_pylist() == ["b.png", r"caf\xe9.png"]
+    assert table["reason"].null_count == 2
+    images.write(table, tmp_path / "images.parquet")
+    assert images.near_duplicate_groups(root, table["path"].to_pylist()) == [0, 1]
+
+
+def test_a_file_over_the_limit_is_listed(root, cache, monkeypatch):
+    monkeypatch.setattr(photo_files, "MAX_FILE_BYTES", 10)
+    scene(1).save(root / "a.png")
+    (root / "b.png").write_bytes(b"x")
+    with pytest.raises(ImagesError) as told:
+        run(root, cache)
+    size = (root / "a.png").stat().st_size
+    assert (
+        str(told.value) == f"{root}: none of 2 files can be read\n  the first: {size:,} bytes are over the limit of 10"
+    )
+
+
+def test_what_an_archive_did_not_give_is_listed_too(root, cache):
+    scene(1).save(root / "a.png")
+    write_left_out(root, [LeftOut("../b.png", "its path leads out of the archive")])
+    assert {path: row["reason"] for path, row in run(root, cache).items()} == {
+        "a.png": None,
+        "../b.png": "its path leads out of the archive",
+    }
 
 
 def test_progress_counts_to_the_end(root, cache):
@@ -98,8 +218,10 @@ def test_progress_counts_to_the_end(root, cache):
 
 
 def test_no_images_and_no_readable_images(root, cache):
-    with pytest.raises(ImagesError, match="no image files"):
+    (root / "notes.txt").touch()
+    with pytest.raises(ImagesError, match="no image files") as told:
         run(root, cache)
+    assert told.value.hint == "1 not an image, by its name"
     (root / "a.png").write_text("hello")
     with pytest.raises(ImagesError, match=r"none of 1 files can be read\n.*not an image that can be read"):
         run(root, cache)
@@ -201,7 +323,7 @@ def test_a_second_scan_decodes_nothing(root, cache, decoded):
 def test_a_second_scan_does_not_even_read_the_files(root, cache, monkeypatch):
     scene(1).save(root / "a.png")
     first = run(root, cache)
-    monkeypatch.setattr(images, "sha256_file", lambda path: pytest.fail(f"{path} was read"))
+    monkeypatch.setattr(images, "read_file", lambda path: pytest.fail(f"{path} was read"))
     assert run(root, cache) == first
 
 
@@ -210,7 +332,7 @@ def test_equal_bytes_under_another_name_are_not_decoded_again(root, cache, decod
     run(root, cache)
     (root / "a.png").rename(root / "b.png")
     assert run(root, cache)["b.png"]["width"] == 160
-    assert decoded == ["a.png"]
+    assert len(decoded) == 1
 
 
 def test_a_changed_file_is_seen_anew(root, cache):
@@ -231,22 +353,57 @@ def test_a_repaired_file_becomes_usable(root, cache):
     assert run(root, cache)["a.png"]["reason"] is None
 
 
-def test_a_failure_of_the_disk_is_not_remembered(root, cache, monkeypatch):
+@pytest.mark.parametrize("failure", [OSError(errno.EIO, "Input/output error"), MemoryError()], ids=["disk", "memory"])
+def test_a_failure_of_the_machine_is_not_remembered(root, cache, monkeypatch, failure):
     scene(1).save(root / "a.png")
     scene(2).save(root / "b.png")
-    real = images.sha256_file
+    bad = (root / "a.png").read_bytes()
+    real_open = preprocessing.Image.open
 
-    def vanish(path):
-        sha256 = real(path)
-        if path.name == "a.png":
-            path.rename(path.with_suffix(".away"))
-        return sha256
+    def fail_to_read(descriptor, mode):
+        if isinstance(failure, OSError) and os.fstat(descriptor).st_size == len(bad):
+            raise failure
+        return open(descriptor, mode)
 
-    monkeypatch.setattr(images, "sha256_file", vanish)
-    assert "cannot be opened" in run(root, cache)["a.png"]["reason"]
+    def fail_to_decode(stream, **options):
+        if isinstance(failure, MemoryError) and stream.getvalue() == bad:
+            raise failure
+        return real_open(stream, **options)
+
+    monkeypatch.setattr(photo_files, "open", fail_to_read, raising=False)
+    monkeypatch.setattr(preprocessing.Image, "open", fail_to_decode)
+    said = "cannot be opened (Input/output error)" if isinstance(failure, OSError) else "there is not enough memory"
+    assert said in run(root, cache)["a.png"]["reason"]
     monkeypatch.undo()
-    (root / "a.away").rename(root / "a.png")
     assert run(root, cache)["a.png"]["reason"] is None
+
+
+def test_a_file_just_written_is_hashed_again_the_next_time(root, cache, monkeypatch):
+    """It could change once more within the same tick of the file system's clock."""
+    monkeypatch.setattr(images, "SETTLED_SECONDS", 2.0)
+    scene(1).save(root / "a.bmp")
+    first, times = run(root, cache)["a.bmp"], (root / "a.bmp").stat()
+    real = images._stamp
+    monkeypatch.setattr(images, "_stamp", lambda status: real(times))
+    scene(2).save(root / "a.bmp")
+    assert run(root, cache)["a.bmp"]["sha256"] != first["sha256"]
+
+
+def test_another_decoder_looks_again(root, cache, decoded, monkeypatch):
+    scene(1).save(root / "a.png")
+    run(root, cache)
+    monkeypatch.setattr(images, "decoder", lambda: "another")
+    run(root, cache)
+    assert len(decoded) == 2
+    run(root, cache)
+    assert len(decoded) == 2
+
+
+def test_the_decoder_is_named_with_all_that_decides():
+    assert (
+        preprocessing.decoder()
+        == f"rules {preprocessing.RULES}, pillow {PIL.__version__}, heif {pillow_heif.__version__}"
+    )
 
 
 def test_a_cache_that_another_process_is_making_is_waited_for(cache):
@@ -266,8 +423,8 @@ def test_killed_scans_leave_a_cache_that_works(root, cache, decoded):
     for seed in range(12):
         scene(seed).save(root / f"{seed:02}.png")
     program = (
-        "import os, sys; from pathlib import Path; from clip_factory.images.scan import scan\n"
-        "scan(Path(sys.argv[1]), Path(sys.argv[2]), lambda done, total: done == 6 and os.kill(os.getpid(), 9))"
+        "import os, sys; from pathlib import Path; from clip_factory.images import scan as s; s.SETTLED_SECONDS = -60\n"
+        "s.scan(Path(sys.argv[1]), Path(sys.argv[2]), lambda done, total: done == 6 and os.kill(os.getpid(), 9))"
     )
     command = [sys.executable, "-c", program, str(root), str(cache)]
     both = [subprocess.Popen(command), subprocess.Popen(command)]

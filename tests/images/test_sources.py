@@ -3,8 +3,12 @@
 import gzip
 import hashlib
 import io
+import os
+import subprocess
 import tarfile
+import time
 import zipfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,10 +18,12 @@ import pytest
 from PIL import Image
 
 from clip_factory.errors import ImagesError
-from clip_factory.images import sources
+from clip_factory.images import archives, sources, url_lists
+from clip_factory.images.left_out import read_left_out
 from clip_factory.images.sources import locate
 from clip_factory.runtime import find_images
 from clip_factory.scenario import Images
+from support.loopback import files_of, serving
 
 
 def png(seed: int = 0) -> bytes:
@@ -51,8 +57,9 @@ def tar_of(*names: str, mode: str = "w", links: dict[str, str] | None = None, ha
 
 
 def everything(folder: Path) -> set[str]:
-    """All files and links below a folder."""
-    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()}
+    """All files and links below a folder, without the lists of what was left out."""
+    files = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
+    return {name for name in files if not name.endswith(".left-out.json")}
 
 
 @pytest.fixture
@@ -104,7 +111,7 @@ def test_the_images_of_an_archive_are_unpacked(tmp_path, store, content):
 
 def test_an_archive_is_unpacked_once_for_each_content(tmp_path, store, monkeypatch):
     first = locate(put(tmp_path, zip_of("x.png")), store)
-    monkeypatch.setattr(sources, "_members", lambda archive: pytest.fail("unpacked again"))
+    monkeypatch.setattr(archives, "_members", lambda archive: pytest.fail("unpacked again"))
     assert locate(put(tmp_path, zip_of("x.png"), "same.zip"), store) == first
     monkeypatch.undo()
     assert locate(put(tmp_path, zip_of("y.png")), store) != first
@@ -115,7 +122,7 @@ def test_many_at_once_unpack_one_archive(tmp_path, store):
     with ThreadPoolExecutor(6) as pool:
         folders = set(pool.map(lambda _: locate(source, store), range(6)))
     assert [len(find_images(folder)) for folder in folders] == [20]
-    assert [p.name for p in (store / "archives").iterdir()] == [p.name for p in folders]
+    assert [p.name for p in (store / "archives").iterdir() if p.is_dir()] == [p.name for p in folders]
 
 
 # --- hostile archives
@@ -123,7 +130,7 @@ def test_many_at_once_unpack_one_archive(tmp_path, store):
 OUTSIDE = [
     *("../x.png", "a/../../x.png", "../../../../x.png", "/x.png", "//x.png"),
     *("..\\x.png", "a\\..\\..\\x.png", "\\x.png", "\\\\server\\share\\x.png"),
-    *("C:\\x.png", "C:x.png", "c:/x.png", "x.png:stream.png"),
+    *("C:\\x.png", "C:x.png", "c:/x.png"),
 ]
 
 
@@ -134,13 +141,14 @@ def test_members_never_land_outside(tmp_path, store, pack, name):
     found = everything(tmp_path) - {"photos.bin"}
     assert found == {(folder / "good.png").relative_to(tmp_path).as_posix()}
     assert not Path("/x.png").exists()
+    assert [reason for _, reason in read_left_out(folder)] == ["its path leads out of the archive"]
 
 
 @pytest.mark.parametrize("pack", [zip_of, tar_of], ids=["zip", "tar"])
 def test_names_that_not_every_system_can_keep_are_escaped(tmp_path, store, pack):
-    names = ["a?.png", 'b"*.png', "c<d>/e|f.png", "g\nh.png", "g\rh.png"]
+    names = ["a?.png", 'b"*.png', "c<d>/e|f.png", "g\nh.png", "g\rh.png", "x.png:stream.png"]
     found = everything(locate(put(tmp_path, pack(*names)), store))
-    assert found == {"a%3F.png", "b%22%2A.png", "c%3Cd%3E/e%7Cf.png", "g%0Ah.png", "g%0Dh.png"}
+    assert found == {"a%3F.png", "b%22%2A.png", "c%3Cd%3E/e%7Cf.png", "g%0Ah.png", "g%0Dh.png", "x.png%3Astream.png"}
 
 
 @pytest.mark.parametrize("hard", [False, True], ids=["symbolic", "hard"])
@@ -150,14 +158,74 @@ def test_links_are_not_followed_and_not_made(tmp_path, store, hard):
     links = {"door": str(tmp_path / "outside"), "stolen.png": str(tmp_path / "outside" / "secret.png")}
     folder = locate(put(tmp_path, tar_of("door/x.png", links=links, hard=hard)), store)
     assert everything(folder) == {"door/x.png"}
+    assert read_left_out(folder) == [("door", "a link"), ("stolen.png", "a link")]
     assert not (folder / "door").is_symlink()
     assert everything(tmp_path / "outside") == {"secret.png"}
     assert (tmp_path / "outside" / "secret.png").read_bytes() == b"secret"
 
 
-def test_a_member_that_claims_too_much_is_passed_over(tmp_path, store, monkeypatch):
-    monkeypatch.setattr(sources, "MAX_FILE_BYTES", len(png()) - 1)
-    assert everything(locate(put(tmp_path, zip_of("x.png")), store)) == set()
+def test_a_member_of_too_many_bytes_is_left_out(tmp_path, store, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_FILE_BYTES", len(png()) - 1)
+    folder = locate(put(tmp_path, zip_of("x.png")), store)
+    assert everything(folder) == set()
+    assert read_left_out(folder) == [("x.png", f"over the limit of {len(png()) - 1:,} bytes")]
+
+
+def test_bytes_are_counted_as_they_are_written_and_not_as_they_are_claimed(tmp_path, store, monkeypatch):
+    monkeypatch.setattr(archives, "FREE_GROWTH", 0)
+    monkeypatch.setattr(archives, "MAX_GROWTH", 1)
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as bundle:
+        bundle.writestr("x.png", bytes(1_000_000))
+    lying = bomb.getvalue().replace((1_000_000).to_bytes(4, "little"), (100).to_bytes(4, "little"))
+    for content in (bomb.getvalue(), lying):
+        assert "photos.bin: " in refusal(put(tmp_path, content), store)
+    assert "unpacks to more bytes than photos would" in refusal(put(tmp_path, bomb.getvalue()), store)
+
+
+def test_an_archive_of_too_many_members_or_of_too_much_time_is_refused(tmp_path, store, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 2)
+    assert "more than 2 members" in refusal(put(tmp_path, zip_of("a.png", "b.txt", "c.txt")), store)
+    monkeypatch.setattr(archives, "MAX_SECONDS", -1.0)
+    assert "took over" in refusal(put(tmp_path, zip_of("a.png")), store)
+
+
+def test_a_sparse_member_is_left_out(tmp_path, store):
+    with open(tmp_path / "hole.png", "wb") as file:
+        file.truncate(5_000_000)
+    subprocess.run(["tar", "--sparse", "-cf", "photos.bin", "hole.png"], cwd=tmp_path, check=True)
+    folder = locate(Images(path=str(tmp_path / "photos.bin")), store)
+    assert everything(folder) == set()
+    assert read_left_out(folder) == [("hole.png", "a sparse file, whose size is not that of its bytes")]
+
+
+@pytest.mark.parametrize("pack", [zip_of, tar_of], ids=["zip", "tar"])
+def test_every_member_becomes_a_file_or_is_listed(tmp_path, store, pack):
+    names = ["2024-05-01T12:30:00.jpg", "2024-05-01T12:31:00.jpg", "a.png", "A.png", "a.png", "notes.txt", "b.raw"]
+    names += ["@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg", "x/.thumbnails/a.jpg", "é" * 180 + ".png", "é" * 181 + ".png"]
+    folder = locate(put(tmp_path, pack(*names)), store)
+    unpacked, left_out = everything(folder), read_left_out(folder)
+    assert len(unpacked) + len(left_out) == len(names)
+    assert {"2024-05-01T12%3A30%3A00.jpg", "2024-05-01T12%3A31%3A00.jpg", "a.png", "A~2.png", "a~3.png"} <= unpacked
+    assert {(folder / name).read_bytes() for name in unpacked} == {png(i) for i in (0, 1, 2, 3, 4, 9, 10)}
+    assert [name for name, _ in left_out] == [names[i] for i in (5, 6, 7, 8)]
+
+
+def test_a_name_in_another_encoding_is_kept_in_a_tar(tmp_path, store):
+    folder = locate(put(tmp_path, tar_of(os.fsdecode(b"caf\xe9.jpg"))), store)
+    assert [os.fsencode(path.name) for path in folder.iterdir()] == [b"caf\xe9.jpg"]
+
+
+def test_what_a_killed_process_has_left_is_swept(tmp_path, store):
+    old, young = (store / "archives" / f".{name}.x.tmp" for name in ("old", "young"))
+    for left in (old, young):
+        (left / "deep").mkdir(parents=True)
+        (left / "deep" / "a.png").touch()
+    long_ago = time.time() - 2 * 3600
+    for path in (old / "deep" / "a.png", old / "deep", old):
+        os.utime(path, (long_ago, long_ago))
+    locate(Images(path=str(tmp_path)), store)
+    assert (old.exists(), young.exists()) == (False, True)
 
 
 # --- damaged archives
@@ -270,3 +338,73 @@ def test_a_connection_that_breaks_off(store, memory, monkeypatch):
     monkeypatch.setattr(type(memory), "_open", lambda *args, **kwargs: Broken(bytes(1000)))
     message = refusal(Images(url="memory://photos.zip", sha256="0" * 64), store)
     assert message == "memory://photos.zip: cannot be fetched (connection lost)"
+
+
+def test_a_download_has_a_budget(store, memory, monkeypatch):
+    memory.pipe("/photos.zip", zip_of("x.png"))
+    source = Images(url="memory://photos.zip", sha256="0" * 64)
+    for name, value, said in [
+        ("MAX_DOWNLOAD_BYTES", 10, "more than 10 bytes"),
+        ("MAX_DOWNLOAD_SECONDS", -1.0, "took over -1 s"),
+        ("FREE_BYTES", 1 << 60, "no room for it"),
+    ]:
+        with monkeypatch.context() as patch:
+            patch.setattr(sources, name, value)
+            assert said in refusal(source, store)
+
+
+def test_a_url_keeps_its_secrets(store):
+    message = refusal(Images(url="http://me:hunter2@127.0.0.1:1/photos.zip?token=hunter2", sha256="0" * 64), store)
+    assert message.startswith("http://127.0.0.1:1/photos.zip: cannot be fetched (")
+    assert "hunter2" not in message
+
+
+# --- lists of addresses
+
+
+@pytest.fixture
+def site(tmp_path) -> Iterator[str]:
+    folder = tmp_path / "site"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(png(1))
+    (folder / "sub" / "b").write_bytes(png(2))
+    with serving(files_of(folder)) as url:
+        yield url
+
+
+def listed(tmp_path, *lines: str) -> Images:
+    return put(tmp_path, "\n".join(lines).encode("utf-8-sig"), "photos.txt")
+
+
+def test_a_list_of_addresses_is_fetched_and_the_dead_ones_are_listed(tmp_path, store, site, monkeypatch):
+    monkeypatch.setattr(url_lists, "FIRST_WAIT", 0.0)
+    dead = "http://127.0.0.1:1/c.jpg"
+    lines = [f"{site}/a.jpg", "", "# a remark", f"{site}/sub/b", f"{site}/gone.jpg", dead, f"{site}/a.jpg"]
+    folder = locate(listed(tmp_path, *lines), store)
+    assert {file.read_bytes() for file in folder.iterdir()} == {png(1), png(2)}
+    assert len(find_images(folder)) == 2
+    reasons = dict(read_left_out(folder))
+    assert reasons[f"{site}/a.jpg"] == "twice in the list"
+    assert reasons[f"{site}/gone.jpg"] == "no such file"
+    assert reasons[dead].startswith("cannot be reached")
+
+
+def test_a_dead_address_is_asked_again_and_a_fetched_one_is_not(tmp_path, store, site):
+    source = listed(tmp_path, f"{site}/a.jpg", f"{site}/late.jpg")
+    folder = locate(source, store)
+    assert [reason for _, reason in read_left_out(folder)] == ["no such file"]
+    (tmp_path / "site" / "late.jpg").write_bytes(png(3))
+    (tmp_path / "site" / "a.jpg").unlink()
+    assert locate(source, store) == folder
+    assert {file.read_bytes() for file in folder.iterdir()} == {png(1), png(3)}
+    assert read_left_out(folder) == []
+
+
+def test_a_list_in_which_every_address_is_dead(tmp_path, store, monkeypatch):
+    monkeypatch.setattr(url_lists, "FIRST_WAIT", 0.0)
+    assert "none of 1 addresses gives a photo" in refusal(listed(tmp_path, "http://127.0.0.1:1/c.jpg"), store)
+
+
+@pytest.mark.parametrize("line", ["file:///etc/passwd", "s3://bucket/a.jpg", "a.jpg", "/etc/passwd"])
+def test_a_list_leads_to_the_web_alone(tmp_path, store, line):
+    assert "neither a folder nor a zip or tar archive" in refusal(listed(tmp_path, "http://a/b.jpg", line), store)

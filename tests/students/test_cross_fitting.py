@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from clip_factory import students as student
+from clip_factory.images.photo import Photo, read_squares
 from clip_factory.labels import Labels
 from clip_factory.run_folder import HELD_OUT, LABELS
 from clip_factory.students.cross_fitting import SCHEMA, MemberLogits, member_logits, rescale, write_held_out
 from clip_factory.students.lightning_module import Distillation
 from clip_factory.students.network import Student
 from clip_factory.students.recipe import Recipe
-from clip_factory.students.training_data import decode, load_photos
+from clip_factory.students.training_data import load_photos
 from support.shapes_run import make_shapes_run
 
 
@@ -39,14 +40,16 @@ def test_each_member_leaves_its_part_out_and_is_asked_about_it(
     of = {row["sha256"]: row for row in rows}
     train = [row for row in rows if row["split"] == "train"]
     asked = [row["sha256"] for row in held if row["split"] == "train"]
-    sums = [int(decode([shapes / of[sha]["path"]], 60).astype(int).sum()) for sha in asked]
+    sums = [int(read_squares([Photo.of(shapes / of[sha]["path"])], 60).astype(int).sum()) for sha in asked]
     members = list(seen.values())
     assert len(asked) == len(set(asked)) == pytest.approx(0.4 * len(train), abs=2)
     assert {row["sha256"] for row in held if row["split"] == "val"} == {
         row["sha256"] for row in rows if row["split"] == "val"
     }
     assert [sum(total not in member for member in members) for total in sums] == [1] * len(sums)
-    assert len(members[0] | members[1]) == len({int(decode([shapes / r["path"]], 60).astype(int).sum()) for r in train})
+    assert len(members[0] | members[1]) == len(
+        {int(read_squares([Photo.of(shapes / r["path"])], 60).astype(int).sum()) for r in train}
+    )
 
 
 def test_each_member_answers_for_its_fold_and_for_val(shapes: Path, tmp_path: Path) -> None:
@@ -64,7 +67,7 @@ def test_each_member_answers_for_its_fold_and_for_val(shapes: Path, tmp_path: Pa
         assert member.sha256 == rows.sha256.tolist()
         for found, part in ((member.train, rows), (member.val, val)):
             with torch.inference_mode():
-                wanted = network.eval()(torch.from_numpy(decode(part.paths(shapes), 24))).double().numpy()
+                wanted = network.eval()(torch.from_numpy(read_squares(part.photos(shapes), 24))).double().numpy()
             assert found == pytest.approx(wanted, abs=1e-5)
             assert found.dtype == np.float64
 
@@ -124,5 +127,5 @@ def test_held_out_answers_are_of_the_shipped_network_on_val(shapes: Path, tmp_pa
     student.train(scenario, run, store)
     held = {row["sha256"]: row for row in pq.read_table(run.file(HELD_OUT)).to_pylist()}
     val = [row for row in pq.read_table(run.file(LABELS)).to_pylist() if row["split"] == "val"]
-    said = student.logits(student.load(run), decode([shapes / row["path"] for row in val], 48))
+    said = student.logits(student.load(run), read_squares([Photo.of(shapes / row["path"]) for row in val], 48))
     assert [held[row["sha256"]]["logit"] for row in val] == pytest.approx(said.tolist(), abs=1e-4)

@@ -15,6 +15,7 @@ from clip_factory import students as student
 from clip_factory.errors import TrainError
 from clip_factory.exporters.calibration import calibrate
 from clip_factory.exporters.calibration_set import held_out
+from clip_factory.images.photo import read_squares
 from clip_factory.labels import Labels
 from clip_factory.run_folder import HELD_OUT, LABELS, STUDENT, TRAINING, RunFolder
 from clip_factory.statistics import calibration_error
@@ -22,7 +23,7 @@ from clip_factory.students import backbones, lightning_module
 from clip_factory.students.augmentation import Augmentation
 from clip_factory.students.lightning_module import Distillation
 from clip_factory.students.recipe import Recipe
-from clip_factory.students.training_data import decode, derive_seed
+from clip_factory.students.training_data import derive_seed
 from support.pictures import discs_and_bars
 from support.shapes_run import make_shapes_run
 
@@ -32,7 +33,7 @@ def test_it_learns_the_shapes_and_leaves_three_files(shapes: Path, tmp_path: Pat
     student.train(scenario, run, store)
     test = Labels.of_run(run).of_split("test")
     with torch.inference_mode():
-        logits = student.load(run)(torch.from_numpy(decode(test.paths(shapes), 48))).numpy()
+        logits = student.load(run)(torch.from_numpy(read_squares(test.photos(shapes), 48))).numpy()
 
     assert ((logits > 0) == (test.p_teacher > 0.5)).mean() >= 0.8
     assert sorted(p.name for p in run.path.iterdir()) == sorted([HELD_OUT, LABELS, "log.jsonl", STUDENT, TRAINING])

@@ -13,10 +13,9 @@ from scipy.special import expit, logit
 from sklearn.metrics import brier_score_loss
 
 from clip_factory.errors import TrainError
+from clip_factory.images.photo import read_squares
 from clip_factory.labels import Labels
 from clip_factory.run_folder import LABELS, RunFolder
-from clip_factory.runtime.preprocessing import load_square
-from clip_factory.runtime.runtime_errors import ImageError
 from clip_factory.students import training_data as data
 from clip_factory.students.recipe import Recipe
 from clip_factory.students.training_data import (
@@ -25,7 +24,6 @@ from clip_factory.students.training_data import (
     balanced,
     brier_skill,
     cross_fit_folds,
-    decode,
     load_photos,
     targets,
 )
@@ -225,14 +223,6 @@ def test_with_hardly_a_yes_no_member_goes_without() -> None:
         assert not set(parts[:count]) & {0, 1}
 
 
-def test_many_photos_are_memory_mapped(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = sorted((shapes / "photos").glob("*.png"))[:3]
-    monkeypatch.setattr(data, "MEMORY_BYTES", 100)
-    mapped = decode(files, 16, tmp_path / "tmp" / "x.npy")
-    assert isinstance(mapped, np.memmap)
-    assert np.array_equal(mapped, decode(files, 16))
-
-
 def test_batches_are_of_nearly_equal_size_and_there_is_always_one() -> None:
     sizes = [len(rows) for rows in EpochBatches(np.arange(50), 16, seed=3, epoch=lambda: 0)]
 
@@ -298,8 +288,8 @@ def test_photos_are_read_as_the_labels_name_them(shapes: Path, tmp_path: Path) -
     vectors = store.get("shapes-key", train.sha256.tolist())
     centered = vectors - vectors.mean(axis=0)
 
-    assert np.array_equal(found.train.images.numpy(), decode(train.paths(shapes), 36))
-    assert np.array_equal(found.val.images.numpy(), decode(val.paths(shapes), 24))
+    assert np.array_equal(found.train.images.numpy(), read_squares(train.photos(shapes), 36))
+    assert np.array_equal(found.val.images.numpy(), read_squares(val.photos(shapes), 24))
     assert found.train.vectors.numpy() == pytest.approx(
         centered / np.linalg.norm(centered, axis=1, keepdims=True), abs=1e-6
     )
@@ -325,14 +315,3 @@ def test_a_split_without_photos_is_named(shapes: Path, tmp_path: Path, split: st
     assert str(told.value) == (
         f"labels.parquet has no image in split {split!r}\n  give more photos, then: factory label"
     )
-
-
-def test_photos_are_decoded_as_the_runtime_decodes_them(shapes: Path) -> None:
-    files = sorted((shapes / "photos").glob("*.png"))[:5]
-    found = decode(files, 20)
-
-    assert (found.shape, found.dtype) == ((5, 20, 20, 3), np.uint8)
-    assert [one.tolist() for one in found] == [load_square(path, 20).tolist() for path in files]
-    assert decode([], 20).shape == (0, 20, 20, 3)
-    with pytest.raises(ImageError, match=r"gone\.png"):
-        decode([*files, shapes / "gone.png"], 20)

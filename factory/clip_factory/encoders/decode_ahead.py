@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from threading import Condition
 
 from PIL import Image
 
-from clip_factory.errors import ImageError, ImagesError
-from clip_factory.runtime.preprocessing import read_rgb
+from clip_factory.images.photo import Photo, read_photo_rgb
+from clip_factory.runtime.processors import usable_cpus
 
 MAX_WAITING_BYTES = 512_000_000
 """Decoded photos that wait take no more than this, and one photo a thread."""
 
 
-def decode_ahead(paths: Sequence[Path], side: int, ahead: int) -> Generator[Image.Image]:
+def decode_ahead(photos: Sequence[Photo], side: int, ahead: int) -> Generator[Image.Image]:
     """The photos in order, while threads decode those that come after.
 
     Args:
-        paths: N image files.
+        photos: N photos.
         side: Pixels that the reader of the photos needs of each side; see `read_rgb`.
         ahead: How many photos may wait.
 
@@ -32,12 +30,12 @@ def decode_ahead(paths: Sequence[Path], side: int, ahead: int) -> Generator[Imag
     Raises:
         ImagesError: A file has changed or vanished since it was scanned.
     """
-    waiting, pool = _Waiting(), ThreadPoolExecutor(os.cpu_count())
+    waiting, pool = _Waiting(), ThreadPoolExecutor(usable_cpus())
     queue: deque[Future[Image.Image]] = deque()
     try:
-        for i in range(len(paths) + ahead):
-            if i < len(paths):
-                queue.append(pool.submit(_decode, paths[i], side, i, waiting))
+        for i in range(len(photos) + ahead):
+            if i < len(photos):
+                queue.append(pool.submit(_decode, photos[i], side, i, waiting))
             if i >= ahead:
                 image = queue.popleft().result()
                 waiting.remove(image)
@@ -73,12 +71,9 @@ class _Waiting:
             self.changed.notify_all()
 
 
-def _decode(path: Path, side: int, index: int, waiting: _Waiting) -> Image.Image:
+def _decode(photo: Photo, side: int, index: int, waiting: _Waiting) -> Image.Image:
     waiting.wait_for_room(index)
-    try:
-        image = read_rgb(path, min_side=side)
-    except ImageError as error:
-        raise ImagesError(f"{error.what}: it has changed since it was scanned", hint="add --fresh") from None
+    image = read_photo_rgb(photo, min_side=side)
     waiting.add(image)
     return image
 

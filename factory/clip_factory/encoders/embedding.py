@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -37,7 +36,7 @@ class EmbedShard:
     def __call__(self, photos: Sequence[Photo]) -> Iterator[int]:
         """Yields the number of photos of each batch once its vectors are on disk."""
         keep_memory()
-        images = decode_ahead([path for _, path in photos], self.encoder.image_size, BATCHES_AHEAD * self.batch_size)
+        images = decode_ahead(photos, self.encoder.image_size, BATCHES_AHEAD * self.batch_size)
         done = 0
         with closing(images), self.store.writer(self.encoder.key, self.encoder.about) as writer:
             for batch in _batches(images, self.batch_size):
@@ -49,7 +48,7 @@ class EmbedShard:
 
 def embed(
     encoder: Encoder,
-    files: Sequence[tuple[str, Path]],
+    photos: Sequence[Photo],
     store: EmbeddingStore,
     batch_size: int,
     progress: Callable[[int, int], None],
@@ -59,7 +58,7 @@ def embed(
 
     Args:
         encoder: What embeds.
-        files: `(sha256, path)` of each image.
+        photos: The photos.
         store: Where vectors are kept.
         batch_size: Images a forward pass.
         progress: Called with (done, total) after each batch.
@@ -73,7 +72,7 @@ def embed(
         PluginError: The encoder's vectors are not what its `dim` promises.
     """
     known = store.known(encoder.key)
-    missing = [Photo(sha256, path) for sha256, path in files if sha256 not in known]
+    missing = [photo for photo in photos if photo.sha256 not in known]
     if not missing:
         return 0
     done, size = 0, BATCHES_A_SHARD * batch_size

@@ -14,7 +14,7 @@ from clip_factory.errors import GoldError, ImagesError
 from clip_factory.gold.gold_csv import read_gold
 from clip_factory.images.scan import near_duplicate_groups
 from clip_factory.run_folder import sha256_file
-from clip_factory.runtime.preprocessing import find_images
+from clip_factory.runtime.photo_files import find_images
 
 
 @dataclass(frozen=True)

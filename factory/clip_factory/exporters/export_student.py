@@ -22,11 +22,11 @@ from clip_factory.exporters.exporter import (
 )
 from clip_factory.exporters.onnx_metadata import read
 from clip_factory.exporters.threshold import Threshold, choose_threshold
+from clip_factory.images.photo import read_squares
 from clip_factory.labels import Labels
 from clip_factory.run_folder import LABELS, MODEL, RunFolder, sha256_file
 from clip_factory.runtime.model_checks import CLASSES, FORMAT, PREPROCESSING
 from clip_factory.scenario import Scenario
-from clip_factory.students.training_data import decode
 
 TRAIN_SAMPLE = 192
 """Training photos from which ranges of activations are taken."""
@@ -136,5 +136,5 @@ def _images(scenario: Scenario, run: RunFolder, size: int, val_truth: SoftTruth)
     train = labels.of_split("train")
     sample = train.select(np.arange(0, len(train), max(1, len(train) // TRAIN_SAMPLE)))
     parts = (sample, labels.of_split("val"), labels.of_split("test"))
-    pixels = [decode(part.paths(root), size) for part in parts]
+    pixels = [read_squares(part.photos(root), size) for part in parts]
     return ExportImages(pixels[0], pixels[1], pixels[2], val_truth)

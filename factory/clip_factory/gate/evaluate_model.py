@@ -20,12 +20,12 @@ from clip_factory.exporters.onnx_metadata import update
 from clip_factory.gate.evidence import Evidence, collect
 from clip_factory.gate.figures import compute_figures, summarize
 from clip_factory.gate.rule import Clause, decide, evaluate_clauses
+from clip_factory.images.photo import read_squares
 from clip_factory.labels import Labels
 from clip_factory.run_folder import RunFolder, sha256_file
 from clip_factory.runtime import Model
 from clip_factory.runtime.atomic import atomic, write_json
 from clip_factory.scenario import Scenario
-from clip_factory.students.training_data import decode
 
 
 def evaluate(scenario: Scenario, run: RunFolder) -> None:
@@ -39,7 +39,7 @@ def evaluate(scenario: Scenario, run: RunFolder) -> None:
     path = run.need(files.MODEL, "export")
     labels, model = Labels.of_run(run), Model.load(path)
     held_out = labels.of_split("val", "test")
-    pixels = decode(held_out.paths(Path(scenario.images.path or ".")), model.image_size)
+    pixels = read_squares(held_out.photos(Path(scenario.images.path or ".")), model.image_size)
     probabilities = model.probabilities(pixels)
     _write_predictions(run, held_out, probabilities)
 

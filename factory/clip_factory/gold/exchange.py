@@ -21,7 +21,7 @@ from clip_factory.gold.journal import Journal, checked_name
 from clip_factory.gold.ledger import Answer
 from clip_factory.run_folder import sha256_file
 from clip_factory.runtime.atomic import atomic
-from clip_factory.runtime.preprocessing import find_images
+from clip_factory.runtime.photo_files import find_images
 
 FOLDERS: dict[str, Answer] = {"yes": "yes", "bad": "no", "no": "no", "unsure": "unsure"}
 """Names of folders that are read, and the answers of the photos in them; `yes` and `bad` are written."""

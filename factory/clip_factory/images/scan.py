@@ -1,12 +1,14 @@
-"""The scan: image files are listed, checked by decoding, hashed, and near-duplicates grouped, into images.parquet."""
+"""The scan: every file is accounted for; photos are checked by decoding, hashed and grouped, into images.parquet."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -16,12 +18,14 @@ import imagehash
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from clip_factory.errors import ImageError, ImagesError, StoreError
-from clip_factory.run_folder import sha256_file
+from clip_factory.images.left_out import read_left_out
+from clip_factory.images.photo_paths import file_at, path_text
 from clip_factory.runtime.atomic import atomic
-from clip_factory.runtime.preprocessing import EXTENSIONS, find_images, read_rgb
+from clip_factory.runtime.photo_files import EXTENSIONS, SeenFile, find_files, read_file
+from clip_factory.runtime.preprocessing import decoder, header, read_rgb
+from clip_factory.runtime.processors import usable_cpus
 
 PHASH_BITS = 10
 DHASH_BITS = 16
@@ -35,16 +39,20 @@ PAIRS_AT_ONCE = 4_000_000
 WAIT_SECONDS = 60.0
 """How long to wait for another process that writes to the cache."""
 
+SETTLED_SECONDS = 2.0
+"""A file that was touched less than this before it was read may change again without a new time: file systems count in
+steps of up to 2 s. Its hash is not kept."""
+
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
 
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One file found: a row of images.parquet without its group."""
+    """One file seen: a row of images.parquet without its group."""
 
     path: str
-    """POSIX, relative to the root of the images."""
+    """Below the root of the images, as `path_text` gives it."""
     sha256: str
     bytes: int
     width: int
@@ -55,7 +63,12 @@ class ImageRecord:
     dhash: str
     """64-bit difference (gradient) hash, hex."""
     reason: str | None
-    """Why the file is skipped; None when it is usable."""
+    """Why the file is not used; None when it is usable."""
+
+    @classmethod
+    def unused(cls, path: str, reason: str, size: int = 0) -> ImageRecord:
+        """Of a file whose pixels are not known."""
+        return cls(path, "", size, 0, 0, "", "", "", reason)
 
 
 SCHEMA = pa.schema(
@@ -65,33 +78,59 @@ SCHEMA = pa.schema(
 
 
 def scan(root: Path, cache: Path, progress: Progress) -> pa.Table:
-    """Check every image file below `root` by decoding it, once for each content ever.
+    """Account for every file below `root`; image files are checked by decoding, once for each content ever.
 
     Args:
         root: Folder of images, searched recursively.
         cache: SQLite file that remembers hashes (by path, size and times) and what decoding showed (by sha256).
-        progress: Called after each file.
+        progress: Called after each image file.
 
     Returns:
-        A table of `SCHEMA`, sorted by path; unusable files carry a reason and group -1.
+        A table of `SCHEMA`, sorted by path, one row a file seen; what is not used carries a reason and group -1.
 
     Raises:
         ImagesError: No file has an image extension, or none can be read.
     """
-    files = find_images(root)
+    seen = [(file, path_text(file.path.relative_to(root))) for file in find_files(root)]
+    seen += [(SeenFile(root / text, reason), text) for text, reason in read_left_out(root)]
+    files = [(file.path, text) for file, text in seen if file.reason is None]
+    left_out = [ImageRecord.unused(text, file.reason) for file, text in seen if file.reason is not None]
     if not files:
-        raise ImagesError(f"{root}: no image files ({', '.join(sorted(EXTENSIONS))})", hint="check the path")
-    with _ScanCache(cache) as known, ThreadPoolExecutor(os.cpu_count()) as pool:
+        raise ImagesError(f"{root}: no image files ({', '.join(sorted(EXTENSIONS))})", hint=_what_else(left_out))
+    with _ScanCache(cache) as known, ThreadPoolExecutor(usable_cpus()) as pool:
         records = []
-        for record in pool.map(lambda file: _examine(root, file, known), files):
+        for record in pool.map(lambda file: _examine(file[0], file[1], known), files):
             records.append(record)
             progress(len(records), len(files))
     usable = [record for record in records if record.reason is None]
     if not usable:
         raise ImagesError(f"{root}: none of {len(files)} files can be read", hint=f"the first: {records[0].reason}")
     groups = dict(zip([id(r) for r in usable], near_duplicates(usable), strict=True))
-    rows = [(*astuple(record), groups.get(id(record), -1)) for record in records]
+    everything = sorted(records + left_out, key=lambda record: record.path)
+    if len(everything) != len(seen):
+        raise AssertionError(f"{len(seen)} files seen, {len(everything)} accounted for")
+    rows = [(*astuple(record), groups.get(id(record), -1)) for record in everything]
     return pa.table(dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True)), schema=SCHEMA)
+
+
+def summarize(table: pa.Table) -> str:
+    """One sentence on how many files were seen, how many are used, and why the others are not."""
+    reasons = Counter(_kind(reason) for reason in table["reason"].to_pylist() if reason is not None)
+    used, seen = table["reason"].null_count, table.num_rows
+    if not reasons:
+        return f"{seen:,} files seen, all are used"
+    listed = "; ".join(f"{count:,} {kind}" for kind, count in reasons.most_common())
+    return f"{seen:,} files seen, {used:,} are used, {seen - used:,} are not (images.parquet names each): {listed}"
+
+
+def _kind(reason: str) -> str:
+    """A reason without what is special to one file."""
+    return reason.partition(" (")[0].partition(":")[0]
+
+
+def _what_else(left_out: Sequence[ImageRecord]) -> str:
+    reasons = Counter(_kind(record.reason or "") for record in left_out)
+    return "; ".join(f"{count:,} {kind}" for kind, count in reasons.most_common(4)) or "check the path"
 
 
 def write(table: pa.Table, path: Path) -> None:
@@ -130,11 +169,12 @@ def near_duplicate_groups(root: Path, paths: list[str]) -> list[int]:
 
     def examine(path: str) -> ImageRecord:
         try:
-            return ImageRecord(path, "", 0, *_properties(root / path))
-        except OSError as error:
-            return ImageRecord(path, "", 0, 0, 0, "", "", "", f"cannot be opened: {error.strerror or error}")
+            data = read_file(file_at(root, path))
+            return ImageRecord(path, "", len(data), *_properties(data))
+        except ImageError as error:
+            return ImageRecord.unused(path, error.what)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cpus()) as pool:
         records = list(pool.map(examine, paths))
     usable = [record for record in records if record.reason is None]
     groups = dict(zip([record.path for record in usable], near_duplicates(usable), strict=True))
@@ -155,14 +195,25 @@ def _neighbors(records: list[ImageRecord]) -> Iterator[np.ndarray]:
                 yield near
 
 
-def _examine(root: Path, file: Path, known: _ScanCache) -> ImageRecord:
-    path = file.relative_to(root).as_posix()
+def _examine(file: Path, text: str, known: _ScanCache) -> ImageRecord:
+    """What a file is: from memory where neither it nor the decoder have changed, else from its bytes, read once."""
     try:
-        stat = file.stat()
-        sha256 = known.hash_of(file, stat)
-        return ImageRecord(path, sha256, stat.st_size, *known.properties_of(file, sha256))
+        status = file.stat()
+        sha256 = known.hash_of(file, status)
+        if sha256 and (properties := known.properties_of(sha256)):
+            return ImageRecord(text, sha256, status.st_size, *properties)
+        began = time.time()
+        data = read_file(file)
+        sha256 = hashlib.sha256(data).hexdigest()
+        properties = known.properties_of(sha256) or _properties(data)
+        known.keep(sha256, properties)
+        if began - max(status.st_mtime, status.st_ctime) > SETTLED_SECONDS:
+            known.keep_hash(file, status, sha256)
+        return ImageRecord(text, sha256, len(data), *properties)
     except OSError as error:
-        return ImageRecord(path, "", 0, 0, 0, "", "", "", f"cannot be opened: {error.strerror or error}")
+        return ImageRecord.unused(text, f"cannot be opened ({error.strerror or error})")
+    except ImageError as error:
+        return ImageRecord.unused(text, error.what.removeprefix(f"{file}: "))
 
 
 class ImageProperties(NamedTuple):
@@ -176,15 +227,19 @@ class ImageProperties(NamedTuple):
     reason: str | None
 
 
-def _properties(file: Path) -> ImageProperties:
+def _properties(data: bytes) -> ImageProperties:
+    """What decoding shows.
+
+    Raises:
+        ImageError: The machine failed, not the picture: nothing to remember.
+    """
     try:
-        image = read_rgb(file, min_side=64)
+        image = read_rgb(data, min_side=64)
     except ImageError as error:
-        if isinstance(error.__cause__, OSError):  # the disk's fault, not the bytes': nothing to remember
-            raise error.__cause__ from None
-        return ImageProperties(0, 0, "", "", "", error.what.removeprefix(f"{file}: "))
-    with Image.open(file) as header:
-        width, height, kind = header.width, header.height, header.format or ""
+        if error.__cause__ is not None:
+            raise
+        return ImageProperties(0, 0, "", "", "", error.what.partition(": ")[2])
+    width, height, kind = header(data)
     return ImageProperties(width, height, kind, str(imagehash.phash(image)), str(imagehash.dhash(image)), None)
 
 
@@ -199,9 +254,10 @@ class _ScanCache:
             self._share()
             self._db.executescript(
                 """PRAGMA synchronous = NORMAL;
-                CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stamp TEXT, sha256 TEXT);
-                CREATE TABLE IF NOT EXISTS looks (sha256 TEXT PRIMARY KEY, width INT, height INT, format TEXT,
-                                                  phash TEXT, dhash TEXT, reason TEXT);"""
+                CREATE TABLE IF NOT EXISTS hashes (path BLOB PRIMARY KEY, stamp TEXT, sha256 TEXT);
+                CREATE TABLE IF NOT EXISTS decoded (sha256 TEXT, decoder TEXT, width INT, height INT, format TEXT,
+                                                    phash TEXT, dhash TEXT, reason TEXT,
+                                                    PRIMARY KEY (sha256, decoder));"""
             )
         except sqlite3.DatabaseError as error:
             raise StoreError(
@@ -226,25 +282,34 @@ class _ScanCache:
                     raise
                 time.sleep(0.01)
 
-    def hash_of(self, file: Path, stat: os.stat_result) -> str:
-        """The file's sha256, from memory while size and times are as they were."""
-        path, stamp = str(file.resolve()), f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
-        known = self._query("SELECT sha256 FROM files WHERE path = ? AND stamp = ?", path, stamp)
-        if known:
-            return str(known[0])
-        sha256 = sha256_file(file)
-        self._query("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", path, stamp, sha256)
-        return sha256
+    def hash_of(self, file: Path, status: os.stat_result) -> str | None:
+        """The file's sha256, while size and times are as they were."""
+        query = "SELECT sha256 FROM hashes WHERE path = ? AND stamp = ?"
+        known = self._query(query, _key(file), _stamp(status))
+        return str(known[0]) if known else None
 
-    def properties_of(self, file: Path, sha256: str) -> ImageProperties:
-        """What decoding the file shows, from memory where the same bytes were decoded before."""
-        known = self._query("SELECT width, height, format, phash, dhash, reason FROM looks WHERE sha256 = ?", sha256)
-        if known:
-            return ImageProperties(*known)
-        properties = _properties(file)
-        self._query("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?, ?, ?)", sha256, *properties)
-        return properties
+    def keep_hash(self, file: Path, status: os.stat_result, sha256: str) -> None:
+        """Remember the hash of a file that was as `status` says."""
+        self._query("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", _key(file), _stamp(status), sha256)
+
+    def properties_of(self, sha256: str) -> ImageProperties | None:
+        """What decoding these bytes has shown, by the decoder of now."""
+        query = "SELECT width, height, format, phash, dhash, reason FROM decoded WHERE sha256 = ? AND decoder = ?"
+        known = self._query(query, sha256, decoder())
+        return ImageProperties(*known) if known else None
+
+    def keep(self, sha256: str, properties: ImageProperties) -> None:
+        """Remember what decoding these bytes has shown."""
+        self._query("INSERT OR REPLACE INTO decoded VALUES (?, ?, ?, ?, ?, ?, ?, ?)", sha256, decoder(), *properties)
 
     def _query(self, query: str, *values: object) -> Any:
         with self._lock:
             return self._db.execute(query, values).fetchone()
+
+
+def _key(file: Path) -> bytes:
+    return os.fsencode(file.resolve())
+
+
+def _stamp(status: os.stat_result) -> str:
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"

@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-import gzip
-import lzma
-import re
 import shutil
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
-from functools import partial
-from pathlib import Path, PurePosixPath
+import time
+from pathlib import Path
 from typing import IO
 
 import fsspec
 
 from clip_factory import scenario
 from clip_factory.errors import ImagesError
+from clip_factory.images.archives import DAMAGED, UNPACKING, unpack
+from clip_factory.images.left_out import write_left_out
+from clip_factory.images.url_lists import MAX_LIST_BYTES, addresses, fetch_all
 from clip_factory.run_folder import sha256_file
-from clip_factory.runtime.atomic import atomic, atomic_folder
-from clip_factory.runtime.preprocessing import EXTENSIONS
+from clip_factory.runtime.atomic import atomic, atomic_folder, sweep
+from clip_factory.runtime.safe_text import without_secrets
 
-DAMAGED = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    gzip.BadGzipFile,
-    EOFError,
-    ValueError,
-    zlib.error,
-    lzma.LZMAError,
-    RuntimeError,
-)
-"""What the unpackers of the standard library raise on archives that are cut short, altered, or encrypted."""
-
-MAX_FILE_BYTES = 1_000_000_000
-"""Members of an archive that claim more are skipped: no photo is so large."""
-_UNPORTABLE = re.compile(r'[\x01-\x1f"*<>?|]')
-"""What names of files may not hold on Windows, nor in artifacts of a workflow: unpacked as %3F and the like."""
+MAX_DOWNLOAD_BYTES = 500_000_000_000
+MAX_DOWNLOAD_SECONDS = 24 * 3600.0
+FREE_BYTES = 200_000_000
+"""What is left on the disk when a download is stopped."""
+CHUNK = 1 << 20
 
 
 def locate(source: scenario.Images, store: Path) -> Path:
@@ -46,95 +31,85 @@ def locate(source: scenario.Images, store: Path) -> Path:
     Raises:
         ImagesError: Nothing is named, nothing is there, or the bytes differ from the sha256 given.
     """
+    for kept in ("downloads", "archives", "lists"):
+        sweep(store / kept)
     if source.url is not None:
-        return _unpacked(_downloaded(source.url, source.sha256 or "", store), store)
+        downloaded = _downloaded(source.url, source.sha256 or "", store)
+        return _listed(downloaded, store) or _unpacked(downloaded, store)
     if source.path is None:
         raise ImagesError("the scenario names no images", hint="add `images: {path: photos/}` or pass --images DIR")
     path = Path(source.path)
     if path.is_dir():
         return path
     if path.is_file():
-        return _unpacked(path, store)
+        return _listed(path, store) or _unpacked(path, store)
     raise ImagesError(f"{path}: no such folder or archive", hint="check `images.path`, or pass --images DIR")
 
 
 def _downloaded(url: str, sha256: str, store: Path) -> Path:
-    target = store / "downloads" / sha256
+    target, named = store / "downloads" / sha256, without_secrets(url)
     if target.is_file():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with atomic(target) as temporary:
             with fsspec.open(url, "rb") as remote, open(temporary, "wb") as local:
-                shutil.copyfileobj(remote, local, 1 << 20)
+                _copy(remote, local, named, temporary.parent)
             digest = sha256_file(temporary)
             if digest != sha256:
-                raise ImagesError(f"{url}: sha256 is {digest}, not {sha256}", hint="the file has changed: check it")
+                raise ImagesError(f"{named}: sha256 is {digest}, not {sha256}", hint="the file has changed: check it")
     except ImagesError:
         raise
     except Exception as error:  # each file system behind fsspec has its own
-        raise ImagesError(f"{url}: cannot be fetched ({error or type(error).__name__})") from None
+        reason = str(error).replace(url, named) or type(error).__name__
+        raise ImagesError(f"{named}: cannot be fetched ({reason})") from None
     return target
+
+
+def _copy(remote: IO[bytes], local: IO[bytes], named: str, folder: Path) -> None:
+    """Copy what comes, as long as it is no more, and takes no longer, than photos may."""
+    left, deadline = MAX_DOWNLOAD_BYTES, time.monotonic() + MAX_DOWNLOAD_SECONDS
+    while chunk := remote.read(CHUNK):
+        left -= len(chunk)
+        if left < 0:
+            raise ImagesError(f"{named}: more than {MAX_DOWNLOAD_BYTES:,} bytes", hint="name a smaller archive")
+        if time.monotonic() > deadline:
+            raise ImagesError(f"{named}: took over {MAX_DOWNLOAD_SECONDS:,.0f} s", hint="fetch it yourself")
+        if shutil.disk_usage(folder).free < FREE_BYTES:
+            raise ImagesError(f"{named}: no room for it in {folder}", hint="free some space, or set FACTORY_STORE")
+        local.write(chunk)
+
+
+def _listed(file: Path, store: Path) -> Path | None:
+    """The folder of the photos that a list of addresses names; None if the file is none."""
+    if file.stat().st_size > MAX_LIST_BYTES or (urls := addresses(file.read_bytes())) is None:
+        return None
+    folder = store / "lists" / sha256_file(file)
+    left_out = fetch_all(urls, folder)
+    write_left_out(folder, left_out)
+    if not any(folder.iterdir()):
+        raise ImagesError(
+            f"{file}: none of {len(urls):,} addresses gives a photo", hint=f"the first: {left_out[0].reason}"
+        )
+    return folder
 
 
 def _unpacked(archive: Path, store: Path) -> Path:
     """Unpack the images of a zip or tar once; nothing can land outside the new folder."""
-    target = store / "archives" / sha256_file(archive)
+    target = store / "archives" / f"{sha256_file(archive)}-{UNPACKING}"
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with atomic_folder(target) as temporary:
-            _unpack(archive, temporary)
+            left_out = unpack(archive, temporary)
+            write_left_out(target, left_out)
+    except ImagesError as error:
+        what = error.what.removeprefix(f"{archive}: ")
+        raise ImagesError(f"{archive}: {what}", hint=error.hint) from None
     except DAMAGED as error:
         raise ImagesError(f"{archive}: damaged or encrypted archive ({error})") from None
     except OSError as error:
         if not target.is_dir():  # else another process was quicker, with the same content
             raise ImagesError(f"{archive}: cannot be unpacked ({error})", hint=f"is there room in {store}?") from None
     return target
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    for name, size, open_member in _members(archive):
-        relative = PurePosixPath(_UNPORTABLE.sub(_escaped, name.replace("\\", "/")))
-        inside = not relative.is_absolute() and ".." not in relative.parts and ":" not in name
-        if inside and relative.suffix.lower() in EXTENSIONS and size <= MAX_FILE_BYTES:
-            file = folder / relative
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with open_member() as source, open(file, "wb") as copy:
-                shutil.copyfileobj(source, copy, 1 << 20)
-
-
-def _escaped(sign: re.Match[str]) -> str:
-    return f"%{ord(sign[0]):02X}"
-
-
-def _members(archive: Path) -> Iterator[tuple[str, int, Callable[[], IO[bytes]]]]:
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as bundle:
-            for info in bundle.infolist():
-                if not info.is_dir():
-                    yield info.filename, info.file_size, partial(bundle.open, info)
-    elif tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as bundle:
-            for member in bundle:
-                if member.isreg():
-                    yield member.name, member.size, partial(_extract, bundle, member)
-            _check_end(bundle)
-    else:
-        raise ImagesError(f"{archive}: neither a folder nor a zip or tar archive")
-
-
-def _check_end(bundle: tarfile.TarFile) -> None:
-    # tarfile takes a damaged header, or the end of a file cut short between members, for the end of the archive:
-    # the photos behind it would be missing without a word. POSIX (pax, ustar) ends an archive with blocks of zeros.
-    bundle.fileobj.seek(bundle.offset)
-    if bundle.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
-        raise tarfile.ReadError(f"it breaks off at byte {bundle.offset:,}")
-
-
-def _extract(bundle: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    opened = bundle.extractfile(member)
-    if opened is None:
-        raise tarfile.TarError(f"{member.name} has no content")
-    return opened

@@ -17,8 +17,9 @@ from clip_factory.runtime.runtime_errors import FactoryError, ImageError, ModelE
 
 if TYPE_CHECKING:
     from clip_factory.runtime.model import Model
+    from clip_factory.runtime.photo_files import find_images
     from clip_factory.runtime.predictions import Prediction, iter_predict_all
-    from clip_factory.runtime.preprocessing import find_images, read_rgb, to_square
+    from clip_factory.runtime.preprocessing import read_rgb, to_square
     from clip_factory.runtime.score_histogram import ScoreHistogram
 
 __all__ = [
@@ -53,7 +54,11 @@ def _load(name: str) -> Any:
             from clip_factory.runtime import predictions
 
             return getattr(predictions, name)
-        case "find_images" | "read_rgb" | "to_square":
+        case "find_images":
+            from clip_factory.runtime.photo_files import find_images
+
+            return find_images
+        case "read_rgb" | "to_square":
             from clip_factory.runtime import preprocessing
 
             return getattr(preprocessing, name)

@@ -11,14 +11,18 @@ import errno
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 """What a file system without hard links answers."""
+
+ABANDONED_SECONDS = 3600.0
+"""A temporary file that was not written to for so long is of a process that is no more."""
 
 
 @contextmanager
@@ -108,6 +112,22 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers have left in a folder: temporary files and folders that nothing has touched lately.
+
+    A folder counts by what was written into it last; one that cannot be removed is left to the next sweep.
+    """
+    for left in folder.glob(".*.tmp") if folder.is_dir() else ():
+        with suppress(OSError):
+            touched = max(path.lstat().st_mtime for path in (left, *left.rglob("*")))
+            if time.time() - touched < ABANDONED_SECONDS:
+                continue
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink()
 
 
 def sync_folder(folder: Path) -> None:

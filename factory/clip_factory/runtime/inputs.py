@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO
 
-from clip_factory.runtime.preprocessing import find_images
+from clip_factory.runtime.photo_files import find_images
 
 STDIN = "-"
 

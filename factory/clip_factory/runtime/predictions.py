@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 import numpy as np
 from PIL import Image
 
-from clip_factory.runtime.prefetch import path_of, predict_ahead, usable_cpus
-from clip_factory.runtime.preprocessing import ImageSource, find_images
+from clip_factory.runtime.photo_files import find_images
+from clip_factory.runtime.prefetch import path_of, predict_ahead
+from clip_factory.runtime.preprocessing import ImageSource
+from clip_factory.runtime.processors import usable_cpus
 from clip_factory.runtime.runtime_errors import FactoryError
 from clip_factory.runtime.score_histogram import ScoreHistogram
 

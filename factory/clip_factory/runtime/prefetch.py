@@ -26,11 +26,6 @@ _PIL_LOCK = threading.Lock()
 """A PIL image reads its file when it is first used, which two threads must not do at once."""
 
 
-def usable_cpus() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def predict_ahead(
     images: Iterable[ImageSource],
     networks: Sequence[Network],

@@ -8,31 +8,52 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 import warnings
-from pathlib import Path
+from contextlib import nullcontext
 from typing import TypeAlias
 
 import numpy as np
+import PIL
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from clip_factory.runtime.photo_files import EXTENSIONS, VIDEOS, find_images, heif_is_read, heif_version, read_file
 from clip_factory.runtime.runtime_errors import ImageError
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | np.ndarray"
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-VIDEOS = frozenset(
-    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts"}
-)
-"""Extensions of files that an error calls videos where they cannot be read as images."""
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF")
+"""As Pillow names them."""
+RULES = 2
+"""Counts the ways in which pixels were read; higher by one whenever some photo is read otherwise than before, so that
+what was computed from its pixels is computed anew."""
 MAX_PIXELS = 178_000_000
 """Larger images are refused before decoding: a decompression bomb costs 3 bytes of memory a pixel. The figure lies
 just below the one at which Pillow refuses by itself, and above the 108-megapixel mode of telephones."""
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS is the limit here
 
+MAX_COST = 1_600_000_000
+"""Bytes that decoding a picture may take; see `_cost`."""
+LARGE = 256_000_000
+"""Bytes of memory from which pictures are decoded one at a time: a thread each would take gigabytes."""
+_LARGE_LOCK = threading.Lock()
+
+PNG = b"\x89PNG\r\n\x1a\n"
+TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+
 MATTE = (255, 255, 255)
 """What shows through transparent pixels; white, as on a page."""
+
+MAX_DATA_ALPHA = 1
+"""A picture that is nowhere more opaque than this (of 255) would show nothing: its alpha is data, and is left out."""
+MIN_RANGE = 0.5
+"""Deep gray whose values span less than this share of the range is stretched ..."""
+STRETCH = (0.1, 99.9)
+"""... from one to the other of these percentiles, so that a hot pixel or two decide nothing."""
+BAND_PIXELS = 4_000_000
+BYTES_A_PIXEL = {"1": 5, "L": 5, "P": 10, "RGB": 8, "RGBX": 8, "YCbCr": 8, "LAB": 8, "CMYK": 8, "F": 13, "I": 13}
+"""Memory while a pixel is decoded and made RGB: what Pillow keeps of the mode, and of RGB; for others, 10."""
 
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -46,22 +67,6 @@ UPRIGHT = {
 """EXIF orientation -> what makes the image upright (Exif 3.0, section 4.6.5, tag 274)."""
 
 
-def find_images(root: str | os.PathLike[str]) -> list[Path]:
-    """Image files under `root`, by extension in any letter case, recursively, sorted by path.
-
-    Hidden files and folders (a name that starts with a dot) and `__MACOSX` folders are passed over.
-    """
-    images = []
-    for folder, subfolders, names in os.walk(root):
-        subfolders[:] = sorted(s for s in subfolders if not s.startswith(".") and s != "__MACOSX")
-        images += [
-            Path(folder, name)
-            for name in names
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
-        ]
-    return sorted(images)
-
-
 def read_rgb(source: ImageSource, *, min_side: int | None = None) -> Image.Image:
     """Decode one image to upright RGB, 8 bits a channel.
 
@@ -73,33 +78,40 @@ def read_rgb(source: ImageSource, *, min_side: int | None = None) -> Image.Image
             this, which is several times faster on photos from a camera.
 
     Returns:
-        A new PIL image of mode RGB, EXIF orientation applied, transparency laid on white, 16-bit scaled to 8.
+        A new PIL image of mode RGB: upright by EXIF, transparency laid on white, deep gray scaled to 8 bits (stretched
+        where it spans less than half of its range).
 
     Raises:
-        ImageError: The source is empty, truncated, not an image, of an unknown format, or over `MAX_PIXELS`.
+        ImageError: The source is empty, truncated, not an image, of an unknown format, or over `MAX_PIXELS` or
+            `MAX_COST`. Where the machine failed and not the picture, an OSError or MemoryError is the cause.
     """
     name = str(source) if isinstance(source, (str, os.PathLike)) else type(source).__name__
     try:
         image = _open(source)
-        try:
-            return _decode(image, name, None if image is source else min_side)
-        finally:
-            if image is not source:
-                image.close()
+        return _decode(image, name, None if image is source else min_side)
     except ImageError:
         raise
     except UnidentifiedImageError:
         if os.path.splitext(name)[1].lower() in VIDEOS:
             raise ImageError(f"{name}: a video: this version answers for photos; extract frames first") from None
         raise ImageError(f"{name}: not an image that can be read") from None
-    except FileNotFoundError as error:
-        raise ImageError(f"{name}: no such file") from error
     except Image.DecompressionBombError:
         raise ImageError(f"{name}: over the limit of {MAX_PIXELS:,} pixels") from None
+    except MemoryError as error:
+        raise ImageError(f"{name}: there is not enough memory to read it") from error
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError and more
-        if isinstance(error, OSError) and error.errno is not None:  # from the disk, not from a decoder
-            raise ImageError(f"{name}: cannot be opened ({error.strerror})") from error
         raise ImageError(f"{name}: damaged or truncated ({error or type(error).__name__})") from None
+
+
+def header(data: bytes) -> tuple[int, int, str]:
+    """Width and height in pixels, as stored, and the name of the format, of the bytes of an image that can be read."""
+    with _open_bytes(data) as image:
+        return image.width, image.height, image.format or ""
+
+
+def decoder() -> str:
+    """What decides how bytes become pixels: these rules, Pillow, and what reads HEIC."""
+    return f"rules {RULES}, pillow {PIL.__version__}, heif {heif_version()}"
 
 
 def to_square(image: Image.Image, size: int) -> np.ndarray:
@@ -135,14 +147,37 @@ def _open(source: ImageSource) -> Image.Image:
     if isinstance(source, (bytes, bytearray, memoryview)):
         if len(source) == 0:
             raise ImageError("bytes: empty")
-        return Image.open(io.BytesIO(source), formats=FORMATS)
+        return _open_bytes(bytes(source))
     if not isinstance(source, (str, os.PathLike)):
         raise ImageError(f"{type(source).__name__}: expected a path, bytes, a PIL image or an array")
     if os.path.isdir(source):
         raise ImageError(f"{source}: {_folder(source)}")
-    if os.path.isfile(source) and os.path.getsize(source) == 0:
-        raise ImageError(f"{source}: empty file")
-    return Image.open(source, formats=FORMATS)
+    return _open_bytes(read_file(source))
+
+
+def _open_bytes(data: bytes) -> Image.Image:
+    if data[4:8] == b"ftyp" and heif_is_read():
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        return Image.open(io.BytesIO(data), formats=("HEIF", "AVIF"))
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except ValueError:  # Pillow gives up on a text or color profile that is huge; the pixels are sound
+        if not data.startswith(PNG):
+            raise
+        return Image.open(io.BytesIO(_without_texts(data)), formats=FORMATS)
+
+
+def _without_texts(png: bytes) -> bytes:
+    """A PNG file without its texts and color profile: those parts alone that say what the pixels are (PNG, 5.6)."""
+    kept, place = [PNG], len(PNG)
+    while place < len(png):
+        end = place + 12 + int.from_bytes(png[place : place + 4])  # length, type, data, checksum
+        if png[place + 4 : place + 8] not in TEXTS:
+            kept.append(png[place:end])
+        place = end
+    return b"".join(kept)
 
 
 def _folder(path: str | os.PathLike[str]) -> str:
@@ -162,10 +197,21 @@ def _decode(image: Image.Image, name: str, min_side: int | None) -> Image.Image:
         raise ImageError(f"{name}: {image.width} x {image.height} pixels is over the limit of {MAX_PIXELS:,}")
     if image.width * image.height == 0:
         raise ImageError(f"{name}: no pixels")
+    whole = image.width * image.height
     if min_side is not None:
         image.draft(image.mode, (2 * min_side, 2 * min_side))
-    image.load()
-    return _to_rgb(_upright(image))
+    cost = _cost(image, whole)
+    if cost > MAX_COST:
+        raise ImageError(f"{name}: decoding it takes {cost:,} bytes, over the limit of {MAX_COST:,}")
+    with _LARGE_LOCK if cost > LARGE else nullcontext():
+        image.load()
+        return _to_rgb(_upright(image))
+
+
+def _cost(image: Image.Image, whole: int) -> int:
+    """Bytes of memory that decoding and `_to_rgb` take, about; `whole`: pixels before a JPEG's draft."""
+    bands = image.width * image.height * BYTES_A_PIXEL.get(image.mode, 10)
+    return bands + (6 * whole if image.info.get("progressive") else 0)  # all coefficients of a progressive JPEG
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -175,26 +221,44 @@ def _upright(image: Image.Image) -> Image.Image:
         turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # the pixels are sound; an unreadable EXIF block is no reason to lose the photo
         turn = None
-    return image.copy() if turn is None else image.transpose(turn)
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
+    """A new image of mode RGB."""
     if image.mode.startswith("I") or image.mode == "F":
         return _gray_to_8_bits(image).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, (*MATTE, 255)), rgba).convert("RGB")
-    return image.convert("RGB")
+        alpha = rgba.getchannel("A")
+        if np.asarray(alpha).max() <= MAX_DATA_ALPHA:
+            return rgba.convert("RGB")
+        shown = Image.new("RGB", rgba.size, MATTE)
+        shown.paste(rgba, mask=alpha)
+        return shown
+    return image.convert("RGB")  # of an RGB image a copy: the caller's own stays as it is
 
 
 def _gray_to_8_bits(image: Image.Image) -> Image.Image:
-    # Pillow's own convert() clips deep grays at 255, which turns such photos white.
-    values = np.nan_to_num(np.asarray(image).astype(np.float32), posinf=0.0, neginf=0.0)
-    brightest = values.max(initial=0.0)
+    """Deep gray to 8 bits a pixel: from 0 to the white of its range, or stretched where it uses little of that.
+
+    A camera's 12 bits in a 16-bit file, or temperatures from 7000 to 8000, would be a single shade of gray otherwise.
+    Pillow's own convert() clips deep grays at 255, which turns such photos white.
+    """
+    values = np.asarray(image)
+    if image.mode == "F":
+        values = np.nan_to_num(values, posinf=0.0, neginf=0.0)
+    darkest, brightest = float(values.min()), float(values.max())
     if image.mode.startswith("I;16"):
         white = 65535.0
     else:  # 32-bit integers and floats do not say their range: take the smallest usual one that holds the values
         white = next((w for w in (1.0, 255.0, 65535.0) if brightest <= w), brightest)
-    return Image.fromarray(np.clip(np.rint(values * (255.0 / white)), 0, 255).astype(np.uint8))
+    black = 0.0
+    if darkest < 0 or 0 < brightest - darkest < MIN_RANGE * white:
+        low, high = (float(end) for end in np.percentile(values, STRETCH))
+        black, white = (low, high) if low < high else (darkest, brightest)
+    rows = max(1, BAND_PIXELS // image.width)  # in bands: a whole picture of floats takes four times its memory
+    bands = (values[top : top + rows].astype(np.float32) for top in range(0, image.height, rows))
+    scale = 255.0 / (white - black)
+    scaled = [np.clip(np.rint((band - black) * scale), 0, 255).astype(np.uint8) for band in bands]
+    return Image.fromarray(np.concatenate(scaled))

@@ -27,3 +27,16 @@ def plain(text: object, max_length: int = 200) -> str:
 def is_plain(text: str) -> bool:
     """Whether a text has no control characters, line ends, or signs that turn its direction."""
     return all(unicodedata.category(sign) not in ("Cc", "Cs", "Zl", "Zp") and sign not in TURNING for sign in text)
+
+
+def without_secrets(url: str) -> str:
+    """An address as it may stand in a log, message or file: without user, password, query and fragment.
+
+    What is no address is returned as it is.
+    """
+    head, mark, tail = url.partition("://")
+    if not mark or not head.replace("+", "").isalnum():
+        return url
+    tail = tail.partition("#")[0].partition("?")[0]
+    host, slash, path = tail.partition("/")
+    return f"{head}://{host.rpartition('@')[2]}{slash}{path}"

@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from clip_factory.images.photo import read_squares
 from clip_factory.labels import Labels
 from clip_factory.run_folder import HELD_OUT, RunFolder
 from clip_factory.runtime.atomic import atomic
 from clip_factory.students.network import Student
-from clip_factory.students.training_data import PhotoDataModule, decode
+from clip_factory.students.training_data import PhotoDataModule
 
 BATCH = 64
 MIN_PHOTOS = 10
@@ -57,7 +58,7 @@ def member_logits(
     members = []
     for number, network in enumerate(networks):
         rows = train.select(photos.folds == number)
-        pixels = decode(rows.paths(root), size)
+        pixels = read_squares(rows.photos(root), size)
         ready = network.to(memory_format=torch.channels_last).eval()
         val = logits(ready, photos.val.images.numpy())
         members.append(MemberLogits(rows.sha256.tolist(), logits(ready, pixels), val))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,13 +14,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from clip_factory.errors import TrainError
+from clip_factory.images.photo import read_squares
 from clip_factory.labels import Labels, hard_labels
 from clip_factory.run_folder import RunFolder
-from clip_factory.runtime.preprocessing import load_square
 from clip_factory.students.recipe import Recipe
 
-MEMORY_BYTES = 2_000_000_000
-"""Decoded photos beyond this live in a memory-mapped file instead of memory."""
 MIN_CONTRAST = 0.1
 """Targets that lie no further apart than this tell the student of no difference between photos."""
 MIN_GOLD = 10
@@ -116,9 +113,11 @@ def load_photos(root: Path, run: RunFolder, store: Store, recipe: Recipe, size: 
             )
     vectors = _vectors(rows["train"], store) if recipe.vector_weight else None
     larger = max(size, round(size * recipe.oversize))
-    photos = decode(rows["train"].paths(root), larger, run.path / "tmp" / "train.npy")
+    photos = read_squares(rows["train"].photos(root), larger, run.path / "tmp" / "train.npy")
     train = examples(rows["train"], photos, recipe, vectors)
-    val = examples(rows["val"], decode(rows["val"].paths(root), size, run.path / "tmp" / "val.npy"), recipe, None)
+    val = examples(
+        rows["val"], read_squares(rows["val"].photos(root), size, run.path / "tmp" / "val.npy"), recipe, None
+    )
     gold = rows["train"].gold
     yes = hard_labels(targets(rows["train"].p_teacher, gold, recipe), gold)
     folds = cross_fit_folds(rows["train"].group, yes, recipe.folds, seed)
@@ -226,33 +225,3 @@ def _vectors(labels: Labels, store: Store) -> np.ndarray:
     vectors = store.get(labels.teacher["key"], labels.sha256.tolist()).astype(np.float32)
     centered = vectors - vectors.mean(axis=0)
     return np.asarray(centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-6))
-
-
-def decode(paths: Sequence[Path], size: int, scratch: Path | None = None) -> np.ndarray:
-    """Decode photos once, through the shared preprocessing.
-
-    Args:
-        paths: N image files.
-        size: Side S in pixels.
-        scratch: Where a memory-mapped file may be made when the result exceeds `MEMORY_BYTES`.
-
-    Returns:
-        uint8 `(N, S, S, 3)`.
-
-    Raises:
-        ImageError: A photo cannot be read any more.
-    """
-    shape = (len(paths), size, size, 3)
-    if scratch is not None and int(np.prod(shape)) > MEMORY_BYTES:
-        scratch.parent.mkdir(exist_ok=True)
-        images: np.ndarray = np.lib.format.open_memmap(scratch, "w+", np.uint8, shape)
-    else:
-        images = np.empty(shape, np.uint8)
-
-    def read(index: int) -> None:
-        images[index] = load_square(paths[index], size)
-
-    with ThreadPoolExecutor() as pool:
-        for _ in pool.map(read, range(len(paths))):
-            pass
-    return images
