@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from clip_factory import run_folder as files
-from clip_factory.fingerprints import changed, fingerprint
+from clip_factory.encoders.weights import weights_state
+from clip_factory.fingerprints import PHOTOS, STAMPED, VERSION, WEIGHTS, changed, fingerprint
 from clip_factory.run_folder import RunFolder
 from clip_factory.run_request import start_run
-from clip_factory.scenario import Labeling, parse
+from clip_factory.scenario import Gate, Labeling, Scenario, Teacher, parse
 
 TEXT = """\
 name: ball
@@ -69,3 +71,71 @@ def test_a_run_that_version_0_1_0_left_unfinished_is_resumed_by_the_same_request
     other = parse(TEXT + "labels: {refine: none}\n")
     with start_run(other, tmp_path, tmp_path / "store", resume=True) as new:
         assert new.path == tmp_path
+
+
+@pytest.fixture
+def today(tmp_path: Path) -> tuple[RunFolder, Scenario]:
+    """A run whose stage `scan` has just ended well, with one photo."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"a")
+    run, scenario = RunFolder(tmp_path / "run"), parse(TEXT.replace("/photos", str(tmp_path / "photos")))
+    run.path.mkdir()
+    run.log("done", stage="scan", seconds=1.0, reads=fingerprint(run, scenario, READS, ("pillow",)))
+    return run, scenario
+
+
+READS = ("images", PHOTOS, WEIGHTS, STAMPED)
+
+
+def now_changed(today: tuple[RunFolder, Scenario]) -> set[str]:
+    return changed(*today, "scan", READS, ("pillow",))
+
+
+def test_photos_that_come_go_or_change_are_seen(today: tuple[RunFolder, Scenario]) -> None:
+    folder = Path(today[1].images.path or "")
+    assert now_changed(today) == set()
+    (folder / "b.jpg").write_bytes(b"b")
+    assert now_changed(today) == {PHOTOS}
+    (folder / "b.jpg").unlink()
+    assert now_changed(today) == set()
+    before = (folder / "a.jpg").stat()
+    (folder / "a.jpg").write_bytes(b"c")
+    os.utime(folder / "a.jpg", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert now_changed(today) == {PHOTOS}, "the same size, and the old time put back"
+
+
+def test_another_version_of_a_package_is_seen(
+    today: tuple[RunFolder, Scenario], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clip_factory.fingerprints._version", lambda package: "0.0.1")
+    assert now_changed(today) == {f"{VERSION}pillow"}
+
+
+def test_any_change_of_the_scenario_changes_what_a_model_holds(today: tuple[RunFolder, Scenario]) -> None:
+    run, scenario = today
+    other = scenario.model_copy(update={"gate": Gate(agreement=0.5)})
+    assert now_changed((run, other)) == {STAMPED}
+    moved = scenario.model_copy(update={"answers": "elsewhere.jsonl"})
+    assert now_changed((run, moved)) == set()
+
+
+def test_a_package_that_is_not_installed_has_no_version(today: tuple[RunFolder, Scenario]) -> None:
+    run, scenario = today
+    assert set(fingerprint(run, scenario, (), ("no-such-package",))) == {f"{VERSION}no-such-package"}
+
+
+def test_weights_are_told_apart_without_loading_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"1")
+    here = Teacher(model=f"local-dir:{tmp_path}")
+    first = weights_state(here)
+    assert weights_state(here) == first
+    (tmp_path / "model.safetensors").write_bytes(b"22")
+    assert weights_state(here) != first
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    hub = Teacher(model="hf-hub:some/clip")
+    empty = weights_state(hub)
+    (tmp_path / "models--some--clip" / "refs").mkdir(parents=True)
+    (tmp_path / "models--some--clip" / "refs" / "main").write_text("abc123")
+    assert weights_state(hub) != empty
+    assert weights_state(Teacher(model="offline")) != weights_state(Teacher(model="ViT-B-32", pretrained="openai"))

@@ -9,17 +9,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
 import pyarrow.parquet as pq
 import pytest
+from pydantic import BaseModel
 
+from clip_factory import pipeline
 from clip_factory import run_folder as files
+from clip_factory.fingerprints import STAMPED
 from clip_factory.gold.journal import Journal
 from clip_factory.run_folder import RunFolder, read_json, sha256_file
 from clip_factory.runtime import Model
-from clip_factory.scenario import load
+from clip_factory.scenario import Gate, Images, Labeling, Student, load
 
 pytestmark = pytest.mark.slow
 
@@ -322,3 +326,43 @@ def _kill_in(process: subprocess.Popen[bytes], bench: Path, stage: str) -> None:
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+
+
+class Recorded:
+    """A section of a scenario that notes the keys that are read."""
+
+    def __init__(self, section: BaseModel, seen: set[str], prefix: str = "") -> None:
+        self.__dict__.update(_section=section, _seen=seen, _prefix=prefix)
+
+    def __getattr__(self, name: str) -> object:
+        section, key = self._section, self._prefix + name
+        if name in type(section).model_fields:
+            value = getattr(section, name)
+            if isinstance(value, Student | Gate | Labeling | Images):
+                return Recorded(value, self._seen, f"{key}.")
+            self._seen.add(key)
+            return value
+        if isinstance(said := getattr(type(section), name), property):
+            return said.fget(self)
+        return lambda **options: self._dumped(getattr(section, name), options)
+
+    def _dumped(self, dump: Callable[..., object], options: dict[str, set[str]]) -> object:
+        whole = set(type(self._section).model_fields) - options.get("exclude", set())
+        self._seen |= {self._prefix + name for name in whole} if self._prefix else {STAMPED}
+        return dump(**options)
+
+
+ELSEWHERE = {"images.path", "teacher.batch_size"}
+"""Where photos lie and how many are embedded at a time changes no result; the teacher is watched as a whole."""
+
+
+def test_every_key_that_a_stage_reads_is_in_its_fingerprint(finished: RunFolder, tmp_path: Path) -> None:
+    run = RunFolder(Path(shutil.copytree(finished.path, tmp_path / "run")))
+    scenario, store = load(run.file(files.SCENARIO)), finished.path.parent.parent.parent / "store"
+    for stage in pipeline.STAGES:
+        seen: set[str] = set()
+        stage.work(pipeline.Job(run, Recorded(scenario, seen), store))
+        # the gate, which runs after every export, writes the scenario into the model
+        declared = {*stage.reads, *ELSEWHERE, *({STAMPED} if stage.name == "export" else ())}
+        unseen = {key for key in seen if key not in declared and key.split(".")[0] not in declared}
+        assert unseen == set() or STAMPED in stage.reads, stage.name

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 from collections.abc import Sequence
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +16,52 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clip_factory import run_folder as files
+from clip_factory.encoders.weights import weights_state
 from clip_factory.gold.gold_labels import read_ledger
 from clip_factory.run_folder import RunFolder
-from clip_factory.scenario import Scenario
+from clip_factory.runtime.photo_files import find_files
+from clip_factory.scenario import Scenario, stamped
+
+VERSION = "version of "
+"""What stands before the name of a package in a fingerprint."""
 
 TRAINING_LABELS = "labels of train and val"
 """What a stage reads that leaves the test split alone: an answer to a test photo measures a student and trains none."""
 
 
-def fingerprint(run: RunFolder, scenario: Scenario, reads: Sequence[str]) -> dict[str, str]:
+PHOTOS = "photos"
+"""Names, sizes and times of all files in the folder of the photos."""
+WEIGHTS = "weights of the teacher"
+"""What tells the teacher's weights apart without loading them."""
+STAMPED = "scenario as a model holds it"
+"""All of the scenario but the paths of one machine."""
+WATCHED_LATER = ("question", "positive")
+"""Keys that scenarios had before the stage that reads them looked at them."""
+SPECIAL = (TRAINING_LABELS, PHOTOS, WEIGHTS, STAMPED)
+
+
+def fingerprint(
+    run: RunFolder, scenario: Scenario, reads: Sequence[str], packages: Sequence[str] = ()
+) -> dict[str, str]:
     """A hash of each thing that a stage reads: files by their bytes, keys by their values, gold by its file's bytes.
 
     Args:
         run: The run.
         scenario: Its scenario.
-        reads: Names of files of the run, `TRAINING_LABELS`, and keys of the scenario, as `student` or `student.seed`.
+        reads: Names of files of the run, the names in `SPECIAL`, and keys of the scenario, as `student.seed`.
+        packages: Distributions whose versions change what the stage makes.
 
     Returns:
-        Name to hex sha256; files that are not there are left out.
+        Name to hex sha256; files that are not there are left out. Versions stand as `version of NAME`.
     """
     hashes = run.hashes(tuple(name for name in reads if name in files.FILES))
-    if TRAINING_LABELS in reads:
-        hashes[TRAINING_LABELS] = _training_labels(run)
+    special = {
+        TRAINING_LABELS: lambda: _training_labels(run),
+        PHOTOS: lambda: _photos(Path(scenario.images.path or ".")),
+        WEIGHTS: lambda: weights_state(scenario.teacher),
+        STAMPED: lambda: _hash(stamped(scenario)),
+    }
+    hashes |= {name: special[name]() for name in reads if name in special}
     tree = scenario.model_dump(mode="json")
     for key in _keys(reads):
         hashes[key] = _value_hash(tree, key)
@@ -42,29 +69,58 @@ def fingerprint(run: RunFolder, scenario: Scenario, reads: Sequence[str]) -> dic
         hashes["gold"] = files.sha256_file(Path(scenario.gold))
     if "answers" in reads:
         hashes["answers"] = read_ledger(scenario).digest()
-    return hashes
+    return hashes | {f"{VERSION}{name}": _hash(_version(name)) for name in packages}
 
 
-def changed(run: RunFolder, scenario: Scenario, stage: str, reads: Sequence[str]) -> set[str]:
+def changed(
+    run: RunFolder, scenario: Scenario, stage: str, reads: Sequence[str], packages: Sequence[str] = ()
+) -> set[str]:
     """Of what a stage reads, that which is not as it was when the stage last ended well; all, where it never did.
 
-    A key that the log does not name, because the version that wrote it did not know the key, has not changed while it
-    has its default value.
+    What the log does not name, because the version that wrote it did not know it, has not changed: a key while it has
+    its default value, all else in any case.
     """
-    now = fingerprint(run, scenario, reads)
+    now = fingerprint(run, scenario, reads, packages)
     done = [event["reads"] for event in run.done_events() if event["stage"] == stage]
     if not done:
         return set(now)
     before: dict[str, str] = done[-1]
-    new = [key for key in _keys(reads) if key not in before]
+    new = [key for key in _keys(reads) if key not in before and key not in WATCHED_LATER]
     if new:
         defaults = Scenario(name=scenario.name, positive=scenario.positive).model_dump(mode="json")
         before = {key: _value_hash(defaults, key) for key in new} | before
+    watched = (*SPECIAL, *WATCHED_LATER, *files.FILES)
+    before = {name: now[name] for name in now if name.startswith(VERSION) or name in watched} | before
     return {key for key in now.keys() | before.keys() if now.get(key) != before.get(key)}
 
 
 def _keys(reads: Sequence[str]) -> list[str]:
-    return [name for name in reads if name not in files.FILES and name != TRAINING_LABELS]
+    return [name for name in reads if name not in files.FILES and name not in SPECIAL]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
+def _photos(root: Path) -> str:
+    """Hash of what there is below a folder: each file's name, size and times, none of them opened."""
+    digest = hashlib.sha256()
+    for file in find_files(root):
+        try:
+            status = file.path.stat()
+            stamp = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+        except OSError as error:
+            stamp = str(error.strerror)
+        digest.update(os.fsencode(file.path) + f"\0{stamp}\0{file.reason}\0".encode())
+    return digest.hexdigest()
 
 
 def _value_hash(tree: Any, key: str) -> str:

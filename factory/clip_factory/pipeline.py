@@ -23,7 +23,7 @@ from clip_factory import run_folder as files
 from clip_factory.errors import GoldError
 from clip_factory.exporters import export as export_student
 from clip_factory.exporters import rethreshold
-from clip_factory.fingerprints import TRAINING_LABELS, changed, fingerprint
+from clip_factory.fingerprints import PHOTOS, STAMPED, TRAINING_LABELS, WEIGHTS, changed, fingerprint
 from clip_factory.gate.evaluate_model import evaluate as apply_gate
 from clip_factory.gate.gate_result import GateResult
 from clip_factory.gold.gold_labels import collect
@@ -54,12 +54,22 @@ class Job:
 
 @dataclass(frozen=True)
 class Stage:
-    """A step from files to files; `reads` names files of the run and keys of the scenario."""
+    """A step from files to files; `reads` names what `fingerprints` knows: files, keys of the scenario, and more."""
 
     name: str
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     work: Callable[[Job], None]
+    packages: tuple[str, ...] = ()
+    """Whose versions change what it makes; beside the factory's own."""
+
+    def fingerprint(self, job: Job) -> dict[str, str]:
+        """A hash of each thing that it reads now."""
+        return fingerprint(job.run, job.scenario, self.reads, ("clip-factory", *self.packages))
+
+    def changed(self, job: Job) -> set[str]:
+        """What it reads and is not as it was when it last ended well."""
+        return changed(job.run, job.scenario, self.name, self.reads, ("clip-factory", *self.packages))
 
 
 def scan(job: Job) -> None:
@@ -92,8 +102,7 @@ def train(job: Job) -> None:
 
 def export(job: Job) -> None:
     """Turn the student into one ONNX file within the budget; where only target or test labels are new, restamp it."""
-    stale = changed(job.run, job.scenario, EXPORT.name, EXPORT.reads)
-    if job.run.file(files.MODEL).is_file() and stale <= {"target", files.LABELS}:
+    if job.run.file(files.MODEL).is_file() and EXPORT.changed(job) <= RESTAMPED:
         rethreshold(job.scenario, job.run)
     else:
         export_student(job.scenario, job.run)
@@ -110,33 +119,55 @@ def report(job: Job) -> None:
     write_card(job.scenario, job.run)
 
 
+RESTAMPED = {"target", files.LABELS, "gate.false_yes_cost", "gate.false_no_cost"}
+"""What moves the threshold of a model, and leaves its weights."""
 EXPORT = Stage(
     "export",
     (
         *(files.LABELS, TRAINING_LABELS, files.STUDENT, files.HELD_OUT),
-        *("name", "question", "target", "student.budget_kb", "student.precision"),
+        *("name", "question", "positive", "target", "student.budget_kb", "student.precision"),
         *("gate.parity", "gate.false_yes_cost", "gate.false_no_cost"),
     ),
     (files.MODEL,),
     export,
+    ("torch", "onnx", "onnxruntime", "numpy", "pillow", "scipy"),
 )
 STAGES = (
-    Stage("scan", ("images",), (files.IMAGES,), scan),
+    Stage("scan", ("images", PHOTOS), (files.IMAGES,), scan, ("pillow", "pillow-heif", "imagehash")),
     Stage(
         "label",
-        (files.IMAGES, "positive", "negative", "templates", "gold", "answers", "teacher", "labels", "student.seed"),
+        (
+            *(files.IMAGES, "question", "positive", "negative", "templates", "gold", "answers", "labels"),
+            *("teacher", WEIGHTS, "student.seed"),
+        ),
         (files.LABELS,),
         label,
+        ("torch", "torchvision", "open_clip_torch", "timm", "transformers", "numpy", "pillow", "scikit-learn"),
     ),
-    Stage("train", (TRAINING_LABELS, "student"), (files.STUDENT, files.TRAINING, files.HELD_OUT), train),
+    Stage(
+        "train",
+        (TRAINING_LABELS, "student"),
+        (files.STUDENT, files.TRAINING, files.HELD_OUT),
+        train,
+        ("torch", "torchvision", "timm", "lightning", "numpy", "pillow"),
+    ),
     EXPORT,
     Stage(
         "evaluate",
-        (files.LABELS, files.STUDENT, files.MODEL, "target", "gate"),
-        (files.PREDICTIONS, files.GATE),
+        (files.LABELS, files.STUDENT, files.MODEL, files.HELD_OUT, "target", "gate", STAMPED),
+        (files.MODEL, files.PREDICTIONS, files.GATE),
         evaluate,
+        ("torch", "onnxruntime", "numpy", "pillow"),
     ),
-    Stage("report", (files.LABELS, files.TRAINING, files.MODEL, files.GATE), (files.REPORT, files.CARD), report),
+    Stage(
+        "report",
+        (
+            *(files.IMAGES, files.LABELS, files.TRAINING, files.HELD_OUT, files.MODEL, files.PREDICTIONS, files.GATE),
+            STAMPED,
+        ),
+        (files.REPORT, files.CARD),
+        report,
+    ),
 )
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
@@ -172,10 +203,12 @@ def run(
         if stage.name == "train":
             check_labels(job, go_on=go_on)
         folder.file(files.MANIFEST).unlink(missing_ok=True)
+        reads = stage.fingerprint(job)  # before its work: what changes while it works counts the next time
         start = time.perf_counter()
         stage.work(job)
         seconds = round(time.perf_counter() - start, 3)
-        folder.log("done", stage=stage.name, seconds=seconds, reads=fingerprint(job.run, job.scenario, stage.reads))
+        reads |= folder.hashes(tuple(name for name in stage.writes if name in reads))  # the gate stamps the model
+        folder.log("done", stage=stage.name, seconds=seconds, reads=reads)
     if until == "label":
         result = check_labels(job, go_on=go_on)
         console.print(f"next: {result.command(folder.path)}", markup=False)
@@ -209,7 +242,7 @@ def _check_early(scenario: Scenario) -> None:
 
 def _up_to_date(job: Job, stage: Stage) -> bool:
     complete = all(job.run.file(name).is_file() for name in stage.writes)
-    return complete and not changed(job.run, job.scenario, stage.name, stage.reads)
+    return complete and not stage.changed(job)
 
 
 def _root(job: Job) -> Path:

@@ -26,7 +26,7 @@ from clip_factory.images.photo import read_squares
 from clip_factory.labels import Labels
 from clip_factory.run_folder import LABELS, MODEL, RunFolder, sha256_file
 from clip_factory.runtime.model_checks import CLASSES, FORMAT, PREPROCESSING
-from clip_factory.scenario import Scenario
+from clip_factory.scenario import Scenario, stamped
 
 TRAIN_SAMPLE = 192
 """Training photos from which ranges of activations are taken."""
@@ -114,8 +114,7 @@ def _metadata(scenario: Scenario, run: RunFolder, student: FloatStudent, thresho
         "format": FORMAT,
         "name": scenario.name,
         "question": scenario.asked,
-        # without the paths of the machine that made it: a model travels
-        "scenario": scenario.model_dump_json(exclude={"images", "gold", "answers"}),
+        "scenario": stamped(scenario),
         "classes": json.dumps(CLASSES),
         "threshold": f"{threshold.threshold:g}",
         "cut": json.dumps(threshold.to_dict()),

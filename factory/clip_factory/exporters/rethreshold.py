@@ -11,7 +11,7 @@ from clip_factory.exporters.export_student import export_source, other_file, oth
 from clip_factory.exporters.onnx_metadata import read, update
 from clip_factory.exporters.threshold import Threshold, choose_threshold
 from clip_factory.run_folder import LABELS, MODEL, RunFolder, sha256_file
-from clip_factory.scenario import Need, Scenario
+from clip_factory.scenario import Need, Scenario, stamped
 
 
 def threshold_for(run: RunFolder, need: Need) -> Threshold:
@@ -44,7 +44,7 @@ def rethreshold(scenario: Scenario, run: RunFolder) -> Threshold:
         "threshold": f"{threshold.threshold:g}",
         "cut": json.dumps(threshold.to_dict()),
         "data_sha256": sha256_file(run.file(LABELS)),
-        "scenario": scenario.model_dump_json(exclude={"images", "gold", "answers"}),
+        "scenario": stamped(scenario),
     }
     update(run.file(MODEL), entries, drop=("gate",))
     if others := other_formats(run):

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from clip_factory import run_folder as files
 from clip_factory.errors import ExportError
 from clip_factory.exporters.export_student import network_probabilities, other_file, other_formats
-from clip_factory.exporters.onnx_metadata import update
+from clip_factory.exporters.onnx_metadata import read, update
 from clip_factory.gate.evidence import Evidence, collect
 from clip_factory.gate.figures import compute_figures, summarize
 from clip_factory.gate.rule import Clause, decide, evaluate_clauses
@@ -25,7 +25,7 @@ from clip_factory.labels import Labels
 from clip_factory.run_folder import RunFolder, sha256_file
 from clip_factory.runtime import Model
 from clip_factory.runtime.atomic import atomic, write_json
-from clip_factory.scenario import Scenario
+from clip_factory.scenario import Scenario, means_the_same, stamped
 
 
 def evaluate(scenario: Scenario, run: RunFolder) -> None:
@@ -53,8 +53,8 @@ def evaluate(scenario: Scenario, run: RunFolder) -> None:
     )
     latency = _latency_ms(model, pixels[0])
     clauses = evaluate_clauses(scenario, evidence, path.stat().st_size)
-    stamped = _stamp(path, summarize(clauses, decide(scenario, evidence, clauses)))
-    if not np.array_equal(stamped.probabilities(pixels), probabilities):
+    again = _stamp(path, scenario, summarize(clauses, decide(scenario, evidence, clauses)))
+    if not np.array_equal(again.probabilities(pixels), probabilities):
         raise ExportError(f"{path}: answers changed when the gate's figures were written into the file")
     clauses = evaluate_clauses(scenario, evidence, path.stat().st_size)  # the stamp has made the file larger
     _write_gate(scenario, run, evidence, clauses, latency)
@@ -87,9 +87,12 @@ def _write_predictions(run: RunFolder, rows: Labels, probability: np.ndarray) ->
         pq.write_table(pa.table(columns), temporary)
 
 
-def _stamp(path: Path, summary: dict[str, Any]) -> Model:
-    """Write the gate's summary into the file's metadata, in place of an earlier one; return the file, loaded anew."""
-    update(path, {"gate": json.dumps(summary)})
+def _stamp(path: Path, scenario: Scenario, summary: dict[str, Any]) -> Model:
+    """Write the scenario and the gate's summary into the file, in place of earlier ones; return it, loaded anew."""
+    entries = {"gate": json.dumps(summary)}
+    if not means_the_same(read(path).get("scenario", ""), scenario):
+        entries["scenario"] = stamped(scenario)
+    update(path, entries)
     return Model.load(path)
 
 

@@ -13,7 +13,7 @@ from clip_factory.scenario.schema import (
     Teacher,
     json_schema,
 )
-from clip_factory.scenario.yaml_files import dump, load, parse, validated
+from clip_factory.scenario.yaml_files import dump, load, means_the_same, parse, stamped, validated
 
 __all__ = [
     "Costs",
@@ -29,7 +29,9 @@ __all__ = [
     "example",
     "json_schema",
     "load",
+    "means_the_same",
     "parse",
+    "stamped",
     "validated",
     "write_example",
 ]

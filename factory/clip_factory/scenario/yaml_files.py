@@ -83,3 +83,16 @@ def _anchored(scenario: Scenario, file: Path) -> Scenario:
     gold = scenario.gold and str(folder / Path(scenario.gold).expanduser())
     answers = str(folder / Path(scenario.answers or f"{file.stem}.answers.jsonl").expanduser())
     return scenario.model_copy(update={"images": images, "gold": gold, "answers": answers})
+
+
+def stamped(scenario: Scenario) -> str:
+    """The scenario as a model holds it, JSON: without the paths of the machine that made it, since a model travels."""
+    return scenario.model_dump_json(exclude={"images", "gold", "answers"})
+
+
+def means_the_same(stamp: str, scenario: Scenario) -> bool:
+    """Whether a model holds this scenario, in these words or in those of an earlier version."""
+    try:
+        return stamped(Scenario.model_validate_json(stamp)) == stamped(scenario)
+    except ValueError:
+        return False
