@@ -25,7 +25,7 @@ class Encoder(Protocol):
 
     @property
     def key(self) -> str:
-        """Names its vectors in the store; changes with the weights and the preprocessing, with nothing else."""
+        """Names its vectors in the store; changes with whatever changes them: weights, architecture, preprocessing."""
 
     @property
     def license(self) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,16 @@ from PIL import Image
 
 from clip_factory.encoders.offline import LICENSE, build_offline
 from clip_factory.errors import TeacherError
+from clip_factory.progress import console
+from clip_factory.runtime.preprocessing import RULES
+from clip_factory.runtime.processors import usable_cpus
 from clip_factory.scenario import Teacher
 
+PROBE = "a photo of 2 red apples, please"
+"""A text whose tokens tell tokenizers apart."""
+MAX_ASPECT = 8
+"""Times its shorter side that an image may be long before it is cut to its middle."""
+SHOWN = (UserWarning, RuntimeWarning)
 HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """What open_clip's weights are called on the hub, the better one first."""
 TEXTS_AT_ONCE = 256
@@ -44,7 +53,7 @@ class OpenClipEncoder:
             license: Of the weights.
         """
         self.name, self.license = name, license
-        self.key = _key(network, preprocess)
+        self.key = _key(network, preprocess, tokenize)
         self.image_size = _image_size(network)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = network.eval().to(self.device).to(memory_format=torch.channels_last)
@@ -53,8 +62,9 @@ class OpenClipEncoder:
         self.logit_scale = float(weights["logit_scale"].exp())
         self.logit_bias = float(weights["logit_bias"]) if "logit_bias" in weights else 0.0
         self._preprocess, self._tokenize = preprocess, tokenize
+        self._crops = _crops(preprocess)
         # kept from batch to batch: each new thread that works with tensors starts OpenMP threads of its own
-        self._pool = ThreadPoolExecutor(os.cpu_count())
+        self._pool = ThreadPoolExecutor(usable_cpus())
 
     @property
     def about(self) -> dict[str, object]:
@@ -73,7 +83,15 @@ class OpenClipEncoder:
 
     def preprocess(self, images: Sequence[Image.Image]) -> torch.Tensor:
         """What the image tower sees of N images, float32 `(N, 3, S, S)`; threads share the work."""
-        return torch.stack(list(self._pool.map(self._preprocess, images)))
+        return torch.stack(list(self._pool.map(self._seen, images)))
+
+    def _seen(self, image: Image.Image) -> torch.Tensor:
+        """What the tower sees of one image. A long one is cut to its middle before it is resized, where only that is
+        seen: the shorter side of 1 x 60,000 pixels, resized to 224, makes the longer one millions.
+        """
+        if self._crops and max(image.size) > MAX_ASPECT * min(image.size):
+            image = _middle(image)
+        return self._preprocess(image)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """P texts to float32 `(P, D)`, L2-normalized."""
@@ -109,11 +127,10 @@ def load_open_clip(teacher: Teacher) -> OpenClipEncoder:
     if ":" not in teacher.model:
         _check_known(teacher)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _warnings_for_people():
             # weights_only: open_clip passes it on to torch.load, so that no pickle is ever run
             network, preprocess = open_clip.create_model_from_pretrained(
-                teacher.model, pretrained=teacher.pretrained, weights_only=True
+                teacher.model, pretrained=teacher.pretrained, weights_only=True, **activation(teacher)
             )
             tokenize = open_clip.get_tokenizer(teacher.model)
     except Exception as error:  # open_clip, the hub and torch raise a dozen kinds of errors here
@@ -123,6 +140,34 @@ def load_open_clip(teacher: Teacher) -> OpenClipEncoder:
             hint="check the name and the network, or label without one: --teacher offline",
         ) from error
     return OpenClipEncoder(network, preprocess, tokenize, name=teacher.name, license=_license(teacher))
+
+
+def activation(teacher: Teacher) -> dict[str, bool]:
+    """What open_clip must be told so that the network has the activation that its weights were trained with.
+
+    For `ViT-B-32` with the weights `openai` and two dozen more, open_clip itself builds a network with the wrong one,
+    and warns. Weights that do not say keep that of the model's configuration.
+    """
+    import open_clip
+
+    if ":" in teacher.model or not teacher.pretrained:
+        return {}
+    tag, config = (
+        open_clip.get_pretrained_cfg(teacher.model, teacher.pretrained),
+        open_clip.get_model_config(teacher.model),
+    )
+    quick = bool(tag.get("quick_gelu", (config or {}).get("quick_gelu", False)))
+    return {"force_quick_gelu": quick, "quick_gelu": quick}  # the first can only turn it on, the second decides
+
+
+@contextmanager
+def _warnings_for_people() -> Iterator[None]:
+    """Say what open_clip and timm warn of, each once; not what they tell programmers."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for message in dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, SHOWN)):
+        console.print(f"warning: {message}", style="yellow", markup=False)
 
 
 def weights_available(teacher: Teacher) -> bool:
@@ -170,12 +215,47 @@ def _license(teacher: Teacher) -> str:
     return config.get("license") or "see the teacher's model card"
 
 
-def _key(network: torch.nn.Module, preprocess: object) -> str:
-    digest = hashlib.sha256(repr(preprocess).encode())
+def _key(network: torch.nn.Module, preprocess: object, tokenize: Callable[[list[str]], Any]) -> str:
+    """Hash of all that decides a vector: weights, architecture, preprocessing, tokenizer, how photos are decoded."""
+    steps = re.sub("0x[0-9a-f]+", "", repr(preprocess))  # of functions, an address that each process has its own of
+    digest = hashlib.sha256(f"{steps}\n{_tokens(tokenize)}\nrules {RULES}\n".encode())
+    digest.update("\n".join(_architecture(network)).encode())
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:24]
+
+
+def _tokens(tokenize: Callable[[list[str]], Any]) -> list[int]:
+    return [int(token) for token in torch.as_tensor(tokenize([PROBE])).reshape(-1)]
+
+
+def _architecture(network: torch.nn.Module) -> Iterator[str]:
+    """What a network's layers are and do beside their weights: kinds, activations, numbers of heads, pooling."""
+    for name, module in network.named_modules():
+        settings = (f"{key}={_setting(value)}" for key, value in sorted(vars(module).items()) if key[0] != "_")
+        yield " ".join([name, type(module).__qualname__, *(one for one in settings if not one.startswith("training="))])
+
+
+def _setting(value: object) -> str:
+    """A setting as text that is the same in every process."""
+    if isinstance(value, bool | int | float | str | tuple | type(None)):
+        return repr(value) if "0x" not in repr(value) else type(value).__qualname__
+    return str(getattr(value, "__qualname__", type(value).__qualname__))
+
+
+def _crops(preprocess: Any) -> bool:
+    """Whether a transform resizes the shorter side and keeps the middle, and so sees no more of a long image."""
+    steps: list[Any] = list(getattr(preprocess, "transforms", ()))
+    kinds = [type(step).__name__ for step in steps]
+    return kinds[:2] == ["Resize", "CenterCrop"] and isinstance(steps[0].size, int)
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """The middle of a long image, `MAX_ASPECT` times as long as it is wide."""
+    side = MAX_ASPECT * min(image.size)
+    left, top = (max(0, (length - side) // 2) for length in image.size)
+    return image.crop((left, top, min(image.width, left + side), min(image.height, top + side)))
 
 
 def _image_size(network: torch.nn.Module) -> int:
