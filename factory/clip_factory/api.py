@@ -21,7 +21,7 @@ from clip_factory import call_arguments as arguments
 from clip_factory.call_arguments import FilePath, RunOptions, Target, as_path, open_target, optional_path, store_path
 from clip_factory.run_folder import RUNS
 from clip_factory.run_result import Run, load_run
-from clip_factory.run_tools import doctor, exchange_answers, new, review, thresholds
+from clip_factory.run_tools import check_store, doctor, exchange_answers, new, review, thresholds
 
 if TYPE_CHECKING:
     from clip_factory.demo import DemoSet
@@ -36,6 +36,7 @@ __all__ = [
     "Model",
     "Run",
     "Scenario",
+    "check_store",
     "compare",
     "demo",
     "doctor",

@@ -126,7 +126,7 @@ class RunFolder:
         return f"delete {path.name}, then: factory {made_by} {self.path}"
 
     def log(self, event: str, **fields: Any) -> None:
-        """Append one line to log.jsonl: the time (Unix seconds), the event, its fields."""
+        """Append one line to log.jsonl: the time (Unix seconds), the event, its fields; a `time` among them counts."""
         line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}, ensure_ascii=False)
         with open(self.file(LOG), "ab+") as file:
             unterminated = file.tell() > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
@@ -191,7 +191,7 @@ def find_run(target: Path, runs: Path = RUNS) -> RunFolder:
         home = runs if len(target.parts) == 1 else target.parent
     if not home.is_dir():
         raise RunError(f"{target}: no such run folder", hint=_suggestion(home, runs))
-    runs_there = sorted(runs_below(home), key=lambda run: (run.begun, run.path.name))
+    runs_there = runs_below(home)
     usable = [run for run in runs_there if run.finished] or [run for run in runs_there if run.file(LABELS).is_file()]
     if usable:
         return usable[-1]
@@ -207,8 +207,9 @@ def find_run(target: Path, runs: Path = RUNS) -> RunFolder:
 
 
 def runs_below(home: Path) -> list[RunFolder]:
-    """The runs in a folder of runs (`runs/ball`), or in a folder of those (`runs`)."""
-    return [RunFolder(file.parent) for depth in ("[!.]*", "[!.]*/[!.]*") for file in home.glob(f"{depth}/{SCENARIO}")]
+    """The runs in a folder of runs (`runs/ball`), or in a folder of those (`runs`); the first that began is first."""
+    runs = [RunFolder(file.parent) for depth in ("[!.]*", "[!.]*/[!.]*") for file in home.glob(f"{depth}/{SCENARIO}")]
+    return sorted(runs, key=lambda run: (run.begun, run.path.name))
 
 
 def _suggestion(missing: Path, runs: Path) -> str:

@@ -6,10 +6,11 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,9 @@ from platformdirs import user_cache_path
 from clip_factory import run_folder as files
 from clip_factory.errors import RunError, ScenarioError
 from clip_factory.progress import console
-from clip_factory.run_folder import SCENARIO_SUFFIXES, RunFolder, find_run, means_run
+from clip_factory.run_folder import SCENARIO_SUFFIXES, RunFolder, find_run, means_run, runs_below
+from clip_factory.runtime.atomic import sweep
+from clip_factory.runtime.safe_text import without_secrets
 from clip_factory.runtime.suggestions import nearest_file
 from clip_factory.scenario import Labeling, Scenario, Teacher, dump, load, validated
 
@@ -117,7 +120,7 @@ def newest_finished(runs: Path, scenario: Path) -> RunFolder:
         RunError: There is none.
     """
     home = runs / load(scenario).name
-    finished = [r for r in map(RunFolder, sorted(home.glob("[!.]*/"))) if r.finished]
+    finished = [run for run in runs_below(home) if run.finished]
     if not finished:
         raise RunError(f"{home}: no finished run", hint=f"make one: factory run {scenario}")
     return finished[-1]
@@ -156,6 +159,7 @@ def locked(folder: RunFolder) -> Iterator[RunFolder]:
     except Timeout:
         raise RunError(f"{folder.path}: another process is at work on this run", hint="wait for it to end") from None
     try:
+        sweep(folder.path)
         yield folder
     finally:
         lock.release()
@@ -182,8 +186,8 @@ def _identities(request: Scenario) -> list[str]:
 
 
 def _unfinished(home: Path, identities: list[str]) -> list[RunFolder]:
-    runs = [RunFolder(path) for path in sorted(home.glob("[!.]*/"), reverse=True)]
-    return [r for r in runs if not r.finished and any(e["request"] in identities for e in r.events("start"))]
+    unfinished = [run for run in reversed(runs_below(home)) if not run.finished]
+    return [run for run in unfinished if any(event["request"] in identities for event in run.events("start"))]
 
 
 def _create(home: Path, request: Scenario, identity: str, store: Path) -> RunFolder:
@@ -195,12 +199,12 @@ def _create(home: Path, request: Scenario, identity: str, store: Path) -> RunFol
         }
     )
     home.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".new-", dir=home))
+    sweep(home)
+    draft = Path(tempfile.mkdtemp(prefix=".new-", suffix=".tmp", dir=home))
     try:
         draft.chmod(0o755)
         (draft / files.SCENARIO).write_text(dump(settled), encoding="utf-8")
-        RunFolder(draft).log("start", request=identity, images=request.images.model_dump(exclude_none=True))
-        return RunFolder(_renamed(draft, home))
+        return _named(draft, home, request, identity)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -223,13 +227,23 @@ def _resolved_teacher(wanted: Teacher) -> Teacher:
     return chosen
 
 
-def _renamed(draft: Path, home: Path) -> Path:
-    stamp = datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
-    for attempt in range(1, 1000):
-        target = home / (stamp if attempt == 1 else f"{stamp}-{attempt}")
-        try:
-            if not target.exists():
-                return draft.rename(target)
-        except OSError:  # another process took the name in between: a folder with files is never replaced
-            continue
-    raise RunError(f"{home}: a thousand runs in one second")
+def _source(images: Images) -> dict[str, str]:
+    """What a log says of where the photos come from."""
+    return {key: without_secrets(value) for key, value in images.model_dump(exclude_none=True).items()}
+
+
+def _named(draft: Path, home: Path, request: Scenario, identity: str) -> RunFolder:
+    """Log when the run begins, and give its folder the name of that moment, in UTC.
+
+    The clock may jump back and several processes may begin at once: a run begins after all that are there, so that
+    their names and the times in their logs have one order.
+    """
+    with FileLock(home / ".begin.lock"):
+        begun = max([time.time(), *(run.begun + 0.001 for run in runs_below(home))])
+        stamp = datetime.fromtimestamp(begun, UTC).strftime("%Y-%m-%dT%H-%M-%S")
+        RunFolder(draft).log("start", time=round(begun, 3), request=identity, images=_source(request.images))
+        names = [f"{stamp}Z", *(f"{stamp}Z.{count:03d}" for count in range(1, 1000))]
+        free = next((name for name in names if not (home / name).exists()), None)
+        if free is None:
+            raise RunError(f"{home}: a thousand runs in one second")
+        return RunFolder(draft.rename(home / free))

@@ -11,6 +11,7 @@ from clip_factory.run_result import Run, load_run
 
 if TYPE_CHECKING:
     from clip_factory.doctor import Finding
+    from clip_factory.encoders.store_check import StoreCheck
     from clip_factory.exporters.threshold import Threshold
     from clip_factory.review.launch import Page
 
@@ -85,6 +86,24 @@ def thresholds(run: FilePath | Run, targets: Sequence[Any]) -> list[Threshold]:
     from clip_factory.new_target import expected_thresholds
 
     return expected_thresholds(load_run(run).folder, targets)
+
+
+def check_store(folders: Sequence[FilePath] = (), *, repair: bool = False, store: FilePath | None = None) -> StoreCheck:
+    """Hash and embed the photos that the store knows anew, and compare with what it holds.
+
+    Args:
+        folders: Of photos to check beside those that earlier scans have seen.
+        repair: Take out what is wrong; it is computed anew when it is needed.
+        store: As for `run`.
+
+    Raises:
+        StoreError: A shard is damaged; the message names it.
+    """
+    from clip_factory.encoders import store_check
+    from clip_factory.progress import bar
+
+    with bar("checking vectors") as progress:
+        return store_check.check_store(store_path(store), [Path(one) for one in folders], progress, repair=repair)
 
 
 def doctor() -> Iterator[Finding]:

@@ -17,7 +17,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_factory.errors import StoreError
-from clip_factory.runtime.atomic import atomic, write_json
+from clip_factory.runtime.atomic import atomic, sweep, write_json
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,10 @@ class EmbeddingStore:
         vectors: np.ndarray = np.stack([rows[sha] for sha in sha256s]).astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors
+
+    def remove(self, key: str, sha256s: Set[str]) -> None:
+        """Take out the vectors of some images; what else their shards hold stays."""
+        self._vectors(key).remove(sha256s)
 
     def writer(self, key: str, about: Mapping[str, object]) -> StoreWriter:
         """A context manager that adds vectors; `about` is kept as teacher.json for people."""
@@ -117,8 +121,21 @@ class _Shards:
             rows.update(zip(matches["sha256"].to_pylist(), _matrix(matches[self.column], self.dtype), strict=True))
         return rows
 
+    def remove(self, sha256s: Set[str]) -> None:
+        """Write the shards that hold one of these images anew without them."""
+        unwanted = pa.array(sorted(sha256s), pa.string())
+        for shard in sorted(self.folder.glob("*.parquet")):
+            table = pq.read_table(shard)
+            kept = table.filter(pa.compute.invert(pa.compute.is_in(table["sha256"], unwanted)))
+            if kept.num_rows == table.num_rows:
+                continue
+            if kept.num_rows:
+                StoreWriter(self.folder, self.column, self.dtype).write_shard("z", kept)
+            shard.unlink()
+
     def writer(self, name: str, about: Mapping[str, object]) -> StoreWriter:
         self.folder.mkdir(parents=True, exist_ok=True)
+        sweep(self.folder)
         write_json(self.folder / name, dict(about))
         return StoreWriter(self.folder, self.column, self.dtype)
 
@@ -147,18 +164,19 @@ class StoreWriter:
         """Append one batch: N hex sha256 and float `(N, K)`; vectors are kept as float16, scores as float32."""
         flat = pa.array(rows.astype(self.dtype).ravel())
         columns = [pa.array(sha256s, pa.string()), pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])]
-        self._own.append(self._write("a", pa.table(columns, names=["sha256", self.column])))
+        self._own.append(self.write_shard("a", pa.table(columns, names=["sha256", self.column])))
 
     def __enter__(self) -> StoreWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
         if len(self._own) > 1:
-            self._write("z", pa.concat_tables([pq.read_table(shard) for shard in self._own]).combine_chunks())
+            self.write_shard("z", pa.concat_tables([pq.read_table(shard) for shard in self._own]).combine_chunks())
             for shard in self._own:
                 shard.unlink()
 
-    def _write(self, prefix: str, table: pa.Table) -> Path:
+    def write_shard(self, prefix: str, table: pa.Table) -> Path:
+        """Write one file: `a` of a batch, `z` of what was in several."""
         # "a" shards are read before "z" folds: a reader that misses a shard just deleted still comes to its fold.
         path = self.folder / f"{prefix}-{os.getpid()}-{uuid.uuid4().hex}.parquet"
         with atomic(path) as temporary:

@@ -22,7 +22,9 @@ from clip_factory.statistics import calibration_error
 from clip_factory.students import backbones, lightning_module
 from clip_factory.students.augmentation import Augmentation
 from clip_factory.students.lightning_module import Distillation
+from clip_factory.students.network import Student
 from clip_factory.students.recipe import Recipe
+from clip_factory.students.training import save
 from clip_factory.students.training_data import derive_seed
 from support.pictures import discs_and_bars
 from support.shapes_run import make_shapes_run
@@ -219,3 +221,13 @@ def test_training_csv_has_the_means_that_were_measured(
         means = [np.mean([x for s, e, x in losses if (s, e) == (seed, epoch)]) for seed in members]
         assert float(row["train_loss"]) == pytest.approx(np.mean(means), rel=1e-4)
     assert all(0 <= float(row["val_agreement"]) <= 1 and float(row["seconds"]) > 0 for row in rows)
+
+
+def test_the_same_student_is_the_same_bytes(tmp_path: Path) -> None:
+    files = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        torch.manual_seed(1)
+        save(Student("resnet-mini", 32), RunFolder(tmp_path / name))
+        files.append((tmp_path / name / STUDENT).read_bytes())
+    assert files[0] == files[1]

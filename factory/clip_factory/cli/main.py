@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from clip_factory import __version__
-from clip_factory.cli import completion, model_commands, stage_commands
+from clip_factory.cli import completion, model_commands, stage_commands, store_commands
 from clip_factory.cli.evaluate_commands import compare, evaluate
 from clip_factory.cli.predict_commands import drift, predict
 from clip_factory.cli.publish_command import publish
@@ -46,6 +46,7 @@ app.command()(compare)
 app.command()(demo)
 app.command()(doctor)
 app.add_typer(model_commands.app)
+app.add_typer(store_commands.app)
 
 
 def main() -> NoReturn:

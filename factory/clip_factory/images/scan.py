@@ -195,6 +195,22 @@ def _neighbors(records: list[ImageRecord]) -> Iterator[np.ndarray]:
                 yield near
 
 
+def known_files(cache: Path) -> list[tuple[Path, str]]:
+    """The files that earlier scans have hashed and that are, by size and times, as they were: path and sha256."""
+    if not cache.is_file():
+        return []
+    with _ScanCache(cache) as known:
+        rows = [(Path(os.fsdecode(path)), stamp, sha256) for path, stamp, sha256 in known.hashes()]
+    return [(file, sha256) for file, stamp, sha256 in rows if file.is_file() and _stamp(file.stat()) == stamp]
+
+
+def forget_hashes(cache: Path, files: Sequence[Path]) -> None:
+    """Have the next scan read these files again."""
+    with _ScanCache(cache) as known:
+        for file in files:
+            known.forget(file)
+
+
 def _examine(file: Path, text: str, known: _ScanCache) -> ImageRecord:
     """What a file is: from memory where neither it nor the decoder have changed, else from its bytes, read once."""
     try:
@@ -291,6 +307,15 @@ class _ScanCache:
     def keep_hash(self, file: Path, status: os.stat_result, sha256: str) -> None:
         """Remember the hash of a file that was as `status` says."""
         self._query("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", _key(file), _stamp(status), sha256)
+
+    def hashes(self) -> list[tuple[bytes, str, str]]:
+        """All that is known of files: path, stamp, sha256."""
+        with self._lock:
+            return list(self._db.execute("SELECT path, stamp, sha256 FROM hashes"))
+
+    def forget(self, file: Path) -> None:
+        """Forget the hash of a file."""
+        self._query("DELETE FROM hashes WHERE path = ?", _key(file))
 
     def properties_of(self, sha256: str) -> ImageProperties | None:
         """What decoding these bytes has shown, by the decoder of now."""

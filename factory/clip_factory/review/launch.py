@@ -26,6 +26,7 @@ from clip_factory.review.session import Session
 from clip_factory.review.thumbnails import Thumbnails
 from clip_factory.run_folder import find_run, read_json
 from clip_factory.runtime.atomic import atomic
+from clip_factory.runtime.preprocessing import RULES
 from clip_factory.scenario import load
 
 ADDRESS_LIFETIME = 12 * 3600.0
@@ -75,7 +76,7 @@ def prepare(
     scenario = load(run.file(files.SCENARIO))
     name = hashlib.sha256(f"{run.path.resolve()}\n{reviewer}".encode()).hexdigest()[:32]
     about = About(name, scenario.asked, reviewer, shlex.quote(str(run.path)))
-    thumbs = Thumbnails(Path(scenario.images.path or ""), paths, store / "thumbs")
+    thumbs = Thumbnails(Path(scenario.images.path or ""), paths, store / "thumbs" / f"rules-{RULES}")
     # The address is kept outside the run, which is handed on to others.
     listener, access = _address(store / "review" / f"{about.id}.json", port)
     thumbs.warm(_shown_first(table))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import logging
 import pickle
 import shutil
@@ -22,7 +23,7 @@ from clip_factory.errors import TrainError
 from clip_factory.memory import keep_memory
 from clip_factory.progress import console
 from clip_factory.run_folder import LABELS, STUDENT, TRAINING, RunFolder, sha256_file
-from clip_factory.runtime.atomic import atomic
+from clip_factory.runtime.atomic import atomic, write_bytes
 from clip_factory.scenario import Scenario
 from clip_factory.students import backbones
 from clip_factory.students.cross_fitting import member_logits, write_held_out
@@ -88,8 +89,9 @@ def train(scenario: Scenario, run: RunFolder, store: Store, recipe: Recipe | Non
 
 def save(student: Student, run: RunFolder) -> None:
     """Write student.ckpt: whole, or not at all."""
-    with atomic(run.file(STUDENT)) as temporary:
-        torch.save({"config": student.config, "state_dict": student.state_dict()}, temporary)
+    stream = io.BytesIO()  # into a file, torch would write the file's name, which is another one each time
+    torch.save({"config": student.config, "state_dict": student.state_dict()}, stream)
+    write_bytes(run.file(STUDENT), stream.getvalue())
 
 
 def load(run: RunFolder) -> Student:
