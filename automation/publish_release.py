@@ -28,7 +28,7 @@ from clip_factory.registry import (
 )
 from clip_factory.registry import verify as replay
 from clip_factory.registry.aliases import check_alias, move_alias
-from clip_factory.registry.draft_from_run import RELEASED
+from clip_factory.registry.draft_from_run import RELEASED, RELEASED_TOO
 from clip_factory.registry.publish import Published
 from clip_factory.run_folder import RunFolder
 from clip_factory.scenario import Scenario
@@ -129,7 +129,7 @@ def release(
         FactoryError: The manifest's hashes are not those of the files, or the registry cannot be written.
     """
     hashes = RunFolder(run.folder).hashes((*files.FILES, files.MANIFEST))
-    released = {name: hashes[name] for name in RELEASED}
+    released = {name: hashes[name] for name in (*RELEASED, *RELEASED_TOO) if name in hashes}
     path = f"{policy.DATASETS}/{run.name}/{policy.FILE}"
     inputs = {name: hashes[name] for name in (files.IMAGES, files.LABELS)}
     inputs[path] = hashlib.sha256(scenario).hexdigest()

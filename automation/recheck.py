@@ -3,16 +3,18 @@
 Reported is one that would be refused, and one that has passed and is not proven any more; not one that never was.
 
 Of the release come the question, the phrases, the teacher, the rule and the seed; of the repository the photos and
-people's labels. Which photos test is a hash of the seed and the photo, so that none that the model was trained on does.
+people's labels. Of these, only such count as the model was neither trained on nor its threshold placed by, nor anything
+that looks like one of them: the release names them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from automation import policy
@@ -28,10 +30,11 @@ from clip_factory.registry import Reference, Registry, open_existing
 from clip_factory.registry.release_reader import clauses as gate_clauses
 from clip_factory.registry.release_reader import read_checked, read_gate, read_model
 from clip_factory.report import formatting as words
-from clip_factory.run_folder import SCENARIO, RunFolder
+from clip_factory.run_folder import IMAGES, SCENARIO, SPLITS, RunFolder
 from clip_factory.runtime import Model
 from clip_factory.runtime.releases.release_record import Release
 from clip_factory.scenario import load, parse
+from clip_factory.seen_photos import SeenPhotos
 from clip_factory.terminal import NOT_PROVEN, REFUSED
 
 UNSEEN = "parity"
@@ -54,6 +57,8 @@ class Check:
 
     verdict: Verdict
     """The gate's verdict now."""
+    seen: int = 0
+    """Test photos that do not count, since the model has seen them or their like."""
 
     @property
     def worse(self) -> bool:
@@ -83,18 +88,33 @@ def check(registry: Registry, release: Release, file: Path, out: Path, store: Pa
     model = read_model(registry, release)
     with start.start_run(request, out, store, resume=True) as run:
         pipeline.run(run, store, "label", go_on=True)
-        evidence = measure(run, model)
+        labels, seen = without_seen(run, registry, release)
+        evidence = measure(run, model, labels)
     clauses = [clause for clause in evaluate_clauses(published, evidence, release.size) if clause.name != UNSEEN]
     then = tuple(gate_clauses(read_gate(registry, release)))
-    return Check(release, tuple(clauses), then, decide(published, evidence, clauses))
+    return Check(release, tuple(clauses), then, decide(published, evidence, clauses), seen)
 
 
-def measure(run: RunFolder, model: Model) -> Evidence:
+def without_seen(run: RunFolder, registry: Registry, release: Release) -> tuple[Labels, int]:
+    """The labels of a run, in whose test split none is left that the release's model has seen; and how many it has.
+
+    A release of an earlier version does not say what it has seen: then the split by the published seed stands, which
+    leads the same photos the same way as long as none of their near-duplicates have come.
+    """
+    labels = Labels.of_run(run)
+    if SPLITS not in release.files:
+        return labels, 0
+    seen_photos = SeenPhotos.parse(read_checked(registry, release, SPLITS), f"{release}: {SPLITS}")
+    seen = (labels.split == "test") & seen_photos.includes(labels, run.table(IMAGES, "scan"))
+    return replace(labels, split=np.where(seen, "train", labels.split)), int(seen.sum())
+
+
+def measure(run: RunFolder, model: Model, labels: Labels) -> Evidence:
     """What the gate holds the rule against, for a model on the test photos of a labeled run."""
     from clip_factory.gate.evidence import collect
     from clip_factory.images.photo import read_squares
 
-    labels, scenario = Labels.of_run(run), load(run.file(SCENARIO))
+    scenario = load(run.file(SCENARIO))
     photos = labels.of_split("test").photos(Path(scenario.images.path or "."))
     return collect(labels, model.threshold, model.probabilities(read_squares(photos, model.image_size)))
 
@@ -137,6 +157,7 @@ def describe(one: Check, alias: str, registry: str) -> str:
             f"{code(str(one.release))}, now {code('@' + alias)}, {verdict} the gate on the photos of today.",
             f"> {prose(one.verdict.headline)}" + "".join(f"\n> - {prose(reason)}" for reason in one.verdict.reasons),
             table(headings, rows, "llrrrrl"),
+            *([f"{one.seen:,} test photos do not count: the model has seen them or their like."] if one.seen else ()),
             "Train it anew on them, with more labels from people where it is not proven, or go back to the version"
             " before:",
             block("\n".join(commands), "sh"),

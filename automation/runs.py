@@ -36,6 +36,7 @@ LIMITS = {
     files.IMAGES: 500 * MB,
     files.LABELS: 500 * MB,
     files.PREDICTIONS: 200 * MB,
+    files.SPLITS: 500 * MB,
     files.STUDENT: 2_000 * MB,
     files.TRAINING: 5 * MB,
     files.HELD_OUT: 200 * MB,
@@ -145,7 +146,7 @@ def check_files(folder: Path) -> None:
             raise RunError(f"{folder.name}: {name} is no file")
         if path.stat().st_size > LIMITS[name]:
             raise RunError(f"{folder.name}: {name} has more than {LIMITS[name]:,} bytes")
-    if missing := [name for name in (*files.FILES, files.MANIFEST) if name not in there]:
+    if missing := [name for name in (*files.FILES, files.MANIFEST) if name not in (*there, files.SPLITS)]:
         raise RunError(f"{folder.name}: not finished, or not whole: {', '.join(missing)} missing")
 
 

@@ -37,6 +37,7 @@ from clip_factory.report import write_card, write_labels, write_report
 from clip_factory.run_folder import RunFolder
 from clip_factory.runtime.atomic import write_json
 from clip_factory.scenario import Scenario, load
+from clip_factory.seen_photos import write_splits
 from clip_factory.store import EmbeddingStore
 
 RECORDED = ("torch", "torchvision", "open_clip_torch", "timm", "lightning", "onnx", "onnxruntime", "numpy", "pillow")
@@ -111,6 +112,7 @@ def export(job: Job) -> None:
 def evaluate(job: Job) -> None:
     """Measure the file on photos that the student never saw, and apply the gate's rule."""
     apply_gate(job.scenario, job.run)
+    write_splits(job.run)
 
 
 def report(job: Job) -> None:

@@ -30,6 +30,8 @@ TRAINING = "training.csv"
 HELD_OUT = "held_out.parquet"
 MODEL = "model.onnx"
 PREDICTIONS = "predictions.parquet"
+SPLITS = "splits.csv"
+"""Which photos shaped the model, and which it never saw."""
 GATE = "gate.json"
 REPORT = "report.html"
 CARD = "card.md"
@@ -48,7 +50,7 @@ LATEST = "latest"
 OLD_STAGE_NAMES = {"images": "scan", "gate": "evaluate"}
 """What version 0.1.0 called a stage in log.jsonl, and what it is called now."""
 
-FILES = (SCENARIO, IMAGES, LABELS, STUDENT, TRAINING, HELD_OUT, MODEL, PREDICTIONS, GATE, REPORT, CARD)
+FILES = (SCENARIO, IMAGES, LABELS, STUDENT, TRAINING, HELD_OUT, MODEL, PREDICTIONS, SPLITS, GATE, REPORT, CARD)
 """What a finished run holds beside its log and manifest."""
 
 

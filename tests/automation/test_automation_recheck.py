@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import typer
 from PIL import Image
@@ -16,7 +17,9 @@ from automation import recheck
 from clip_factory import run_folder as files
 from clip_factory.errors import FactoryError
 from clip_factory.gate.verdict import Verdict
+from clip_factory.labels import Labels
 from clip_factory.registry import open_registry, publish
+from clip_factory.run_folder import RunFolder
 from support.automation_run import PASSES, seal, whole
 from support.fake_github import REPO, Downloads
 from support.fake_github_work import STRANGER, FakeWork
@@ -125,6 +128,38 @@ def test_the_question_is_asked_as_it_was_published(look, photos: Path, tmp_path:
     assert "red rubber ball on the floor" in scenario
     assert "something else by now" not in scenario
     assert not (run / files.STUDENT).exists()
+
+
+def test_photos_that_the_model_was_trained_on_do_not_count(
+    look, photos: Path, tmp_path: Path, tmp_path_factory, tiny_clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The release names photos of today among those that shaped it: a look-alike of one is as good as the photo."""
+    people_say(photos, bright_is="yes", dark_is="no")
+    look(0, send=False)
+    (run,) = (tmp_path / "out" / "runs" / "bright").glob("2*/")
+    labels = Labels.of_run(RunFolder(run))
+    images = pq.read_table(run / files.IMAGES)
+    hashes = dict(zip(images["sha256"].to_pylist(), images["phash"].to_pylist(), strict=True))
+    test = labels.of_split("test")
+    seen = test.sha256[:10]
+    dhash = dict(zip(images["sha256"].to_pylist(), images["dhash"].to_pylist(), strict=True))
+    rows = [f"{'0' * 64},train,{hashes[sha]},{dhash[sha]}" for sha in seen]  # other bytes that look the same
+
+    folder = tmp_path_factory.mktemp("seen")
+    published = whole(folder, "bright", PASSES)
+    path = published / files.SCENARIO
+    text = path.read_text(encoding="utf-8").replace("model: offline", f"model: 'local-dir:{tiny_clip}'")
+    path.write_text(text.replace("agreement: 0.95", "agreement: 0.0"), encoding="utf-8")
+    (published / files.SPLITS).write_text("\n".join(["sha256,split,phash,dhash", *rows, ""]))
+    seal(published)
+    registry = open_registry(str(folder / "registry"))
+    released = publish(published, registry, "champion").release
+    left, count = recheck.without_seen(RunFolder(run), registry, released)
+    assert count == 10
+    assert set(left.of_split("test").sha256) == set(test.sha256[10:])
+    recheck.main(str(folder / "registry"), tmp_path / "second", photos, "champion", None, False)
+    said = (tmp_path / "second" / "bright.md").read_text(encoding="utf-8")
+    assert "10 test photos do not count: the model has seen them or their like." in said
 
 
 def test_a_model_that_nothing_proves_any_more_is_told_of(github: FakeWork, look, photos: Path, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from clip_factory.registry import (
     verify_release,
 )
 from clip_factory.registry.backends.file_registry import FileRegistry
-from clip_factory.registry.draft_from_run import FORCED, RELEASED, draft_from_run
+from clip_factory.registry.draft_from_run import FORCED, RELEASED, RELEASED_TOO, draft_from_run
 from clip_factory.run_folder import FILES, RunFolder
 from clip_factory.runtime import Model
 from clip_factory.runtime.runtime_errors import FactoryError
@@ -116,7 +116,7 @@ def test_a_release_holds_the_run_and_says_what_it_answers(registry: FileRegistry
     assert (str(release), done.new, release.by) == ("red-ball@1", True, "Ada")
     assert (release.question, release.threshold, release.classes) == ("Is there a red ball?", 0.43, ("no", "yes"))
     assert (release.passed, release.forced, release.signature) == (True, False, None)
-    assert list(release.files) == list(RELEASED)
+    assert list(release.files) == [*RELEASED, *RELEASED_TOO]
     for name in RELEASED:
         assert registry.read(release, name) == (run / name).read_bytes()
     assert registry.written_index() == registry.index()
@@ -364,7 +364,7 @@ def test_pull_copies_the_release_and_its_record(two: FileRegistry, second: Path,
     path = pull(two, "red-ball@champion", tmp_path / "out")
 
     assert path == tmp_path / "out" / "red-ball-2" / "model.onnx"
-    assert {file.name for file in path.parent.iterdir()} == {*RELEASED, "release.json"}
+    assert {file.name for file in path.parent.iterdir()} == {*RELEASED, *RELEASED_TOO, "release.json"}
     assert path.read_bytes() == (second / "model.onnx").read_bytes()
     assert said(path.parent / "release.json") == read_details(two, "red-ball@2").release.to_json()
     assert pull(two, "red-ball@2", tmp_path / "out") == path

@@ -216,7 +216,7 @@ def test_pull_and_verify(registry: str, tmp_path: Path) -> None:
     assert model == f"{tmp_path}/red-ball-2/model.onnx"
     assert call("models", "verify", model).stdout == (
         "test vectors  answers differ by 0 at most from those stored in the file\n"
-        "hashes        all 6 files of red-ball@2 are as published\n"
+        "hashes        all 7 files of red-ball@2 are as published\n"
         "signature     not checked: no key was given, and the registry pins none\n"
         "ok            red-ball@2\n"
     )

@@ -53,7 +53,7 @@ def test_calls_of_publish_move_and_read(github: FakeGitHub, registry: GitHubRegi
     release = registry.publish(another(a_draft, 2))
     load = ["GET /git/ref/heads/clip-factory", "GET /contents/index.json", "GET /contents/history.json"]
     number = github.posted(f"{NAME}-v2")["id"]
-    upload = ["POST /releases", *[f"POST /releases/{number}/assets"] * 6, f"PATCH /releases/{number}"]
+    upload = ["POST /releases", *[f"POST /releases/{number}/assets"] * 7, f"PATCH /releases/{number}"]
     head = r"GET /git/commits/\w+"
     commit = [head, "POST /git/trees", "POST /git/commits", "PATCH /git/refs/heads/clip-factory"]
     asset = r"/releases/assets/\d+"

@@ -22,7 +22,7 @@ FLOORS = (
     {"students"},
     {"label_sources"},
     {"encoders"},
-    {"gold", "readiness", "scale", "splits", "store"},
+    {"gold", "readiness", "scale", "seen_photos", "splits", "store"},
     {"labels"},
     {"images"},
     {"scenario"},

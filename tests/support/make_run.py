@@ -26,6 +26,7 @@ from clip_factory.runtime import Model
 from clip_factory.runtime.atomic import write_json
 from clip_factory.runtime.model_checks import PREPROCESSING
 from clip_factory.scenario import Scenario, dump
+from clip_factory.seen_photos import write_splits
 
 SIZE = 64
 TEACHER = "offline-" + "ab" * 8
@@ -94,6 +95,7 @@ def make_run(folder: Path, kind: RunKind = RunKind()) -> tuple[Scenario, RunFold
     rows = _draw_photos(folder / "images", kind, random)
     table = _write_labels(run, kind, rows, random)
     _write_images(run, rows)
+    write_splits(run)
     _write_model(run, scenario, kind, len(_held_out(table)))
     _write_training(run, random)
     _write_verdict(run, scenario, table, kind, random)

@@ -18,7 +18,7 @@ from clip_factory.gate.verdict import read as read_verdict
 from clip_factory.registry.backend import PROVENANCE, Draft
 from clip_factory.registry.keys import Signer
 from clip_factory.registry.release_reader import clauses, load_bytes
-from clip_factory.run_folder import CARD, FILES, GATE, MANIFEST, MODEL, REPORT, SCENARIO, RunFolder
+from clip_factory.run_folder import CARD, FILES, GATE, MANIFEST, MODEL, REPORT, SCENARIO, SPLITS, RunFolder
 from clip_factory.runtime import Model
 from clip_factory.runtime.releases.json_fields import loads
 from clip_factory.runtime.releases.release_record import one_line
@@ -26,6 +26,8 @@ from clip_factory.runtime.safe_text import plain
 
 RELEASED = (MODEL, CARD, MANIFEST, GATE, REPORT, SCENARIO)
 """The files of a release."""
+RELEASED_TOO = (SPLITS,)
+"""Files that are released where the run has them: those of earlier versions do not."""
 FORCED = (
     "> **Published by force.** The gate refused this model; whoever published it knew that and published it all the"
     " same. `gate.json` says which clauses failed.\n\n"
@@ -85,7 +87,7 @@ def draft_from_run(folder: Path, options: PublishOptions = DEFAULT_OPTIONS) -> D
     _check(folder, verdict, options)
     notice = {"passed": "", "not proven": NOT_PROVEN.format(by=_code_span(by)), "refused": FORCED}[verdict.state]
     files[CARD] = _with_notice(files[CARD], notice)
-    kept = {name: files[name] for name in RELEASED}
+    kept = {name: files[name] for name in (*RELEASED, *RELEASED_TOO) if name in files}
     return Draft(
         name=model.name,
         question=one_line(model.question),
@@ -129,7 +131,7 @@ def _read(run: RunFolder) -> dict[str, bytes]:
                 f"{run.path}: {name} is not what {MANIFEST} says it was when the run ended: it was altered since",
                 hint=f"finish the run again: factory run {run.path}",
             )
-        if name in RELEASED:
+        if name in RELEASED or name in RELEASED_TOO:
             files[name] = data
     return files
 
