@@ -454,7 +454,7 @@ def test_the_command_takes_and_gives(made: Made, ada: Session, tmp_path: Path) -
         ("g.csv", "path,label\nno/such.jpg,yes\n", r"g\.csv:2: 'no/such\.jpg' is no photo of this run"),
         ("g.csv", "path,label\n../../etc/passwd,yes\n", "is no photo of this run"),
         ("g.csv", "path,label\n{path},maybe\n", r"g\.csv:2: label 'maybe' is none of"),
-        ("g.csv", "file,answer\n", "needs the columns path,label"),
+        ("g.csv", "photograph,verdict\n", "needs the columns path,label"),
         ("g.json", "{", "cannot be read"),
         ("g.json", '{"data": 1}', "no list of Label Studio tasks"),
         ("g.json", '[{"data": {"path": "{path}"}, "annotations": [{"result": 7}]}]', "not in the form"),
@@ -519,6 +519,38 @@ def test_label_studio_goes_out_and_comes_back(made: Made, ada: Session, tmp_path
     assert item(bob, names[0])["answer"] is None, "a skipped task says nothing"
     assert (item(bob, names[1])["answer"], item(bob, names[1])["by"]) == ("yes" if made[2][names[1]] else "no", "7")
     assert item(bob, names[4])["answer"] == "unsure"
+
+
+@pytest.mark.parametrize(
+    ("key", "address"),
+    [
+        ("image", "/data/upload/3/1a2b3c4d-{name}"),
+        ("photo", "/data/local-files/?d=photos%2F{quoted}"),
+        ("image", "/data/local-files/?d={backslashes}"),
+        ("image", "s3://bucket/photos/{path}"),
+        ("img", "https://host/files/{path}?token=1"),
+    ],
+)
+def test_label_studio_names_photos_in_many_ways(ada: Session, tmp_path: Path, key: str, address: str) -> None:
+    path, sha256 = ada.pool.paths[3], ada.pool.sha256[3]
+    named = address.format(
+        path=path, name=path.rpartition("/")[2], quoted=quote(path, safe=""), backslashes=quote(path.replace("/", "\\"))
+    )
+    choice = {"type": "choices", "value": {"choices": ["yes"]}}
+    tasks = [{"data": {key: named}, "annotations": [{"result": [choice]}]}]
+    (tmp_path / "tasks.json").write_text(json.dumps(tasks), encoding="utf-8")
+    assert import_answers(ada, tmp_path / "tasks.json") == 1
+    assert item(ada, sha256)["answer"] == "yes"
+
+
+def test_a_label_studio_name_that_several_photos_have_is_named(ada: Session, tmp_path: Path) -> None:
+    table = AnswerTable(tmp_path, "Ada", [replace_row(ada, 0, "a/same.jpg"), replace_row(ada, 1, "b/same.jpg")])
+    with pytest.raises(ReviewError, match=r"x: 'same\.jpg' may mean several photos of this run\n  name more of the path"):
+        table.sha256_of("same.jpg", "x")
+
+
+def replace_row(session: Session, place: int, path: str) -> AnswerRow:
+    return AnswerRow(session.pool.sha256[place], path, 0.5, False, None, None, {})
 
 
 def fiftyone_dataset(folder: Path, labels: dict, manifest: dict | None = None) -> Path:

@@ -56,7 +56,7 @@ def read_folder(gold: Path, root: Path) -> LabeledFolder:
     with ThreadPoolExecutor() as pool:
         names = list(pool.map(_content, files))
     paths = [file.relative_to(root).as_posix() for file in files]
-    labels = read_gold(gold, pa.table({"path": paths, "sha256": names}))
+    labels = read_gold(gold, pa.table({"path": paths, "sha256": names})).labels
     doubtful = _picked(gold) & set(labels)
     first: dict[str, str] = {}
     for path, name in zip(paths, names, strict=True):

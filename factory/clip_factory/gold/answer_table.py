@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clip_factory.errors import ReviewError
-from clip_factory.gold.gold_csv import NO, YES
+from clip_factory.gold.label_table import parse_yes
 from clip_factory.gold.ledger import Answer
+from clip_factory.gold.photo_names import PhotoNames
 
 
 class ImportedAnswer(NamedTuple):
@@ -55,9 +56,9 @@ class AnswerTable:
         """The photos whose answer in force is yes or no."""
         return [row for row in self.rows if row.answer in ("yes", "no")]
 
-    def find(self, name: str) -> str | None:
-        """The sha256 of a photo that is named by its sha256 or its path; None where there is none."""
-        return self._names.get(name)
+    def has(self, name: str) -> bool:
+        """Whether a photo has this sha256 or this very path."""
+        return name in self._sha256s or self._names.is_exact(name)
 
     def sha256_of(self, name: str, where: str) -> str:
         """The sha256 of a photo that is named by its sha256 or its path.
@@ -67,18 +68,26 @@ class AnswerTable:
             where: File and line, for the error.
 
         Raises:
-            ReviewError: This run does not have it.
+            ReviewError: This run does not have it, or the name may mean several.
         """
-        sha256 = self.find(name)
-        if sha256 is None:
-            raise ReviewError(
-                f"{where}: {name[:200]!r} is no photo of this run", hint="paths are relative to the images folder"
-            )
-        return sha256
+        if name in self._sha256s:
+            return name
+        photos = self._names.find(name)
+        if len(photos) == 1:
+            return next(iter(photos))
+        if photos:
+            hint = "name more of the path: several photos end like this"
+            raise ReviewError(f"{where}: {name[:200]!r} may mean several photos of this run", hint=hint)
+        hint = "paths are relative to the images folder"
+        raise ReviewError(f"{where}: {name[:200]!r} is no photo of this run", hint=hint)
 
     @cached_property
-    def _names(self) -> dict[str, str]:
-        return {row.path: row.sha256 for row in self.rows} | {row.sha256: row.sha256 for row in self.rows}
+    def _names(self) -> PhotoNames:
+        return PhotoNames({row.path: row.sha256 for row in self.rows})
+
+    @cached_property
+    def _sha256s(self) -> set[str]:
+        return {row.sha256 for row in self.rows}
 
 
 def parse_label(word: object, where: str) -> Answer:
@@ -88,6 +97,7 @@ def parse_label(word: object, where: str) -> Answer:
         ReviewError: It is none of those that a gold file may use, nor `unsure`.
     """
     plain = str(word).strip().lower()
-    if plain not in YES | NO | {"unsure"}:
+    yes = parse_yes(plain)
+    if yes is None and plain != "unsure":
         raise ReviewError(f"{where}: label {plain[:80]!r} is none of yes, no, unsure")
-    return "unsure" if plain == "unsure" else "yes" if plain in YES else "no"
+    return "unsure" if yes is None else "yes" if yes else "no"

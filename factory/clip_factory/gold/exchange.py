@@ -12,13 +12,15 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from clip_factory.errors import ReviewError
+from clip_factory.errors import GoldError, ReviewError
 from clip_factory.gold import fiftyone, label_studio
 from clip_factory.gold.answer_table import AnswerTable, ImportedAnswer, parse_label
 from clip_factory.gold.journal import Journal, checked_name
+from clip_factory.gold.label_table import read_table
 from clip_factory.gold.ledger import Answer
+from clip_factory.progress import console
 from clip_factory.run_folder import sha256_file
 from clip_factory.runtime.atomic import atomic
 from clip_factory.runtime.photo_files import find_images
@@ -74,7 +76,9 @@ def read(table: AnswerTable, source: Path) -> list[ImportedAnswer]:
         )
     try:
         return list(reader(table, source))
-    except (OSError, UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
+    except GoldError as error:
+        raise ReviewError(error.what, hint=error.hint) from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ReviewError(f"{source}: cannot be read ({error})") from None
     except (LookupError, TypeError, AttributeError) as error:
         form = reader.__module__.rpartition(".")[2]
@@ -112,15 +116,16 @@ def _to_csv(table: AnswerTable) -> tuple[str, int]:
 
 
 def _read_csv(table: AnswerTable, source: Path) -> Iterator[ImportedAnswer]:
-    with open(source, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        if not {"path", "label"} <= set(reader.fieldnames or ()):
-            raise ReviewError(f"{source}:1: needs the columns path,label; found {reader.fieldnames or []}")
-        for row in reader:
-            where = f"{source}:{reader.line_num}"
-            path = PurePosixPath((row["path"] or "").strip().replace("\\", "/")).as_posix()
-            by = checked_name(row.get("reviewer") or table.reviewer)
-            yield ImportedAnswer(table.sha256_of(path, where), parse_label(row["label"] or "", where), by)
+    unlabeled = 0
+    for row in read_table(source):
+        where = f"{source}:{row.line}"
+        if row.label:
+            by = checked_name(row.reviewer or table.reviewer)
+            yield ImportedAnswer(table.sha256_of(row.path, where), parse_label(row.label, where), by)
+        else:
+            unlabeled += 1
+    if unlabeled:
+        console.print(f"{source}: {unlabeled:,} rows without a label are passed over", markup=False)
 
 
 def _new_folder(target: Path) -> Path:

@@ -61,7 +61,7 @@ def read(table: AnswerTable, source: Path) -> Iterator[ImportedAnswer]:
 
 def _photo(table: AnswerTable, where: str, key: str, files: Mapping[str, Path], names: Mapping[str, list[str]]) -> str:
     file = files.get(key, Path(key))
-    if table.find(key) is None and file.is_file():
+    if not table.has(key) and file.is_file():
         return table.sha256_of(sha256_file(file), where)
     alike = names.get(PurePosixPath(key).as_posix(), [])
     if len(alike) > 1:

@@ -75,7 +75,12 @@ def read_file(scenario: Scenario, images: pa.Table) -> dict[str, bool]:
     Raises:
         GoldError: The file cannot be read, or does not fit these images.
     """
-    return read_gold(Path(scenario.gold), images) if scenario.gold else {}
+    if not scenario.gold:
+        return {}
+    gold = read_gold(Path(scenario.gold), images)
+    if gold.says:
+        console.print(f"{scenario.gold}: {gold.says}", markup=False)
+    return gold.labels
 
 
 def read_ledger(scenario: Scenario) -> Ledger:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ from clip_factory.gold.ledger import Answer
 
 LOCAL_FILES = "/data/local-files/?d="
 """How Label Studio's local storage names a file below its document root."""
+UPLOADS = "data/upload/"
+"""What the address of a file that was uploaded begins with."""
+_UPLOAD_HASH = re.compile(r"^[0-9a-f]{8}-")
+IMAGE_KEYS = ("image", "photo", "img", "picture", "file", "url")
+"""What a labeling configuration may call the image of a task."""
 
 
 def to_json(table: AnswerTable) -> tuple[str, int]:
@@ -78,6 +84,11 @@ def _photo(table: AnswerTable, data: dict[str, Any], where: str) -> str:
     """The photo of a task: by hash, by path, or by the address that Label Studio shows it under."""
     if "sha256" in data or "path" in data:
         return table.sha256_of(str(data.get("sha256") or data["path"]), where)
-    address = urlsplit(str(data.get("image", "")))
-    named = parse_qs(address.query).get("d", [unquote(address.path)])[0]
-    return table.sha256_of(named.lstrip("/"), where)
+    address = urlsplit(str(next((data[key] for key in IMAGE_KEYS if key in data), "")))
+    named = parse_qs(address.query).get("d", [unquote(address.path)])[0].replace("\\", "/").lstrip("/")
+    if not named.startswith(UPLOADS):
+        return table.sha256_of(named, where)
+    try:  # a file that was uploaded has a few signs of a hash before its name
+        return table.sha256_of(_UPLOAD_HASH.sub("", named.rpartition("/")[2]), where)
+    except ReviewError:
+        return table.sha256_of(named.rpartition("/")[2], where)
