@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+from clip_factory.terminal import SafeConsole
+
+console = SafeConsole(stderr=True, highlight=False, soft_wrap=True)
 
 LINE_EVERY = 30.0
 """Seconds between lines where there is no terminal."""

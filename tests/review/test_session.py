@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from clip_factory.errors import ReviewError
+from clip_factory.gold.answer_table import AnswerRow, AnswerTable
 from clip_factory.label_sources import probe
 from clip_factory.review import sampling
 from clip_factory.review.import_export import exchange_answers, export_answers, import_answers
@@ -533,9 +535,8 @@ def test_label_studio_goes_out_and_comes_back(made: Made, ada: Session, tmp_path
 )
 def test_label_studio_names_photos_in_many_ways(ada: Session, tmp_path: Path, key: str, address: str) -> None:
     path, sha256 = ada.pool.paths[3], ada.pool.sha256[3]
-    named = address.format(
-        path=path, name=path.rpartition("/")[2], quoted=quote(path, safe=""), backslashes=quote(path.replace("/", "\\"))
-    )
+    forms = {"quoted": quote(path, safe=""), "backslashes": quote(path.replace("/", "\\"))}
+    named = address.format(path=path, name=path.rpartition("/")[2], **forms)
     choice = {"type": "choices", "value": {"choices": ["yes"]}}
     tasks = [{"data": {key: named}, "annotations": [{"result": [choice]}]}]
     (tmp_path / "tasks.json").write_text(json.dumps(tasks), encoding="utf-8")
@@ -545,7 +546,9 @@ def test_label_studio_names_photos_in_many_ways(ada: Session, tmp_path: Path, ke
 
 def test_a_label_studio_name_that_several_photos_have_is_named(ada: Session, tmp_path: Path) -> None:
     table = AnswerTable(tmp_path, "Ada", [replace_row(ada, 0, "a/same.jpg"), replace_row(ada, 1, "b/same.jpg")])
-    with pytest.raises(ReviewError, match=r"x: 'same\.jpg' may mean several photos of this run\n  name more of the path"):
+    with pytest.raises(
+        ReviewError, match=r"x: 'same\.jpg' may mean several photos of this run\n  name more of the path"
+    ):
         table.sha256_of("same.jpg", "x")
 
 

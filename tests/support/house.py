@@ -28,6 +28,7 @@ FLOORS = (
     {"scenario"},
     {"loader_table", "memory", "progress", "run_folder", "statistics"},
     {"errors", "terminal"},
+    {"fault_report"},
     {"runtime"},
 )
 """From the roof down; a room imports lower floors only. `run_request` may ask the pipeline nothing."""

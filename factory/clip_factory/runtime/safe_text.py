@@ -6,7 +6,7 @@ import json
 import unicodedata
 from typing import Any
 
-TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Signs that turn the direction of the text that follows, and so could make it read as something else."""
 
 
@@ -22,6 +22,22 @@ def plain(text: object, max_length: int = 200) -> str:
     """Text that may be a stranger's, as it may stand in a message: one line, short, nothing that a terminal obeys."""
     line = "".join(sign if sign.isprintable() else " " for sign in str(text)).strip()
     return line[:max_length] or type(text).__name__
+
+
+def visible(text: str) -> str:
+    r"""A text of any lines without what a terminal or a browser would obey instead of showing it.
+
+    Control characters and signs that turn the direction become one mark each; a byte of a file's name that is no text
+    is shown as in `caf\xe9.jpg`. Line ends and tabs stay.
+    """
+    return text if text.isascii() and text.isprintable() else "".join(map(_visible, text))
+
+
+def _visible(sign: str) -> str:
+    if "\udc80" <= sign <= "\udcff":
+        return f"\\x{ord(sign) - 0xDC00:02x}"
+    obeyed = unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") or sign in TURNING
+    return "\N{REPLACEMENT CHARACTER}" if obeyed and sign not in "\n\t" else sign
 
 
 def is_plain(text: str) -> bool:
