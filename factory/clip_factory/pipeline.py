@@ -37,6 +37,7 @@ from clip_factory.report import write_card, write_labels, write_report
 from clip_factory.run_folder import RunFolder
 from clip_factory.runtime.atomic import write_json
 from clip_factory.scenario import Scenario, load
+from clip_factory.scenario.prompts import may_deny
 from clip_factory.seen_photos import write_splits
 from clip_factory.store import EmbeddingStore
 
@@ -235,6 +236,14 @@ def check_labels(job: Job, *, go_on: bool) -> readiness.Readiness:
 
 def _check_early(scenario: Scenario) -> None:
     """Refuse what only a late stage would notice, before hours of work."""
+    for phrase in (*scenario.positive, *(scenario.negative or ())):
+        if word := may_deny(phrase):
+            console.print(
+                f"warning: {phrase!r} may say by {word!r} that something is not there, which CLIP does not understand"
+                " (only some words of some languages are known here): name what is to be seen",
+                markup=False,
+                style="yellow",
+            )
     find_label_source(scenario)
     load_refinement(scenario)
     students.choose(scenario.student.backbone, scenario.student.budget_kb, scenario.student.precision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import http.client
 import io
 import json
@@ -11,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,7 +47,7 @@ class Site:
     @property
     def cookie(self) -> str:
         access = self.page.app.access
-        return f"{access.cookie}={access.token}"
+        return f"{access.cookie}={access.session}"
 
     @property
     def id(self) -> str:
@@ -123,6 +125,7 @@ def test_refused_logged_and_nothing_written(
     assert why in text
     assert re.fullmatch(rf"refused {status} {method} '.*': .*{re.escape(why)}.*\n", logged)
     assert site.page.app.access.token not in logged + text
+    assert site.page.app.access.session not in logged + text
     assert "Set-Cookie" not in reply.headers
     assert site.written() == before
 
@@ -358,7 +361,7 @@ def test_an_import_beside_the_page_loses_nothing(tmp_path: Path) -> None:
     assert sum(row.endswith(",bob") for row in (tmp_path / "out.csv").read_text().splitlines()) == 30
 
 
-def test_a_restart_keeps_address_and_token(tmp_path: Path) -> None:
+def test_a_restart_keeps_the_port_and_the_browsers_that_were_admitted(tmp_path: Path) -> None:
     run, store, _ = make_review(tmp_path)
     with served(run.path, store) as first:
         elsewhere = launch.prepare(run.path, store, "ann")
@@ -369,9 +372,10 @@ def test_a_restart_keeps_address_and_token(tmp_path: Path) -> None:
     again = launch.prepare(run.path, store, "ann", first.app.access.port)
     again.listener.close()
 
-    assert again.url == first.url
+    assert (again.app.access.port, again.app.access.session) == (first.app.access.port, first.app.access.session)
+    assert again.url != first.url, "the token is new"
     assert elsewhere.app.access.port != first.app.access.port
-    assert [path.name for path in run.path.rglob("*") if first.app.access.token in path.read_text("latin-1")] == []
+    assert [path.name for path in run.path.rglob("*") if first.app.access.session in path.read_text("latin-1")] == []
     if os.name == "posix":
         assert memory.stat().st_mode & 0o077 == 0
 
@@ -391,6 +395,70 @@ def test_ctrl_c_on_sight_of_the_address_ends_it_as_later(tmp_path: Path) -> None
     assert seen == [page.url]
 
 
+def test_the_token_admits_one_browser(site: Site) -> None:
+    address = site.page.app.access.invite().partition(site.host)[2]
+    first = site.ask("GET", address, Cookie="")
+    assert (first.status, first.read()[:15]) == (200, b"<!doctype html>")
+    cookie = first.headers["Set-Cookie"].partition(";")[0]
+    assert cookie == site.cookie
+    second = site.ask("GET", address, Cookie="")
+    assert (second.status, b"one that was used" in second.read()) == (403, True)
+    assert site.ask("GET", address, Cookie=cookie).status == 200, "who was admitted may load it again"
+
+
+@pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1:9", "[::1]:1234", "localhost"])
+def test_the_page_works_through_a_tunnel_on_another_port(site: Site, host: str) -> None:
+    assert site.ask("GET", "/api/items", Host=host, Origin=f"http://{host}").status == 200
+    assert site.ask("GET", "/api/items", Host=host, Origin="http://evil.example").status == 403
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1.evil.example:80", "localhost.evil.example", "127.0.0.1:80@evil", "", "[::2]:1"]
+)
+def test_no_other_host_is_taken_for_this_one(site: Site, host: str) -> None:
+    reply = site.ask("GET", "/api/items", Host=host or " ")
+    assert reply.status in (400, 403)
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"GET / HTTP/1.1\r\nHost: 127",
+        b"",
+        b"POST /api/answer HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nCookie: {cookie}\r\n"
+        b"Content-Length: 99\r\n\r\n{",
+        b"GET /api/items HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\nGET /api/it",
+    ],
+    ids=["half a head", "nothing", "half a body", "half a second request"],
+)
+def test_a_request_that_does_not_go_on_is_hung_up(site: Site, begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clip_factory.review.access.REQUEST_SECONDS", 0.3)
+    host, port = site.host.split(":")
+    for name, value in (("host", site.host), ("cookie", site.cookie)):
+        begun = begun.replace(b"{%s}" % name.encode(), value.encode())
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(begun)
+        while connection.recv(1 << 16):
+            pass
+
+
+def test_no_list_of_processes_shows_the_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(launch, "LANDING_SECONDS", 0.05)
+    url = "http://127.0.0.1:9/?token=secret&x=1#prove"
+    launch._open_in_browser(url)
+    (folder,) = tmp_path.iterdir()
+    landing = folder / "open.html"
+    assert opened == [landing.as_uri()]
+    assert "secret" not in opened[0]
+    assert html.unescape(landing.read_text()).count(f'url={url}"') == 1
+    assert folder.stat().st_mode & 0o077 == 0
+    time.sleep(0.5)
+    assert not folder.exists()
+
+
 def test_another_reviewer_has_another_token(tmp_path: Path) -> None:
     run, store, _ = make_review(tmp_path)
     pages = [launch.prepare(run.path, store, name) for name in ("ann", "bob")]
@@ -398,6 +466,7 @@ def test_another_reviewer_has_another_token(tmp_path: Path) -> None:
         page.listener.close()
 
     assert pages[0].app.access.token != pages[1].app.access.token
+    assert pages[0].app.access.session != pages[1].app.access.session
 
 
 async def ask_thumb(one: Thumbnails, name: str) -> bytes | None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -141,6 +142,9 @@ def _answered(
 
     names: dict[str, str] = {}
 
+    if isinstance(sys.stdin, TextIOWrapper):  # names of files are bytes, and need not be text
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+
     def noted() -> Iterator[str]:
         for one in inputs(paths, sys.stdin):
             names[one.path] = one.name
@@ -164,7 +168,10 @@ def _write(form: Format, columns: Sequence[str], shown: Iterator[Row], target: P
     elif target is None:
         rows.WRITERS[form](columns, shown, sys.stdout)
     else:
-        with atomic(target) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        with (
+            atomic(target) as temporary,
+            open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+        ):
             rows.WRITERS[form](columns, shown, file)
 
 

@@ -17,7 +17,11 @@ GROUP = "clip_factory.encoders"
 
 
 class Encoder(Protocol):
-    """A dual encoder (CLIP, SigLIP and the like). One thread at a time calls it."""
+    """A dual encoder (CLIP, SigLIP and the like). One thread at a time calls it.
+
+    It may also have `unknown_words(text) -> list[str]`: the words of a text for which its tokenizer has nothing but the
+    sign for the unknown. A phrase of such words alone is refused, since it would mean the same as any other.
+    """
 
     @property
     def name(self) -> str:

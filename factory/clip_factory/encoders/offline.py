@@ -114,6 +114,7 @@ def build_tokenizer() -> Tokenize:
     def tokenize(texts: Sequence[str]) -> Tensor:
         return torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(list(texts))])
 
+    tokenize.unk_token_id = tokenizer.token_to_id("[UNK]")  # type: ignore[attr-defined]  # as transformers calls it
     return tokenize
 
 

@@ -93,6 +93,15 @@ class OpenClipEncoder:
             image = _middle(image)
         return self._preprocess(image)
 
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of a text that hold something for which the tokenizer has only the sign for the unknown."""
+        unknown = unknown_token(self._tokenize)
+        if unknown is None:  # CLIP's own tokenizer falls back to bytes, and knows everything
+            return []
+        return [
+            word for word in text.split() if unknown in torch.as_tensor(self._tokenize([word])).reshape(-1).tolist()
+        ]
+
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """P texts to float32 `(P, D)`, L2-normalized."""
         if not texts:
@@ -218,7 +227,7 @@ def _license(teacher: Teacher) -> str:
 def _key(network: torch.nn.Module, preprocess: object, tokenize: Callable[[list[str]], Any]) -> str:
     """Hash of all that decides a vector: weights, architecture, preprocessing, tokenizer, how photos are decoded."""
     steps = re.sub("0x[0-9a-f]+", "", repr(preprocess))  # of functions, an address that each process has its own of
-    digest = hashlib.sha256(f"{steps}\n{_tokens(tokenize)}\nrules {RULES}\n".encode())
+    digest = hashlib.sha256(f"{steps}\n{_tokens(tokenize, PROBE)}\nrules {RULES}\n".encode())
     digest.update("\n".join(_architecture(network)).encode())
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
@@ -226,8 +235,15 @@ def _key(network: torch.nn.Module, preprocess: object, tokenize: Callable[[list[
     return digest.hexdigest()[:24]
 
 
-def _tokens(tokenize: Callable[[list[str]], Any]) -> list[int]:
-    return [int(token) for token in torch.as_tensor(tokenize([PROBE])).reshape(-1)]
+def unknown_token(tokenize: Any) -> int | None:
+    """The id that a tokenizer gives to what it does not know; None where there is no such thing."""
+    inner = getattr(tokenize, "tokenizer", tokenize)
+    known: int | None = getattr(inner, "unk_token_id", None)
+    return known
+
+
+def _tokens(tokenize: Callable[[list[str]], Any], text: str) -> list[int]:
+    return [int(token) for token in torch.as_tensor(tokenize([text])).reshape(-1)]
 
 
 def _architecture(network: torch.nn.Module) -> Iterator[str]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from clip_factory.encoders import EmbeddingStore, Encoder, embed
+from clip_factory.errors import ScenarioError
 from clip_factory.images.photo import Photo
 from clip_factory.label_sources.source import Phrases, Scores
+from clip_factory.progress import console
 from clip_factory.scenario import Scenario
 from clip_factory.scenario.prompts import TemplateSet, fill, template_set
+
+SAME_COSINE = 0.99999
+"""Of the vectors of two phrases between which an encoder makes no difference."""
 
 
 class ZeroShot:
@@ -45,8 +50,45 @@ class ZeroShot:
 def zero_shot(encoder: Encoder, vectors: np.ndarray, scenario: Scenario) -> Scores:
     """Scores of N photos by phrase, from their vectors: float32 `(N, D)`, L2-normalized."""
     phrases = Phrases.of(scenario)
+    _check_words(encoder, phrases)
     texts = text_vectors(encoder, phrases.all, scenario.templates)
+    _check_differences(encoder, phrases, texts)
     return Scores(phrases, phrase_probabilities(vectors, texts, encoder.logit_scale))
+
+
+def _check_words(encoder: Encoder, phrases: Phrases) -> None:
+    """Warn of words that the encoder's tokenizer does not know.
+
+    Raises:
+        ScenarioError: A phrase has no other words.
+    """
+    unknown_words: Callable[[str], list[str]] = getattr(encoder, "unknown_words", lambda text: [])
+    for phrase in phrases.all:
+        unknown = unknown_words(phrase)
+        if unknown and len(unknown) == len(phrase.split()):
+            raise ScenarioError(
+                f"phrase {phrase!r}: the teacher {encoder.name} knows none of its words",
+                hint="say it in words that this teacher knows, such as English ones, or name another teacher",
+            )
+        if unknown:
+            console.print(
+                f"warning: phrase {phrase!r}: the teacher {encoder.name} does not know {', '.join(unknown)}",
+                markup=False,
+                style="yellow",
+            )
+
+
+def _check_differences(encoder: Encoder, phrases: Phrases, texts: np.ndarray) -> None:
+    """Refuse phrases of opposite sides that are one and the same to the encoder.
+
+    Raises:
+        ScenarioError: There is such a pair.
+    """
+    yes = len(phrases.positive)
+    row, column = np.unravel_index(np.argmax(cosines := texts[:yes] @ texts[yes:].T), cosines.shape)
+    if cosines[row, column] > SAME_COSINE:
+        pair = f"phrases {phrases.positive[row]!r} and {phrases.negative[column]!r}"
+        raise ScenarioError(f"{pair} are the same to the teacher {encoder.name}", hint="say one of them otherwise")
 
 
 def text_vectors(encoder: Encoder, phrases: Sequence[str], templates: TemplateSet | tuple[str, ...]) -> np.ndarray:

@@ -2,15 +2,17 @@
 
 Other programs of this machine, and pages from anywhere that the same browser shows, can reach a port on loopback too.
 So each request must name this server as its host (which DNS rebinding cannot), come from this page if it says where
-it comes from, and carry the token: once in the address, from then on in a cookie. A body is refused by the length it
-claims, before it is read.
+it comes from, and carry a secret: once the token in the address, which is good for one browser, from then on a cookie.
+A body is refused by the length it claims, before it is read.
 """
 
 from __future__ import annotations
 
+import asyncio
+import re
 import secrets
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
@@ -21,6 +23,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 1_000_000
 """Bytes. An answer for 10,000 photos at once takes 670 kB."""
+REQUEST_SECONDS = 30.0
+"""How long a request is waited for that has begun and does not go on."""
 
 ALWAYS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -32,26 +36,41 @@ ALWAYS = {
 }
 """Headers of every answer: the page loads from here alone, and no other page can hold it or its pictures."""
 
+LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?")
+ADMITTED = "clip_factory.admitted"
+"""Key of a request's scope: whether it came with the token."""
+
 Log = Callable[[str], None]
 """Takes one line of text."""
 
 
-@dataclass(frozen=True)
 class Access:
-    """The port of the server and the secret of its page."""
+    """The port of the server, the secret of its page, and the token that is traded for it, once."""
 
-    port: int
-    token: str
+    def __init__(self, port: int, session: str) -> None:
+        """`session`: what the cookie of an admitted browser holds."""
+        self.port, self.session = port, session
+        self.token = secrets.token_urlsafe(32)
+        self._lock = threading.Lock()
+        self._unused = True
 
     @property
     def url(self) -> str:
-        """The address that opens the page."""
+        """The address that opens the page, in the first browser that asks for it."""
         return f"http://127.0.0.1:{self.port}/?token={self.token}"
 
-    @property
-    def hosts(self) -> frozenset[str]:
-        """What a browser may name as the host."""
-        return frozenset({f"127.0.0.1:{self.port}", f"localhost:{self.port}"})
+    def invite(self) -> str:
+        """An address with a new token, for one browser more."""
+        with self._lock:
+            self.token, self._unused = secrets.token_urlsafe(32), True
+        return self.url
+
+    def redeem(self, offered: str) -> bool:
+        """Whether this is the token, which nobody has used; it cannot be used again."""
+        with self._lock:
+            admitted = self._unused and _equal(offered, self.token)
+            self._unused = self._unused and not admitted
+            return admitted
 
     @property
     def cookie(self) -> str:
@@ -59,8 +78,8 @@ class Access:
         return f"factory-review-{self.port}"
 
     def admits(self, offered: str) -> bool:
-        """Whether this is the token; takes the same time wherever the first wrong letter is."""
-        return secrets.compare_digest(offered.encode(), self.token.encode())
+        """Whether this is the secret of the page."""
+        return _equal(offered, self.session)
 
 
 class Guard:
@@ -87,12 +106,12 @@ class Guard:
 
     def _objection(self, scope: Scope) -> tuple[int, str] | None:
         headers = Headers(scope=scope)
-        if headers.getlist("host") not in [[host] for host in self.access.hosts]:
-            return 403, "the request names another host"
+        if not _is_loopback(headers.getlist("host")):
+            return 403, "the request names another host: open the page as http://127.0.0.1:PORT or localhost:PORT"
         if not self._comes_from_here(scope, headers):
             return 403, "the request comes from another page"
         if not self._has_token(scope, headers):
-            return 403, "no token: open the address that `factory review` printed"
+            return 403, "no token, or one that was used: start `factory review` again for a new address"
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()) or int(length) > MAX_BODY:
             return 413, f"the body is over the limit of {MAX_BODY:,} bytes"
@@ -106,13 +125,14 @@ class Guard:
         return site in (None, "none", "same-origin") or (scope["path"] == "/" and _is_navigation(headers))
 
     def _has_token(self, scope: Scope, headers: Headers) -> bool:
-        if scope["path"] == "/" and self.access.admits(_token_in_address(scope)):
-            return True
         try:
             cookie = SimpleCookie(headers.get("cookie", "")).get(self.access.cookie)
         except CookieError:
             return False
-        return cookie is not None and self.access.admits(cookie.value)
+        if cookie is not None and self.access.admits(cookie.value):
+            return True
+        scope[ADMITTED] = scope["path"] == "/" and self.access.redeem(_token_in_address(scope))
+        return bool(scope[ADMITTED])
 
     def _with_headers(self, scope: Scope, send: Send) -> Send:
         async def sending(message: Message) -> None:
@@ -120,13 +140,25 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 headers.update(ALWAYS)
                 headers.setdefault("Cache-Control", "no-store")
-                if message["status"] == 200 and self.access.admits(_token_in_address(scope)):
-                    headers["Set-Cookie"] = (
-                        f"{self.access.cookie}={self.access.token}; Path=/; HttpOnly; SameSite=Strict"
-                    )
+                if message["status"] == 200 and scope.get(ADMITTED):
+                    secret = f"{self.access.cookie}={self.access.session}"
+                    headers["Set-Cookie"] = f"{secret}; Path=/; HttpOnly; SameSite=Strict"
             await send(message)
 
         return sending
+
+
+def _is_loopback(hosts: list[str]) -> bool:
+    """Whether a request names this machine, by whichever port: a tunnel may have another one at its other end.
+
+    A name that someone else's server has made point here (DNS rebinding) is none of these.
+    """
+    return len(hosts) == 1 and LOOPBACK.fullmatch(hosts[0]) is not None
+
+
+def _equal(offered: str, secret: str) -> bool:
+    """Takes the same time wherever the first wrong letter is."""
+    return secrets.compare_digest(offered.encode(), secret.encode())
 
 
 def _is_navigation(headers: Headers) -> bool:
@@ -139,13 +171,18 @@ def _token_in_address(scope: Scope) -> str:
 
 
 def _counted(receive: Receive) -> Receive:
-    """The body as it comes, up to the limit: one sent in chunks claims no length."""
-    seen = 0
+    """The body as it comes, up to the limits: one sent in chunks claims no length, one sent slowly never ends."""
+    seen, whole = 0, False
 
     async def receiving() -> Message:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
+        nonlocal seen, whole
+        if whole:  # what is waited for now is that the browser goes
+            return await receive()
+        try:
+            message = await asyncio.wait_for(receive(), REQUEST_SECONDS)
+        except TimeoutError:
+            raise HTTPException(408, f"nothing came for {REQUEST_SECONDS:.0f} s") from None
+        seen, whole = seen + len(message.get("body", b"")), not message.get("more_body", False)
         if seen > MAX_BODY:
             raise HTTPException(413, f"the body is over the limit of {MAX_BODY:,} bytes")
         return message

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import html
 import os
 import secrets
 import shlex
+import shutil
 import socket
+import tempfile
+import threading
 import time
 import webbrowser
 from collections.abc import Callable
@@ -31,6 +35,8 @@ from clip_factory.scenario import load
 
 ADDRESS_LIFETIME = 12 * 3600.0
 """Seconds for which a server started anew on the same run keeps its address, so that a page left open keeps working."""
+LANDING_SECONDS = 20.0
+"""How long the file that leads a browser to the page is kept."""
 PROVE = "#prove"
 """Ends the address of a page that begins with random test photos."""
 
@@ -40,7 +46,7 @@ class Page:
     """A review page, bound to its port and not yet served."""
 
     url: str
-    """The address with the token; whoever has it can answer."""
+    """The address with the token; the first browser that opens it can answer."""
     app: Guard
     listener: socket.socket
 
@@ -49,8 +55,18 @@ class Page:
         with suppress(KeyboardInterrupt):  # who has read the address may end it at once
             announce(self.url)
             if browser:
-                webbrowser.open(self.url)
+                _open_in_browser(self.url)
             server(self.app).run(sockets=[self.listener])
+
+
+def _open_in_browser(url: str) -> None:
+    """Have the user's browser open an address that no list of processes shows: by way of a file that leads to it."""
+    folder = Path(tempfile.mkdtemp(prefix="factory-review-"))  # which only the user can look into
+    landing = folder / "open.html"
+    refresh = f'<meta http-equiv="refresh" content="0; url={html.escape(url)}">'
+    landing.write_text(f"<!doctype html>{refresh}\n", encoding="utf-8")
+    webbrowser.open(landing.as_uri())
+    threading.Timer(LANDING_SECONDS, shutil.rmtree, [folder], {"ignore_errors": True}).start()
 
 
 def prepare(
@@ -91,23 +107,23 @@ def _shown_first(table: Any) -> list[str]:
 
 
 def _address(memory: Path, port: int | None) -> tuple[socket.socket, Access]:
-    token, last = _last_address(memory)
+    session, last = _last_address(memory)
     listener = _bound(port if port is not None else last, strict=port is not None)
-    access = Access(listener.getsockname()[1], token)
+    access = Access(listener.getsockname()[1], session)
     memory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with atomic(memory) as temporary:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(f'{{"port": {access.port}, "token": "{token}"}}\n')
+            file.write(f'{{"port": {access.port}, "session": "{session}"}}\n')
     return listener, access
 
 
 def _last_address(memory: Path) -> tuple[str, int]:
-    """The token and port of a server that ran lately; else a new token, and 0."""
+    """The page's secret and port of a server that ran lately; else a new secret, and 0."""
     try:
         if time.time() - memory.stat().st_mtime < ADDRESS_LIFETIME:
             known = read_json(memory)
-            return str(known["token"]), int(known["port"])
+            return str(known["session"]), int(known["port"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return secrets.token_urlsafe(32), 0

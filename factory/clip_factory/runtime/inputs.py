@@ -78,7 +78,7 @@ def _inputs(arguments: Iterable[str | os.PathLike[str]], stdin: IO[str] | None) 
     for argument in (os.fspath(one) for one in arguments):
         if argument == STDIN:
             for line in stdin or ():
-                if path := line.rstrip("\r\n"):
+                if path := line.removeprefix("\ufeff").rstrip("\r\n"):  # a list that Windows wrote begins with a mark
                     yield from _below(path, path)
         elif os.path.lexists(argument) or not glob.has_magic(argument):
             yield from _below(argument, argument)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -50,6 +50,8 @@ class Model:
     release: Release | None
     """What the registry says of it; None if it was loaded from a file."""
     _session: ort.InferenceSession
+    _data: bytes
+    _threads: int
 
     @classmethod
     def load(
@@ -107,7 +109,9 @@ class Model:
             check_graph(session.get_inputs(), session.get_outputs(), size)
         except ModelError as error:
             raise ModelError(f"{path}: {plain(error.what, 400)}", hint=error.hint) from None
-        return cls(metadata["name"], metadata["question"], threshold, size, metadata, actual, release, session)
+        return cls(
+            metadata["name"], metadata["question"], threshold, size, metadata, actual, release, session, data, threads
+        )
 
     @overload
     def predict(
@@ -240,10 +244,21 @@ class Model:
             )
         return difference
 
+    def __reduce__(self) -> tuple[Callable[..., Model], tuple[object, ...]]:
+        """Pickled as the bytes of its file, which are loaded and checked again: it may go to other processes.
+
+        A copy that a fork makes answers too, as long as `threads` is 1; a network's own threads do not survive a fork.
+        """
+        return _from_bytes, (self._data, self.name, self._threads, self.release)
+
     def __repr__(self) -> str:
         question = self.question if len(self.question) <= MAX_QUESTION else self.question[: MAX_QUESTION - 3] + "..."
         named = str(self.release or self.name)
         return f"Model({named!r}, {question!r}, {self.image_size} px, threshold {self.threshold:.3g})"
+
+
+def _from_bytes(data: bytes, name: str, threads: int, release: Release | None) -> Model:
+    return Model._from_bytes(data, name, None, threads, release)
 
 
 def _only_model(rows: Generator[tuple[Prediction, ...], None, None]) -> Iterator[Prediction]:

@@ -73,8 +73,16 @@ BACKGROUND = (
 """What stands in for the negatives when a scenario names none: one word each for most of what photos show."""
 
 _NEGATION = re.compile(
-    r"\b(no|not|non|without|never|nor|neither|isn't|aren't|lacks?|lacking|absence of|free of)\b", re.IGNORECASE
+    r"\b(no(?!\. ?\d)|not|non(?!-)|without|never|nor|neither|isn't|aren't|lacks?|lacking|absence of|free of)\b",
+    re.IGNORECASE,
 )
+"""`No. 7` is a number, and `non-stick` a property of what is to be seen."""
+_MAYBE = re.compile(
+    r"\b(missing|absent|empty of|minus|sans|pas de|ohne|kein(?:e[nmrs]?)?|nicht|sin|ning\u00fan|senza|sem|zonder|geen|"
+    r"utan|ingen|uden|uten|bez|brak|\u0431\u0435\u0437|\u043d\u0435\u0442)\b|\u6ca1\u6709|\u65e0|\u4e0d|\u306a\u3057|\u306a\u3044|\uc5c6",
+    re.IGNORECASE,
+)
+"""Words that deny something in some phrases and languages, and are harmless in others."""
 _QUOTED = re.compile(r'"[^"]*"')
 
 
@@ -85,6 +93,15 @@ def negation_in(phrase: str) -> str | None:
     quotes is a name, as in `"no parking" sign`, and may say what it likes.
     """
     match = _NEGATION.search(_QUOTED.sub("", phrase))
+    return match.group(0) if match else None
+
+
+def may_deny(phrase: str) -> str | None:
+    """A word in a phrase that may say that something is not there, or None.
+
+    A list of a few words in a few languages: that it finds nothing proves nothing.
+    """
+    match = _MAYBE.search(_QUOTED.sub("", phrase))
     return match.group(0) if match else None
 
 

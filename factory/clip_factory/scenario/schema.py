@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from clip_factory.errors import ScenarioError
+from clip_factory.runtime.safe_text import is_plain
 from clip_factory.scenario.prompts import TemplateSet, negation_in
 
 SLUG = r"^[a-z0-9]+([-_][a-z0-9]+)*$"
@@ -29,10 +30,24 @@ def _one_slot(template: str) -> str:
     return template
 
 
+def _shown_as_it_is(text: str) -> str:
+    if not is_plain(text):
+        raise ValueError(f"{text!a} holds a sign that cannot be seen and changes how the rest is shown")
+    return text
+
+
 Phrase = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_affirmative)
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(_shown_as_it_is),
+    AfterValidator(_affirmative),
 ]
-Template = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(_one_slot)]
+Template = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=200),
+    AfterValidator(_shown_as_it_is),
+    AfterValidator(_one_slot),
+]
 Share = Annotated[float, Field(ge=0, le=1)]
 Cost = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -190,7 +205,9 @@ class Scenario(_Section):
 
     name: Annotated[str, StringConstraints(pattern=SLUG, max_length=64)]
     """Slug: names the run folder and the model in a registry."""
-    question: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)] = ""
+    question: Annotated[
+        str, StringConstraints(strip_whitespace=True, max_length=500), AfterValidator(_shown_as_it_is)
+    ] = ""
     """The question in words, for people; empty: made from the first positive phrase."""
     positive: Annotated[tuple[Phrase, ...], Field(min_length=1, max_length=200)]
     """Phrases for yes."""
