@@ -21,6 +21,7 @@ from clip_factory import run_folder as files
 from clip_factory.errors import FactoryError, RunError
 from clip_factory.gate.evidence import Reference
 from clip_factory.gate.verdict import Verdict
+from clip_factory.labels import Labels
 from clip_factory.report import formatting as words
 from clip_factory.report.run_data import Floats, LabeledPhotos, read_labels, read_training
 from clip_factory.run_folder import sha256_file
@@ -187,7 +188,8 @@ def _labels(folder: Path) -> LabeledPhotos:
         unpacked = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
         if about.num_rows > MAX_ROWS or unpacked > MAX_UNPACKED:
             raise RunError(f"{folder.name}: {name} is too large")
-    labels = read_labels(folder / files.LABELS, folder / files.PREDICTIONS)
+    predictions = pq.read_table(folder / files.PREDICTIONS)
+    labels = read_labels(Labels.from_table(pq.read_table(folder / files.LABELS)), predictions)
     return replace(labels, teacher_threshold=break_even(labels.teacher.astype(np.float32)))
 
 

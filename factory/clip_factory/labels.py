@@ -105,12 +105,16 @@ class Labels:
         """The labels in a table with the columns of `SCHEMA`.
 
         Raises:
-            ValueError: A required column is missing, or the metadata is no JSON.
+            ValueError: A required column is missing or has empty cells, scores differ in length, or the metadata is no
+                JSON.
             pyarrow.ArrowException: A column has another type.
         """
         missing = [name for name in REQUIRED if name not in table.column_names]
         if missing:
             raise ValueError(f"no column {', '.join(missing)}")
+        empty = [name for name in REQUIRED if name != "gold" and table[name].null_count]
+        if empty:
+            raise ValueError(f"empty cells in {', '.join(empty)}")
         stored: Mapping[bytes, bytes] = table.schema.metadata or {}
         return cls(
             sha256=_objects(table["sha256"]),
@@ -247,8 +251,11 @@ def _scores(table: pa.Table) -> np.ndarray:
     """float32 `(N, P)`."""
     if "scores" not in table.column_names:
         return np.zeros((table.num_rows, 0), np.float32)
+    lengths = pc.unique(pc.list_value_length(table["scores"])).to_pylist()
+    if len(lengths) > 1 or None in lengths:
+        raise ValueError("scores of different lengths")
     values = pc.list_flatten(table["scores"]).cast(pa.float32()).to_numpy()
-    return np.asarray(values).reshape(table.num_rows, len(values) // max(1, table.num_rows))
+    return np.asarray(values).reshape(table.num_rows, lengths[0] if lengths else 0)
 
 
 def _optional(table: pa.Table, name: str, default: float, dtype: type[np.generic]) -> np.ndarray:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,20 +98,28 @@ class RunFolder:
             raise RunError(f"{self.path} has no {name}", hint=f"run first: factory {made_by} {self.path}")
         return path
 
-    def table(self, name: str, made_by: str) -> pa.Table:
+    def table(self, name: str, made_by: str, columns: Sequence[str] = ()) -> pa.Table:
         """One of the run's Parquet files, with its schema metadata.
 
+        Args:
+            name: Of the file.
+            made_by: The command that makes it.
+            columns: Which it must have.
+
         Raises:
-            RunError: It is missing or damaged; the message names the command that makes it.
+            RunError: It is missing, damaged, or lacks a column; the message names the command that makes it.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         path = self.need(name, made_by)
         try:
-            return pq.read_table(path)
+            table = pq.read_table(path)
         except (pa.ArrowException, OSError) as error:
             raise RunError(f"{path}: damaged ({error})", hint=self._remake(path, made_by)) from None
+        if missing := [column for column in columns if column not in table.column_names]:
+            raise RunError(f"{path}: no column {', '.join(missing)}", hint=self._remake(path, made_by))
+        return table
 
     def json(self, name: str, made_by: str) -> Any:
         """The content of one of the run's JSON files.
@@ -121,7 +130,7 @@ class RunFolder:
         path = self.need(name, made_by)
         try:
             return read_json(path)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RunError(f"{path}: damaged ({error})", hint=self._remake(path, made_by)) from None
 
     def _remake(self, path: Path, made_by: str) -> str:
@@ -142,9 +151,9 @@ class RunFolder:
         for line in self.file(LOG).read_text(encoding="utf-8").splitlines():
             try:
                 entry = json.loads(line)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
                 continue
-            if entry.get("event") == event:
+            if isinstance(entry, dict) and entry.get("event") == event:
                 entries.append(entry)
         return entries
 

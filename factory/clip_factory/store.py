@@ -56,6 +56,8 @@ class EmbeddingStore:
                 f"{self.root}: {len(missing)} of {len(sha256s)} images have no vectors (first: {missing[0]})",
                 hint="label again: factory label RUN",
             )
+        if not sha256s:
+            return np.empty((0, 0), np.float32)
         vectors: np.ndarray = np.stack([rows[sha] for sha in sha256s]).astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors

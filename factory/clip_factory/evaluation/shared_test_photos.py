@@ -64,7 +64,7 @@ def _read(one: Candidate) -> RunTables:
     if one.run is None:
         raise RunError(f"{one.name} is no run folder", hint="give labels: --gold truth.csv --images DIR")
     labels = Labels.of_run(one.run)
-    given = one.run.table(PREDICTIONS, "evaluate")
+    given = one.run.table(PREDICTIONS, "evaluate", ["sha256", "probability"])
     names, labeled = labels.sha256.tolist(), labels.select(labels.labeled)
     return RunTables(
         name=one.name,

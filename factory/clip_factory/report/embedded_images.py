@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
-import posixpath
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from clip_factory.errors import ImageError
+from clip_factory.errors import ImageError, ImagesError
+from clip_factory.images.photo import Photo, read_photo_rgb
+from clip_factory.images.photo_paths import file_at
 from clip_factory.report.plot_data import Indices
 from clip_factory.report.run_data import LabeledPhotos
 from clip_factory.runtime.preprocessing import read_rgb
@@ -51,7 +52,7 @@ def pictures(labels: LabeledPhotos, chosen: Indices, root: Path) -> list[Picture
         root: Folder that their paths start from.
     """
     with ThreadPoolExecutor() as pool:
-        images = list(pool.map(lambda i: tile(root, labels.path[i]), chosen))
+        images = list(pool.map(lambda i: tile(root, labels.path[i], labels.sha256[i]), chosen))
     return [_picture(labels, int(i), image) for i, image in zip(chosen, images, strict=True)]
 
 
@@ -68,14 +69,18 @@ def _picture(labels: LabeledPhotos, i: int, image: Image.Image | None) -> Pictur
     )
 
 
-def tile(root: Path, path: str) -> Image.Image | None:
-    """The photo made small; None where it cannot be read, or where its path would leave the folder."""
-    inside = posixpath.normpath(path)
-    if inside.startswith(("/", "..")) or "\0" in path:
-        return None
+def tile(root: Path, path: str, sha256: str | None = None) -> Image.Image | None:
+    """The photo made small; None where it cannot be read, is another one now, or its path would leave the folder.
+
+    Args:
+        root: The folder that the path starts from.
+        path: Of the photo, as tables hold it.
+        sha256: Of the photo that was labeled; None where any will do.
+    """
     try:
-        image = read_rgb(root / inside, min_side=SIDE)
-    except (ImageError, OSError, ValueError):
+        file = file_at(root, path)
+        image = read_rgb(file, min_side=SIDE) if sha256 is None else read_photo_rgb(Photo(sha256, file), min_side=SIDE)
+    except (ImageError, ImagesError, OSError, ValueError):
         return None
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     return image

@@ -16,7 +16,7 @@ from clip_factory.report.embedded_images import Picture, pictures
 from clip_factory.report.plot_data import Floats, Indices
 from clip_factory.report.report_page import environment
 from clip_factory.report.run_data import read_labels
-from clip_factory.run_folder import LABELS, RunFolder
+from clip_factory.run_folder import RunFolder
 from clip_factory.scenario import Scenario
 
 SHOWN = 10
@@ -43,7 +43,7 @@ def render(scenario: Scenario, run: RunFolder, readiness: Readiness, labels: Lab
         readiness: What the labels are worth.
         labels: Those of the run.
     """
-    read = read_labels(run.file(LABELS))
+    read = read_labels(labels)
     kinds = examples(read.teacher, labels.group)
     shown = pictures(read, np.concatenate([rows for _, _, rows in kinds]), Path(scenario.images.path or "."))
     ends = np.cumsum([len(rows) for _, _, rows in kinds])

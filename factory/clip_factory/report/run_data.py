@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from clip_factory.errors import RunError
@@ -30,10 +30,17 @@ Reference = Literal["people", "teacher", "either"]
 """Whose word is right: people's, the teacher's, or people's where there is one, else the teacher's."""
 
 
+ASKED = ["sha256", "probability"]
+"""Columns of predictions.parquet."""
+SEEN = ["path", "sha256", "group", "reason"]
+"""Columns of images.parquet that a report needs."""
+
+
 @dataclass(frozen=True)
 class LabeledPhotos:
     """The labeled images, one entry for each distinct content; arrays have length N."""
 
+    sha256: list[str]
     path: list[str]
     """POSIX, relative to the root of the images."""
     split: NDArray[np.str_]
@@ -206,32 +213,32 @@ def read_run_data(scenario: Scenario, run: RunFolder) -> RunData:
     return RunData(
         scenario=scenario,
         folder=run.path,
-        labels=read_labels(labels, run.need(PREDICTIONS, "evaluate"), threshold),
-        files=_read_files(run.need(IMAGES, "label")),
+        labels=read_labels(Labels.of_run(run), run.table(PREDICTIONS, "evaluate", ASKED), threshold),
+        files=_count_files(run.table(IMAGES, "scan", SEEN)),
         gate=gate,
         model=dict(Model.load(model, threads=1).metadata),
         training=read_training(run.file(TRAINING)),
         seconds={e["stage"]: float(e["seconds"]) for e in run.done_events() if "seconds" in e},
         precisions=list(precisions[-1].get("rows", [])) if precisions else [],
         hashes={LABELS: sha256_file(labels), MODEL: sha256_file(model), IMAGES: sha256_file(run.file(IMAGES))},
-        held_out=_count_held_out(run.file(HELD_OUT)),
+        held_out=_count_held_out(run),
         readiness=assess(Labels.of_run(run)),
     )
 
 
-def read_labels(labels: Path, predictions: Path | None = None, teacher_threshold: float = 0.5) -> LabeledPhotos:
-    """Join labels.parquet and, where there are any, predictions.parquet on the images' sha256.
+def read_labels(table: Labels, predictions: pa.Table | None = None, teacher_threshold: float = 0.5) -> LabeledPhotos:
+    """Join labels and, where there are any, predictions on the images' sha256.
 
     Args:
-        labels: labels.parquet.
-        predictions: predictions.parquet.
+        table: The labels of a run.
+        predictions: Its predictions.parquet.
         teacher_threshold: The teacher says yes from this probability on; gate.json has it.
     """
-    table = Labels.from_table(pq.read_table(labels))
     phrases, refinement = table.metadata["phrases"], table.metadata["probe"]
-    asked = pq.read_table(predictions, columns=["sha256", "probability"]).to_pydict() if predictions else {}
+    asked = {} if predictions is None else predictions.select(ASKED).to_pydict()
     stored = dict(zip(asked.get("sha256", ()), asked.get("probability", ()), strict=True))
     return LabeledPhotos(
+        sha256=table.sha256.tolist(),
         path=table.path.tolist(),
         split=table.split,
         teacher=table.p_teacher.astype(np.float64),
@@ -247,15 +254,14 @@ def read_labels(labels: Path, predictions: Path | None = None, teacher_threshold
     )
 
 
-def _count_held_out(path: Path) -> dict[str, int]:
-    if not path.is_file():
+def _count_held_out(run: RunFolder) -> dict[str, int]:
+    if not run.file(HELD_OUT).is_file():
         return {}
-    return dict(Counter(pq.read_table(path, columns=["split"])["split"].to_pylist()))
+    return dict(Counter(run.table(HELD_OUT, "train", ["split"])["split"].to_pylist()))
 
 
-def _read_files(path: Path) -> Files:
-    table = pq.read_table(path, columns=["path", "sha256", "group", "reason"])
-    rows = list(zip(*(table[name].to_pylist() for name in ("path", "sha256", "group", "reason")), strict=True))
+def _count_files(table: pa.Table) -> Files:
+    rows = list(zip(*(table[name].to_pylist() for name in SEEN), strict=True))
     usable = [(sha, group) for _, sha, group, reason in rows if reason is None]
     contents = set(usable)
     sizes = np.unique([group for _, group in contents], return_counts=True)[1]

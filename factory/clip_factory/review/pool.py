@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from clip_factory import run_folder as files
+from clip_factory.errors import RunError
 from clip_factory.gate.power import Requirements
 from clip_factory.gold import gold_labels
 from clip_factory.gold.journal import Journal
@@ -68,12 +68,14 @@ def read_pool(run: RunFolder, store: Path) -> tuple[Pool, Journal]:
     """Read a run; the journal is the one that its scenario names.
 
     Raises:
-        RunError: The run has no labels.
+        RunError: The run has no labels, or no photos.
         StoreError: Its vectors are not in the store.
         ScenarioError: Its refinement is not known here.
     """
     labels, scenario = Labels.of_run(run), load(run.file(files.SCENARIO))
     sha256s = labels.sha256.tolist()
+    if not sha256s:
+        raise RunError(f"{run.path} has no photos to review", hint=f"label it again: factory label {run.path}")
     log_odds = Scores(Phrases(labels.positive, labels.negative), labels.scores).log_odds
     vectors = EmbeddingStore(store).get(labels.teacher["key"], sha256s)
     student, threshold = _student(run, sha256s)
@@ -102,7 +104,7 @@ def _student(run: RunFolder, sha256s: list[str]) -> tuple[np.ndarray, float]:
     """Probabilities of the model file, and its threshold; none where the run has not come so far."""
     if not (run.file(files.PREDICTIONS).is_file() and run.file(files.MODEL).is_file()):
         return np.full(len(sha256s), np.nan), 0.5
-    table = pq.read_table(run.file(files.PREDICTIONS), columns=["sha256", "probability"])
+    table = run.table(files.PREDICTIONS, "evaluate", ["sha256", "probability"])
     by_sha256 = dict(zip(table["sha256"].to_pylist(), table["probability"].to_pylist(), strict=True))
     threshold = Model.load(run.file(files.MODEL), threads=1).threshold
     return np.array([by_sha256.get(sha, np.nan) for sha in sha256s]), threshold

@@ -15,7 +15,7 @@ import onnxruntime as ort
 from PIL import Image
 
 from clip_factory.runtime.model_checks import check_graph, check_metadata, read_test_vectors, with_current_keys
-from clip_factory.runtime.model_file import first_line, open_session, read_model
+from clip_factory.runtime.model_file import first_line, open_session, read_metadata, read_model
 from clip_factory.runtime.predictions import BATCH_SIZE, Images, Prediction, is_single, iter_predict_all
 from clip_factory.runtime.preprocessing import ImageSource
 from clip_factory.runtime.runtime_errors import FactoryError, ImageError, ModelError, RegistryError
@@ -104,7 +104,7 @@ class Model:
             raise ModelError(f"{path}: sha256 is {actual}, not {sha256}", hint="the file was altered: fetch it again")
         try:
             session = open_session(data, threads)
-            metadata = MappingProxyType(with_current_keys(session.get_modelmeta().custom_metadata_map))
+            metadata = MappingProxyType(with_current_keys(read_metadata(session)))
             threshold, size = check_metadata(metadata)
             check_graph(session.get_inputs(), session.get_outputs(), size)
         except ModelError as error:

@@ -61,6 +61,20 @@ def open_session(data: bytes, threads: int) -> ort.InferenceSession:
         raise ModelError(f"not a model that onnxruntime {ort.__version__} can run ({first_line(error)})") from None
 
 
+def read_metadata(session: ort.InferenceSession) -> dict[str, str]:
+    """The metadata of a model file.
+
+    Raises:
+        ModelError: It is no text.
+    """
+    try:
+        return dict(session.get_modelmeta().custom_metadata_map)
+    except UnicodeDecodeError as error:
+        raise ModelError(
+            f"its metadata is no text ({error.reason})", hint="the file was altered: fetch it again"
+        ) from None
+
+
 def first_line(error: Exception) -> str:
     """What onnxruntime says, which may quote the file."""
     return plain((str(error).splitlines() or [type(error).__name__])[0], 300)
