@@ -28,6 +28,7 @@ from clip_factory.gate.evaluate_model import evaluate as apply_gate
 from clip_factory.gate.gate_result import GateResult
 from clip_factory.gold.gold_labels import collect
 from clip_factory.images import scan as image_scan
+from clip_factory.images.fixed_camera import warning
 from clip_factory.images.photo import Photo
 from clip_factory.label_sources.labeling import label as label_photos
 from clip_factory.label_sources.refinement import load_refinement
@@ -80,6 +81,10 @@ def scan(job: Job) -> None:
         table = image_scan.scan(_root(job), job.store / "scan.sqlite", progress)
     image_scan.write(table, job.run.file(files.IMAGES))
     console.print(image_scan.summarize(table), markup=False)
+    if frames := image_scan.frames_of_a_fixed_camera(table):
+        message = warning(frames, table["reason"].null_count)
+        console.print(message, markup=False, style="yellow")
+        job.run.log("warning", text=message)
 
 
 def label(job: Job) -> None:

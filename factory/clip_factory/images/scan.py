@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_factory.errors import ImageError, ImagesError, StoreError
+from clip_factory.images.fixed_camera import split_into_blocks
 from clip_factory.images.left_out import read_left_out
 from clip_factory.images.photo_paths import file_at, path_text
 from clip_factory.runtime.atomic import atomic
@@ -39,6 +40,8 @@ PAIRS_AT_ONCE = 4_000_000
 WAIT_SECONDS = 60.0
 """How long to wait for another process that writes to the cache."""
 
+FRAMES = "frames of a fixed camera"
+"""Key of images.parquet's metadata: how many photos were cut into blocks."""
 SETTLED_SECONDS = 2.0
 """A file that was touched less than this before it was read may change again without a new time: file systems count in
 steps of up to 2 s. Its hash is not kept."""
@@ -105,12 +108,20 @@ def scan(root: Path, cache: Path, progress: Progress) -> pa.Table:
     usable = [record for record in records if record.reason is None]
     if not usable:
         raise ImagesError(f"{root}: none of {len(files)} files can be read", hint=f"the first: {records[0].reason}")
-    groups = dict(zip([id(r) for r in usable], near_duplicates(usable), strict=True))
+    paths, contents = [record.path for record in usable], [record.sha256 for record in usable]
+    numbers, frames = split_into_blocks(paths, contents, near_duplicates(usable))
+    groups = dict(zip([id(record) for record in usable], numbers, strict=True))
     everything = sorted(records + left_out, key=lambda record: record.path)
     if len(everything) != len(seen):
         raise AssertionError(f"{len(seen)} files seen, {len(everything)} accounted for")
     rows = [(*astuple(record), groups.get(id(record), -1)) for record in everything]
-    return pa.table(dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True)), schema=SCHEMA)
+    table = pa.table(dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True)), schema=SCHEMA)
+    return table.replace_schema_metadata({FRAMES: str(frames)}) if frames else table
+
+
+def frames_of_a_fixed_camera(table: pa.Table) -> int:
+    """How many photos were cut into blocks, since they look alike and are most of all."""
+    return int((table.schema.metadata or {}).get(FRAMES.encode(), b"0"))
 
 
 def summarize(table: pa.Table) -> str:

@@ -31,8 +31,9 @@ def _one_slot(template: str) -> str:
 
 
 def _shown_as_it_is(text: str) -> str:
-    if not is_plain(text):
-        raise ValueError(f"{text!a} holds a sign that cannot be seen and changes how the rest is shown")
+    hidden = next((sign for sign in text if not is_plain(sign)), None)
+    if hidden is not None:
+        raise ValueError(f"{text!a} holds the hidden sign U+{ord(hidden):04X}, which changes how the rest is shown")
     return text
 
 
