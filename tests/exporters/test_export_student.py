@@ -34,7 +34,7 @@ def test_metadata_is_complete_and_true(exported: Exported) -> None:
     assert set(metadata) == {
         "format", "name", "question", "scenario", "classes", "threshold", "image_size", "preprocessing", "teacher",
         "data_sha256", "backbone", "precision", "calibration", "score_histogram", "version", "license", "test_vectors",
-        "cut",
+        "cut", "graph_sha256",
     }  # fmt: skip
     assert metadata["data_sha256"] == sha256_file(run.file(LABELS))
     unplaced = Scenario.model_validate(scenario.model_dump(exclude={"images", "gold"}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -82,7 +83,8 @@ def test_the_file_holds_its_metadata_a_histogram_and_who_made_it(source: ExportS
     stored, model = metadata_of(path), onnx.load(path)
     answers = answers_of(path, np.concatenate([source.images.val, source.images.test]))
 
-    assert set(stored) == {"name", "threshold", "precision", "score_histogram", "test_vectors"}
+    assert set(stored) == {"name", "threshold", "precision", "score_histogram", "test_vectors", "graph_sha256"}
+    assert stored["graph_sha256"] == hashlib.sha256(model.graph.SerializeToString()).hexdigest()
     assert (stored["name"], stored["threshold"]) == ("disc", "0.5")
     assert json.loads(stored["score_histogram"]) == np.histogram(answers, 20, (0, 1))[0].tolist()
     assert (model.producer_name, model.producer_version) == ("clip-factory", __version__)

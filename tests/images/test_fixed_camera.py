@@ -45,8 +45,8 @@ def test_frames_of_a_fixed_camera_are_split_by_blocks(camera: Path) -> None:
         assert len({answer for answer, split in zip(answers, splits, strict=True) if split == name}) == 2, name
     assert warning(200, 200) == (
         "warning: 200 of 200 photos look alike, as frames of a fixed camera do: one near-duplicate group, which is"
-        " split by 20 blocks in the order of names. Test photos show the same place as training photos: the figures hold for"
-        " this camera, and for no other"
+        " split by 20 blocks in the order of names. Test photos show the same place as training photos: the figures"
+        " hold for this camera, and for no other"
     )
 
 

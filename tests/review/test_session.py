@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from clip_factory.errors import ReviewError
 from clip_factory.gold.answer_table import AnswerRow, AnswerTable
+from clip_factory.gold.journal import default_reviewer
 from clip_factory.label_sources import probe
 from clip_factory.review import sampling
 from clip_factory.review.import_export import exchange_answers, export_answers, import_answers
@@ -494,6 +495,14 @@ def test_folders_are_copies_and_come_back_under_any_name(
     bob = Session.open(made[0], "Bob", made[1])
     assert import_answers(bob, tmp_path / "sorted") == 6
     assert len(bob.conflicts()) == 1
+
+
+def test_a_user_without_a_name_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 1234")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    assert default_reviewer() == "unknown"
 
 
 def test_label_studio_goes_out_and_comes_back(made: Made, ada: Session, tmp_path: Path) -> None:

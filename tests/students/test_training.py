@@ -231,3 +231,26 @@ def test_the_same_student_is_the_same_bytes(tmp_path: Path) -> None:
         save(Student("resnet-mini", 32), RunFolder(tmp_path / name))
         files.append((tmp_path / name / STUDENT).read_bytes())
     assert files[0] == files[1]
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"SLURM_NTASKS": "4", "SLURM_PROCID": "2", "SLURM_JOB_ID": "7", "SLURM_LOCALID": "2", "SLURM_JOB_NAME": "x"},
+        {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "1"},
+        {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "1"},
+    ],
+    ids=["SLURM", "torchrun", "MPI"],
+)
+def test_the_variables_of_a_cluster_change_nothing(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    made = {}
+    for name in ("plain", "cluster"):
+        scenario, run, store = make_shapes_run(tmp_path / name, shapes, epochs=1)
+        student.train(scenario, run, store, Recipe(members=1))
+        made[name] = run.file(STUDENT).read_bytes()
+        for variable, value in variables.items():
+            monkeypatch.setenv(variable, value)
+        monkeypatch.setattr("lightning.pytorch.utilities.rank_zero_only.rank", 1)
+    assert made["plain"] == made["cluster"]

@@ -24,7 +24,8 @@ from clip_factory.exporters.quantization import quantize
 from clip_factory.run_folder import MODEL
 from clip_factory.runtime import Model
 from clip_factory.runtime.atomic import write_bytes
-from clip_factory.runtime.model_checks import THUMB
+from clip_factory.runtime.model_checks import GRAPH_HASH, THUMB
+from clip_factory.runtime.onnx_operators import graph_hash
 from clip_factory.scenario import Scenario
 from clip_factory.students.network import normalize
 
@@ -178,6 +179,7 @@ def _check(source: ExportSource, precision: str, graph: onnx.ModelProto, network
         "precision": precision,
         "score_histogram": json.dumps(np.histogram(scores, HISTOGRAM_BINS, (0, 1))[0].tolist()),
         "test_vectors": _test_vectors(session, images.val),
+        GRAPH_HASH: graph_hash(graph.SerializeToString()),
     }
     onnx.helper.set_model_props(graph, metadata)
     graph.producer_name, graph.producer_version = "clip-factory", __version__

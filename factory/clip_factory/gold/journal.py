@@ -12,6 +12,7 @@ dies; readers need no lock. The order of the lines decides, not the clocks of th
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import uuid
@@ -165,6 +166,14 @@ class Journal:
         whole = fresh[: fresh.rfind(b"\n") + 1]
         self._read += len(whole)
         return [event for event in map(_parse, whole.splitlines()) if event is not None]
+
+
+def default_reviewer() -> str:
+    """Who answers where no one is named: the user of this process, as far as the system knows one."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container without users
+        return "unknown"
 
 
 def checked_name(reviewer: str) -> str:

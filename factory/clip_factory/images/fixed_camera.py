@@ -52,8 +52,8 @@ def warning(frames: int, photos: int) -> str:
     """What a person must know of figures that rest on blocks."""
     return (
         f"warning: {frames:,} of {photos:,} photos look alike, as frames of a fixed camera do: one near-duplicate"
-        f" group, which is split by {BLOCKS} blocks in the order of names. Test photos show the same place as training photos:"
-        " the figures hold for this camera, and for no other"
+        f" group, which is split by {BLOCKS} blocks in the order of names. Test photos show the same place as"
+        " training photos: the figures hold for this camera, and for no other"
     )
 
 

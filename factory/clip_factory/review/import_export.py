@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 
 from clip_factory.gold import exchange
+from clip_factory.gold.journal import default_reviewer
 from clip_factory.review.session import Session
 from clip_factory.run_folder import find_run
 
@@ -23,7 +23,7 @@ def exchange_answers(target: Path, store: Path, reviewer: str | None, source: Pa
     Raises:
         FactoryError: It is no run, or the answers do not fit it.
     """
-    session = Session.open(find_run(target), reviewer or getpass.getuser(), store)
+    session = Session.open(find_run(target), reviewer or default_reviewer(), store)
     lines = [f"{import_answers(session, source)} new answers from {source}"] if source else []
     return "\n".join([*lines, f"{export_answers(session, copy)} answers in {copy}"] if copy else lines)
 

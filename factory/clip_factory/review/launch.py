@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import html
 import os
@@ -22,6 +21,7 @@ from typing import Any
 
 from clip_factory import run_folder as files
 from clip_factory.errors import RunError
+from clip_factory.gold.journal import default_reviewer
 from clip_factory.progress import console
 from clip_factory.review.access import Access, Guard
 from clip_factory.review.requests import About, RequestHandler
@@ -85,7 +85,7 @@ def prepare(
         FactoryError: It is no run, it has no labels, or the port is taken.
     """
     run = find_run(target)
-    reviewer = reviewer or getpass.getuser()
+    reviewer = reviewer or default_reviewer()
     session = Session.open(run, reviewer, store)
     table = session.items()
     paths = dict(zip(table["sha256"].to_pylist(), table["path"].to_pylist(), strict=True))

@@ -15,7 +15,7 @@ import onnxruntime as ort
 from PIL import Image
 
 from clip_factory.runtime.model_checks import check_graph, check_metadata, read_test_vectors, with_current_keys
-from clip_factory.runtime.model_file import first_line, open_session, read_metadata, read_model
+from clip_factory.runtime.model_file import check_integrity, first_line, open_session, read_metadata, read_model
 from clip_factory.runtime.predictions import BATCH_SIZE, Images, Prediction, is_single, iter_predict_all
 from clip_factory.runtime.preprocessing import ImageSource
 from clip_factory.runtime.runtime_errors import FactoryError, ImageError, ModelError, RegistryError
@@ -105,6 +105,7 @@ class Model:
         try:
             session = open_session(data, threads)
             metadata = MappingProxyType(with_current_keys(read_metadata(session)))
+            check_integrity(data, metadata)
             threshold, size = check_metadata(metadata)
             check_graph(session.get_inputs(), session.get_outputs(), size)
         except ModelError as error:

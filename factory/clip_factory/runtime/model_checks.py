@@ -24,7 +24,10 @@ PREPROCESSING = {
 """The only preprocessing that this runtime does, `to_square`; a file that asks for another is refused."""
 LICENSE_0_1_0 = "licence"
 """The key for which version 0.1.0 wrote the British spelling."""
+GRAPH_HASH = "graph_sha256"
+"""Key of the hash of graph and weights; files of earlier versions have none."""
 MAX_IMAGE_SIZE = 4096
+MAX_TEST_VECTORS = 64
 THUMB = 8
 """Side in pixels of the thumbnails that test vectors are made from."""
 
@@ -94,6 +97,8 @@ def read_test_vectors(metadata: Mapping[str, str], size: int) -> tuple[np.ndarra
         raise ModelError("metadata without test_vectors: nothing to verify against")
     try:
         vectors = _json(metadata, "test_vectors")
+        if len(vectors) > MAX_TEST_VECTORS:
+            raise ModelError(f"`test_vectors` has {len(vectors):,} entries, over the limit of {MAX_TEST_VECTORS}")
         thumbs = [base64.b64decode(vector["thumb"], validate=True) for vector in vectors]
         small = np.frombuffer(b"".join(thumbs), np.uint8).reshape(len(thumbs), THUMB, THUMB, 3)
         expected = np.array([float(vector["probability"]) for vector in vectors], np.float32)

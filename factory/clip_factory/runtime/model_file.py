@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnxruntime as ort
 
+from clip_factory.runtime.model_checks import GRAPH_HASH
+from clip_factory.runtime.onnx_operators import check_operators, graph_hash
 from clip_factory.runtime.onnx_wire import has_external_data
 from clip_factory.runtime.runtime_errors import ModelError
 from clip_factory.runtime.safe_text import plain
@@ -49,6 +52,11 @@ def open_session(data: bytes, threads: int) -> ort.InferenceSession:
         raise ModelError(f"not an ONNX file ({error})") from None
     if external:
         raise ModelError("refers to data in another file", hint="a model of this factory is one file: export it again")
+    try:
+        check_operators(data)
+    except ValueError as error:
+        hint = "no exporter of the factory writes such a file: do not use it"
+        raise ModelError(f"not a model of this factory: {error}", hint=hint) from None
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -73,6 +81,17 @@ def read_metadata(session: ort.InferenceSession) -> dict[str, str]:
         raise ModelError(
             f"its metadata is no text ({error.reason})", hint="the file was altered: fetch it again"
         ) from None
+
+
+def check_integrity(data: bytes, metadata: Mapping[str, str]) -> None:
+    """Hold a file's graph and weights against the hash in its metadata, where it has one.
+
+    Raises:
+        ModelError: They differ.
+    """
+    stated = metadata.get(GRAPH_HASH)
+    if stated is not None and stated != graph_hash(data):
+        raise ModelError("its weights are not those that were exported", hint="the file was altered: fetch it again")
 
 
 def first_line(error: Exception) -> str:

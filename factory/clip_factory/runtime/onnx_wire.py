@@ -39,7 +39,7 @@ def has_external_data(model: bytes) -> bool:
     waiting: list[tuple[Message, memoryview]] = [("model", memoryview(model))]
     while waiting:
         message, data = waiting.pop()
-        for field, value in _fields(data):
+        for field, value in fields(data):
             if message == "tensor":
                 if field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0):
                     return True
@@ -48,7 +48,12 @@ def has_external_data(model: bytes) -> bool:
     return False
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """The fields of a protobuf message, in order: number, and value or bytes.
+
+    Raises:
+        ValueError: The bytes are no message.
+    """
     position = 0
     while position < len(data):
         tag, position = _varint(data, position)
@@ -69,6 +74,19 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             raise ValueError(f"field {field} of {size} bytes at byte {position} of {len(data)}")
         yield field, data[position : position + size]
         position += size
+
+
+def varints(data: memoryview) -> list[int]:
+    """The numbers of a packed field.
+
+    Raises:
+        ValueError: The last one is cut short.
+    """
+    numbers, position = [], 0
+    while position < len(data):
+        number, position = _varint(data, position)
+        numbers.append(number)
+    return numbers
 
 
 def _varint(data: memoryview, position: int) -> tuple[int, int]:

@@ -17,6 +17,8 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from clip_factory.errors import TrainError
@@ -53,6 +55,7 @@ def train(scenario: Scenario, run: RunFolder, store: Store, recipe: Recipe | Non
     if not scenario.student.mirror:
         recipe = replace(recipe, augmentation=replace(recipe.augmentation, flip=0.0))
     keep_memory()
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]  # else a job's variables keep Lightning from writing checkpoints
     wanted = scenario.student
     backbone = backbones.choose(wanted.backbone, wanted.budget_kb, wanted.precision)
     size = recipe.image_size if wanted.image_size == "auto" else wanted.image_size
@@ -146,6 +149,8 @@ def _fit(module: Distillation, photos: PhotoDataModule, history: History, epochs
         enable_model_summary=False,
         num_sanity_val_steps=0,
         gradient_clip_val=5.0,
+        # one process trains, whatever a cluster's job says of ranks and nodes (SLURM, MPI, torchrun)
+        plugins=[LightningEnvironment()],
     )
     resume = str(checkpoint) if checkpoint.is_file() else None
     try:
