@@ -17,11 +17,14 @@ from typing import Any
 import numpy as np
 import platformdirs
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from platformdirs import windows
 from platformdirs.macos import MacOS
 from platformdirs.unix import Unix
 from platformdirs.windows import Windows
 
+from clip_factory.registry import open_registry
+from clip_factory.registry.keys import Signer
 from clip_factory.runtime import Model, ModelError, OfflineWarning, RegistryError
 from clip_factory.runtime.releases import transport
 from clip_factory.runtime.releases.cache import Cache, default_folder
@@ -106,6 +109,65 @@ def test_a_layout_of_its_own_on_the_web(registry: Path, web: str, model_bytes: b
     assert Model.load("red", registry=f"{web}/registry").name == "red"
 
 
+# --- the key that a registry pins
+
+
+@pytest.fixture
+def signers() -> tuple[Signer, Signer]:
+    return Signer(Ed25519PrivateKey.generate()), Signer(Ed25519PrivateKey.generate())
+
+
+def sign_all(registry: Path, signer: Signer, model_bytes: bytes) -> None:
+    """Sign the one release of the registry, red@1."""
+    release = release_of(model_bytes, 1)
+    write(registry, replace(release, signature=signer.sign(release.canonical())))
+
+
+@pytest.mark.parametrize("from_web", [False, True], ids=["folder", "web"])
+def test_the_key_that_a_registry_pins_is_checked_by_who_loads_a_model(
+    registry: Path, web: str, model_bytes: bytes, signers: tuple[Signer, Signer], from_web: bool
+) -> None:
+    root = f"{web}/registry" if from_web else str(registry)
+    (registry / "signer.pem").write_bytes(signers[0].public_key)
+    assert "red@1: not signed" in refusal(Model.load, "red", registry=root)
+    sign_all(registry, signers[1], model_bytes)
+    assert "the signature is not of this key" in refusal(Model.load, "red", registry=root)
+    sign_all(registry, signers[0], model_bytes)
+    assert Model.load("red", registry=root).name == "red"
+
+
+def test_a_pinned_key_that_changes_or_goes_is_noticed(
+    registry: Path, web: str, model_bytes: bytes, signers: tuple[Signer, Signer]
+) -> None:
+    root = f"{web}/registry"
+    (registry / "signer.pem").write_bytes(signers[0].public_key)
+    sign_all(registry, signers[0], model_bytes)
+    Model.load("red", registry=root)
+    (registry / "signer.pem").write_bytes(signers[1].public_key)
+    sign_all(registry, signers[1], model_bytes)
+    assert "it pins another key than when it was last seen" in refusal(Model.load, "red", registry=root)
+    (registry / "signer.pem").unlink()
+    assert "it pins no key any more" in refusal(Model.load, "red", registry=root)
+    assert Model.load("red@1", registry=root).name == "red", "what was fetched before asks no network"
+
+
+def test_a_version_in_a_folder_is_read_from_the_folder(registry: Path, model_bytes: bytes) -> None:
+    assert fetch("red@1", registry, file="card.md").data == b"# red"
+    card = hashlib.sha256(b"# red").hexdigest()
+    (registry / "blobs" / card[:2] / card).write_bytes(b"# bad")
+    assert "was altered or damaged" in refusal(fetch, "red@1", registry, file="card.md")
+    (registry / "index.json").unlink()
+    assert "no such file" in refusal(fetch, "red@1", registry, file="card.md")
+
+
+def test_what_systems_leave_in_a_registry_is_no_matter(registry: Path) -> None:
+    for name in ("Thumbs.db", "desktop.ini", ".DS_Store"):
+        (registry / name).write_bytes(b"x")
+    (registry / "@eaDir").mkdir()
+    assert Model.load("red", registry=registry).name == "red"
+    assert open_registry(str(registry)).index().models == {}, "its records, which this one has none of, are read"
+
+
 # --- the cache
 
 
@@ -159,14 +221,15 @@ def cached_files() -> list[Path]:
 
 
 @pytest.mark.parametrize("damage", ["shorter", "other"])
-def test_what_is_damaged_in_the_cache_is_fetched_again(registry: Path, damage: str) -> None:
-    Model.load("red@1", registry=registry)
+def test_what_is_damaged_in_the_cache_is_fetched_again(registry: Path, web: str, damage: str) -> None:
+    root = f"{web}/registry"
+    Model.load("red@1", registry=root)
     for path in cached_files():
         data = path.read_bytes()
         path.write_bytes(data[:-1] if damage == "shorter" else data[:-1] + bytes([data[-1] ^ 1]))
-    assert str(Model.load("red@1", registry=registry).release) == "red@1"
+    assert str(Model.load("red@1", registry=root).release) == "red@1"
     (registry / "index.json").unlink()
-    assert str(Model.load("red@1", registry=registry).release) == "red@1", "the cache was mended"
+    assert str(Model.load("red@1", registry=root).release) == "red@1", "the cache was mended"
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(
@@ -196,11 +259,11 @@ def test_a_user_without_a_home_is_served_and_keeps_nothing(
     assert default_folder() == Path(os.devnull, "clip-factory")
 
 
-def test_processes_that_share_a_cold_cache(registry: Path) -> None:
+def test_processes_that_share_a_cold_cache(web: str) -> None:
     program = f"""
 from clip_factory.runtime import Model
 for version in (1, 2) * 10:
-    assert Model.load(f"red@{{version}}", registry={str(registry)!r}, threads=1).release.version == version
+    assert Model.load(f"red@{{version}}", registry={web!r} + "/registry", threads=1).release.version == version
 """
     started = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(4)]
     assert [one.wait() for one in started] == [0] * 4
@@ -244,7 +307,7 @@ def test_an_altered_model_or_card(registry: Path, model_bytes: bytes) -> None:
     )
     blob(registry, b"# red").write_bytes(b"# rad")
     assert refusal(fetch, "red", registry, file="card.md").startswith(f"red@1: card.md at {registry} has sha256 ")
-    assert cached_files() == list((default_folder() / "indexes").iterdir()), "nothing of it was kept"
+    assert cached_files() == [], "nothing of it was kept"
 
 
 def test_a_file_of_another_size(registry: Path, model_bytes: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -37,6 +37,7 @@ def promote(
         NotProvenError: The champion is to be one that is not proven, and `options` does not allow that.
     """
     check_alias(alias)
+    check_free(registry, alias)
     release = registry.index().find(Reference.parse(reference))
     trust.check(registry, release)
     return move_alias(registry, release, alias, "promote", replace(options, by=by))
@@ -108,6 +109,17 @@ def check_alias(alias: str) -> None:
     if not is_alias(alias):
         hint = "small letters, digits and single dashes, and not a number: champion, for example"
         raise RegistryError(f"{alias!a} cannot be an alias", hint=hint)
+
+
+def check_free(registry: Registry, alias: str) -> None:
+    """Refuse an alias that the registry's back-end keeps for itself, before anything is written.
+
+    Raises:
+        RegistryError: It does; a back-end says so by its `reserved_aliases`, a set of names.
+    """
+    reserved: Collection[str] = getattr(registry, "reserved_aliases", ())
+    if alias in reserved:
+        raise RegistryError(f"{alias}: {registry.url} keeps this alias for itself", hint="choose another: champion")
 
 
 def _check_state(release: Release, alias: str, options: PublishOptions) -> None:

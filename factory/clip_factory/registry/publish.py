@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from clip_factory.registry.aliases import check_alias, move_alias
+from clip_factory.registry.aliases import check_alias, check_free, move_alias
 from clip_factory.registry.backend import Move, Registry
 from clip_factory.registry.draft_from_run import DEFAULT_OPTIONS, PublishOptions, draft_from_run
 from clip_factory.registry.trust import check_signer
@@ -38,6 +38,7 @@ def publish(
     """
     if alias is not None:
         check_alias(alias)
+        check_free(registry, alias)
     draft = draft_from_run(folder, options)
     draft.to_release(1)  # whatever the number will be: what a record may not say is refused before anything is written
     check_signer(registry, options.signer)

@@ -12,6 +12,7 @@ from pathlib import Path
 from clip_factory.errors import RegistryError
 from clip_factory.registry.backend import PINNED_KEY, RegistryNotFoundError
 from clip_factory.runtime.atomic import NO_LINKS, atomic_new, write_bytes
+from clip_factory.runtime.photo_files import LITTER
 from clip_factory.runtime.releases import transport
 from clip_factory.runtime.releases.release_index import INDEX
 
@@ -111,7 +112,7 @@ def check_registry_folder(root: str) -> None:
     hint = "check --registry; factory publish makes one"
     if not os.path.isdir(root):
         raise RegistryNotFoundError(f"{root}: there is no such folder", hint=hint)
-    names = {name for name in os.listdir(root) if not name.startswith(".")}
+    names = {name for name in os.listdir(root) if not name.startswith(".") and name.lower() not in LITTER}
     if names and not names & {INDEX, PINNED_KEY, "blobs", "models"}:  # blobs alone: a publisher was killed
         raise RegistryError(f"{root}: this folder holds other things, and no registry", hint=hint)
 

@@ -102,6 +102,11 @@ class MlflowRegistry:
             raise RegistryError(f"{self.url}: {draft.name} vanished while it was published", hint="publish it again")
         return release
 
+    @property
+    def reserved_aliases(self) -> frozenset[str]:
+        """What MLflow means by a name itself: the newest version, whatever it is."""
+        return frozenset({"latest"})
+
     def move(self, name: str, decide: Decide) -> Move | None:
         """Move an alias and record it: two calls, see the module."""
         client = connect(self.url)

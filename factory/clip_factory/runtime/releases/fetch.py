@@ -18,6 +18,9 @@ from clip_factory.runtime.releases.release_signature import verify_signature
 from clip_factory.runtime.releases.transport import UnreachableError, read
 from clip_factory.runtime.runtime_errors import OfflineWarning, RegistryError
 
+SIGNER = "signer.pem"
+"""The public key that all releases of a registry are signed with, where it pins one."""
+MAX_SIGNER = 10_000
 MAX_INDEX = 64_000_000
 """Bytes of an index: some 50,000 releases."""
 
@@ -43,6 +46,9 @@ def fetch(
 ) -> FetchedFile:
     """Fetch one file of a release, from the cache where it is there.
 
+    A registry may pin the key that its releases are signed with: then each must be, and the key must stay the same, as
+    far as the cache remembers it.
+
     A version never changes, so NAME@VERSION that was fetched before asks no network. An alias may have moved: the
     registry is asked, and if it does not answer, the index last seen decides, with an `OfflineWarning`.
 
@@ -57,12 +63,16 @@ def fetch(
         RegistryError: The registry, the release or the file is not there, is altered, or is not signed by the key.
     """
     parsed, root = Reference.parse(reference), root_of(registry)
-    cache = cache or Cache(default_folder())
+    # a folder is read as it is now: what was kept of it could be older, and is no nearer
+    cache = Cache(Path(os.devnull)) if "://" not in root else cache or Cache(default_folder())
     key = None if public_key is None else _read_key(public_key)
-    index = _sufficient_cached_index(parsed, root, file, cache) or _index(root, cache)
+    kept = _sufficient_cached_index(parsed, root, file, cache)
+    pinned = _pinned_key(root, cache, ask=kept is None)
+    index = kept or _index(root, cache)
     release = index.find(parsed)
-    if key is not None:
-        verify_signature(release, key)
+    for signer in (key, pinned):
+        if signer is not None:
+            verify_signature(release, signer)
     return FetchedFile(release, read_file(index, release, file, root, cache))
 
 
@@ -100,6 +110,31 @@ def read_file(index: Index, release: Release, file: str, root: str, cache: Cache
         )
     cache.store_blob(data)
     return data
+
+
+def _pinned_key(root: str, cache: Cache, *, ask: bool) -> bytes | None:
+    """The key that a registry pins, as it is now, or as it was when it was last seen; None where it pins none.
+
+    Raises:
+        RegistryError: It pins another than before, or none any more.
+    """
+    known = cache.signer(root)
+    if not ask:
+        return known
+    try:
+        pinned: bytes | None = read(root, SIGNER, MAX_SIGNER)
+    except UnreachableError:
+        return known
+    except RegistryError:  # it has none, or does not show it: what it does not show pins nothing
+        pinned = None
+    if known is not None and known != pinned:
+        raise RegistryError(
+            f"{root}: it pins another key than when it was last seen" if pinned else f"{root}: it pins no key any more",
+            hint="ask who runs the registry; if that is right, delete the cache folder and name the key: --public-key",
+        )
+    if pinned is not None and known is None:
+        cache.store_signer(root, pinned)
+    return pinned
 
 
 def _sufficient_cached_index(reference: Reference, root: str, file: str, cache: Cache) -> Index | None:
