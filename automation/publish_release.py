@@ -31,6 +31,7 @@ from clip_factory.registry.aliases import check_alias, move_alias
 from clip_factory.registry.draft_from_run import RELEASED, RELEASED_TOO
 from clip_factory.registry.publish import Published
 from clip_factory.run_folder import RunFolder
+from clip_factory.runtime.safe_text import without_secrets
 from clip_factory.scenario import Scenario
 from clip_factory.terminal import NOT_PROVEN, REFUSED, err, plain
 
@@ -155,7 +156,10 @@ def _same_images(folder: Path, merged: Scenario, datasets: str) -> bool:
     """Whether the run's manifest says that its photos came from where the scenario says."""
     source = RunFolder(folder).json(files.MANIFEST, "run").get("images_from") or {}
     if merged.images.path is None:
-        return bool(source.get("url") == merged.images.url and source.get("sha256") == merged.images.sha256)
+        return bool(
+            source.get("url") == without_secrets(merged.images.url or "")
+            and source.get("sha256") == merged.images.sha256
+        )
     inside = policy.inside(datasets, merged.images.path)
     # the place of the checkout differs from machine to machine; the way inside it does not
     path = posixpath.normpath(str(source.get("path", "")).replace("\\", "/"))

@@ -5,13 +5,18 @@ fixed by the seed and the picture's number, so that the same seed writes the sam
 """
 
 import csv
+import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from clip_factory.runtime.processors import usable_cpus
 from clip_factory_demo.hard_cases import WRITERS, Truth
 from clip_factory_demo.staging import KINDS, photograph
 
@@ -39,16 +44,49 @@ def _classes(count: int, seed: int) -> list[str]:
 
 
 def photographs(folder: Path, count: int, seed: int, progress: Progress | None) -> Truth:
-    """Render and save the ordinary pictures; quality varies as between cameras."""
-    truth = []
-    for number, name in enumerate(_classes(count, seed), 1):
+    """Render and save the ordinary pictures, in as many processes as there are processors."""
+    workers = min(usable_cpus(), count)
+    shares = [[str(value) for value in (folder, count, seed, first, workers)] for first in range(1, workers + 1)]
+    if workers == 1:
+        _render_share(folder, count, seed, 1, 1)
+    else:
+        command = [sys.executable, "-c", WORKER]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+        started = [subprocess.Popen([*command, *share], env=environment) for share in shares]  # noqa: S603 - this file
+        try:
+            while any(one.poll() is None for one in started):
+                time.sleep(0.1)
+                if progress:
+                    progress(sum(1 for _ in folder.glob("img_*.jpg")), count)
+        finally:
+            for one in started:
+                one.kill()
+        if any(one.wait() for one in started):
+            raise RuntimeError("a process that renders pictures has failed")
+    if progress:
+        progress(count, count)
+    return [(_file(number), name) for number, name in enumerate(_classes(count, seed), 1)]
+
+
+WORKER = (
+    "import sys; from clip_factory_demo.render import _render_share as go; go(sys.argv[1], *map(int, sys.argv[2:]))"
+)
+"""What a process of its own runs."""
+
+
+def _render_share(folder: Path | str, count: int, seed: int, first: int, step: int) -> None:
+    """Render and save every `step`-th picture from `first` on; quality varies as between cameras."""
+    names = _classes(count, seed)
+    for number in range(first, count + 1, step):
         rng = np.random.default_rng([seed, number])
-        file = f"img_{number:04d}.jpg"
-        Image.fromarray(photograph(name, rng)).save(folder / file, quality=int(rng.integers(72, 95)))
-        truth.append((file, name))
-        if progress:
-            progress(number, count)
-    return truth
+        picture = Image.fromarray(photograph(names[number - 1], rng))
+        draft = Path(folder, f".{_file(number)}")
+        picture.save(draft, "JPEG", quality=int(rng.integers(72, 95)))
+        draft.rename(Path(folder, _file(number)))  # a picture that is seen is whole
+
+
+def _file(number: int) -> str:
+    return f"img_{number:04d}.jpg"
 
 
 def _hard_cases(folder: Path, first: int, seed: int) -> Truth:

@@ -42,6 +42,10 @@ KINDS: dict[str, Kind] = {
 }
 
 
+FILL = (0.06, 0.42)
+"""Share of the picture's height that a group takes: from far away, where a ball is a few pixels, to near."""
+
+
 def _light(rng: Generator, upright: bool) -> Light:
     """A sun or a lamp from above or the side, towards the camera's half of the world more often than not."""
     around, height = rng.uniform(-2.2, 2.2), rng.uniform(0.45, 1.25)
@@ -81,7 +85,7 @@ def _camera(solids: tuple[Solid, ...], kind: Kind, rng: Generator) -> Camera:
     middle = np.mean([s.center for s in solids], axis=0)
     spread = max(float(np.linalg.norm(s.center - middle)) for s in solids)
     focal = rng.uniform(1.3, 2.2)
-    fill = rng.uniform(0.42, 0.80)
+    fill = rng.uniform(*FILL)
     away = 2 * focal * (1.0 + 0.5 * spread) / fill
     if kind.pose == "wall":
         yaw, pitch = rng.normal(0, 0.22), rng.normal(-0.05, 0.12)
@@ -108,11 +112,11 @@ def stage(name: str, rng: Generator) -> Scene:
 
 def _size(rng: Generator) -> tuple[int, int]:
     """Width and height in pixels of a random picture format."""
-    return ((256, 256), (288, 216), (216, 288), (272, 204))[rng.integers(4)]
+    return ((240, 240), (272, 204), (204, 272), (256, 192))[rng.integers(4)]
 
 
 def photograph(name: str, rng: Generator) -> NDArray[np.uint8]:
-    """A photo-like picture, sRGB uint8 (height, width, 3), long side 256 to 288 pixels, of one class of KINDS."""
+    """A photo-like picture, sRGB uint8 (height, width, 3), long side 240 to 272 pixels, of one class of KINDS."""
     width, height = _size(rng)
     return develop(dapple(render(stage(name, rng), width, height), rng), rng)
 

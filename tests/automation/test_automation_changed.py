@@ -119,7 +119,7 @@ def test_scenarios_on_the_same_photos_share_a_set_unless_their_teachers_differ(r
         ("images: {path: ../../.git}\n", None, "images.path: '../../.git' leaves the repository"),
         ("images: {path: 'C:\\photos'}\n", None, "images.path: 'C:\\\\photos' leaves the repository"),
         ("gold: ../../../gold.csv\nimages: {path: images}\n", None, "gold: '../../../gold.csv' leaves the repository"),
-        ("answers: /tmp/a\nimages: {path: images}\n", None, "answers: '/tmp/a' leaves the repository"),
+        ("answers: /tmp/a.jsonl\nimages: {path: images}\n", None, "answers: '/tmp/a.jsonl' leaves the repository"),
         ("", None, "images: says of no photos: give a path in the repository, or a url with its sha256"),
         (
             "images: {url: 'file:///etc/passwd', sha256: " + "a" * 64 + "}\n",
@@ -240,7 +240,7 @@ def test_answers_behind_a_link_are_not_ours_though_the_scenario_does_not_name_th
 
 
 def test_every_fault_of_every_scenario_is_told(repository: Path) -> None:
-    write(repository, "pallet", "images: {path: /a}\ngold: /b\n")
+    write(repository, "pallet", "images: {path: /a}\ngold: /b.csv\n")
     write(repository, "door", "images: {path: images}\nseed: 1\n")
     commit(repository, "hostile")
 

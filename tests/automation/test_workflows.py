@@ -26,7 +26,7 @@ WRITERS = {
         "contents": "write", "pull-requests": "write", "issues": "write", "actions": "write",
     },
     ("recheck.yml", "recheck"): {"issues": "write"},
-    ("release.yml", "build"): {"id-token": "write", "attestations": "write"},
+    ("release.yml", "attest"): {"id-token": "write", "attestations": "write"},
     ("release.yml", "publish"): {"id-token": "write"},
     ("rollback.yml", "rollback"): {"contents": "write"},
 }  # fmt: skip

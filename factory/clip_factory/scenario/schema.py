@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -28,6 +29,17 @@ def _one_slot(template: str) -> str:
     if template.count("{}") != 1:
         raise ValueError(f"{template!r} must hold {{}} exactly once: the phrase goes there")
     return template
+
+
+def _of_kind(*suffixes: str) -> Callable[[str], str]:
+    """A check that a path names a file of one of these kinds: a scenario from elsewhere reads and writes no others."""
+
+    def checked(path: str) -> str:
+        if not path.lower().endswith(suffixes):
+            raise ValueError(f"{path[:200]!a} is no {' or '.join(suffixes)} file")
+        return path
+
+    return checked
 
 
 def _shown_as_it_is(text: str) -> str:
@@ -217,10 +229,10 @@ class Scenario(_Section):
     templates: TemplateSet | Annotated[tuple[Template, ...], Field(min_length=1, max_length=200)] = "photo"
     """A named set of templates, or a list of strings that each hold `{}` once."""
     images: Images = Images()
-    gold: str | None = None
+    gold: Annotated[str, AfterValidator(_of_kind(".csv", ".tsv", ".txt", ".parquet"))] | None = None
     """Labels from a person: a CSV with the columns `path` (relative to the images) and `label` (yes or no), or the
     NAME.gold.parquet of another review of the same photos."""
-    answers: str | None = None
+    answers: Annotated[str, AfterValidator(_of_kind(".jsonl"))] | None = None
     """Where `factory review` keeps people's answers; left out: beside the scenario file and named like it, as
     scenario.answers.jsonl beside scenario.yaml. They are taken into account by themselves, and outrank `gold`."""
     teacher: Teacher = Teacher()
