@@ -23,7 +23,7 @@ from clip_factory.images.left_out import read_left_out
 from clip_factory.images.sources import locate
 from clip_factory.runtime import find_images
 from clip_factory.scenario import Images
-from support.loopback import files_of, serving
+from support.loopback import Quiet, files_of, serving
 
 
 def png(seed: int = 0) -> bytes:
@@ -357,6 +357,28 @@ def test_a_url_keeps_its_secrets(store):
     message = refusal(Images(url="http://me:hunter2@127.0.0.1:1/photos.zip?token=hunter2", sha256="0" * 64), store)
     assert message.startswith("http://127.0.0.1:1/photos.zip: cannot be fetched (")
     assert "hunter2" not in message
+
+
+def test_the_web_is_asked_through_the_proxy_of_the_environment(store, monkeypatch):
+    content, asked = zip_of("x.png"), []
+
+    class Proxy(Quiet):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_HEAD = do_GET
+
+    source = Images(url="http://photos.example/a.zip", sha256=hashlib.sha256(content).hexdigest())
+    with serving(Proxy) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        monkeypatch.setenv("http_proxy", proxy)
+        folder = locate(source, store)
+    assert everything(folder) == {"x.png"}
+    assert set(asked) == {"http://photos.example/a.zip"}
 
 
 # --- lists of addresses

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import fsspec
 
@@ -53,7 +53,7 @@ def _downloaded(url: str, sha256: str, store: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with atomic(target) as temporary:
-            with fsspec.open(url, "rb") as remote, open(temporary, "wb") as local:
+            with fsspec.open(url, "rb", **_options(url)) as remote, open(temporary, "wb") as local:
                 _copy(remote, local, named, temporary.parent)
             digest = sha256_file(temporary)
             if digest != sha256:
@@ -64,6 +64,11 @@ def _downloaded(url: str, sha256: str, store: Path) -> Path:
         reason = str(error).replace(url, named) or type(error).__name__
         raise ImagesError(f"{named}: cannot be fetched ({reason})") from None
     return target
+
+
+def _options(url: str) -> dict[str, Any]:
+    """What fsspec is told beside the address: on the web, to go by the proxy that the environment names."""
+    return {"client_kwargs": {"trust_env": True}} if url.startswith(("http://", "https://")) else {}
 
 
 def _copy(remote: IO[bytes], local: IO[bytes], named: str, folder: Path) -> None:

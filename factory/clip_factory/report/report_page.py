@@ -22,6 +22,7 @@ from clip_factory.report.run_data import RunData
 from clip_factory.report.summary import command, confusion, summarize
 from clip_factory.report.svg import Plot
 from clip_factory.report.threshold_section import threshold_section
+from clip_factory.runtime.safe_text import visible
 
 PICTURES = 24
 SKIPPED_SHOWN = 50
@@ -43,6 +44,8 @@ def environment(*, html: bool) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        # a sign that turns the direction of text could make a page read as something else
+        finalize=lambda value: visible(value) if type(value) is str else value,
     )
     names = ("share", "number", "score", "kilobytes", "duration", "interval", "figure", "rule", "plural", "known")
     env.filters |= {name: getattr(words, name) for name in names}
