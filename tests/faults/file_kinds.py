@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from clip_factory import run_folder as files
 from clip_factory.gold.journal import Journal
+from clip_factory.runtime.releases.fetch import fetch
 from clip_factory.scenario import load
 from faults.trials import CODES, Trial, command
 
@@ -201,6 +202,8 @@ def registries(folder: Path, registry: Path) -> Iterator[Trial]:
             shutil.rmtree(copy, ignore_errors=True)
             shutil.copytree(registry, copy)
             (copy / "index.json").write_bytes(data)
+            if arguments[0] == "fetch":
+                return "fetched" if fetch(arguments[1], copy).data else ""
             return command("models", *arguments, "--registry", copy)
 
         return name, trial
@@ -208,10 +211,11 @@ def registries(folder: Path, registry: Path) -> Iterator[Trial]:
     for number in range(40):
         tree = json.loads(text)
         _spoil(tree, chance)
-        for arguments in (("list",), ("show", "red-ball@champion")):
+        for arguments in (("list",), ("show", "red-ball@champion"), ("fetch", "red-ball@champion")):
             yield trial_of(f"index {number}", json.dumps(tree).encode(), *arguments)
     for data in (b"", b"{", b"[]", b"null", b"{}", text.encode()[:200], b"[" * 20_000, os.urandom(300)):
         yield trial_of("no index", data, "list")
+        yield trial_of("no index", data, "fetch", "red-ball")
 
 
 def _spoil(tree: Any, chance: random.Random) -> None:

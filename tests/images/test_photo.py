@@ -10,7 +10,8 @@ from PIL import Image
 from clip_factory.errors import ImagesError
 from clip_factory.images import photo as photos
 from clip_factory.images.photo import CHANGED, Photo, read_photo, read_photo_rgb, read_squares
-from clip_factory.images.photo_paths import file_at, path_text
+from clip_factory.images.photo_paths import file_at
+from clip_factory.runtime.photo_files import path_text
 from clip_factory.runtime.preprocessing import load_square
 
 

@@ -363,14 +363,14 @@ def test_the_web_is_asked_through_the_proxy_of_the_environment(store, monkeypatc
     content, asked = zip_of("x.png"), []
 
     class Proxy(Quiet):
-        def do_GET(self):
+        def do_GET(self):  # noqa: N802
             asked.append(self.path)
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
 
-        do_HEAD = do_GET
+        do_HEAD = do_GET  # noqa: N815
 
     source = Images(url="http://photos.example/a.zip", sha256=hashlib.sha256(content).hexdigest())
     with serving(Proxy) as proxy:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from clip_factory.errors import FactoryError
+from clip_factory.runtime.photo_files import path_text
 from clip_factory.terminal import plain, table
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def as_table(names: Sequence[str], rows: Iterable[Row]) -> Table:
 def write_json(names: Sequence[str], rows: Iterable[Row], file: IO[str]) -> None:
     """One object a line: path with probability and label, or error; of several models, these under each one's name."""
     for row in rows:
-        tree: dict[str, Any] = {"path": row[0].path}
+        tree: dict[str, Any] = {"path": _path(row[0])}
         if row[0].error is not None:
             tree["error"] = row[0].error
         elif len(names) > 1:
@@ -122,10 +123,15 @@ def write_csv(names: Sequence[str], rows: Iterable[Row], file: IO[str]) -> None:
     writer.writerow(("path", *(p + what for p in prefixes for what in ("probability", "label")), "error"))
     for row in rows:
         answers = (value for one in row for value in (one.probability, one.label))
-        writer.writerow((row[0].path, *answers, row[0].error))
+        writer.writerow((_path(row[0]), *answers, row[0].error))
 
 
 WRITERS = {Format.json: write_json, Format.csv: write_csv}
+
+
+def _path(one: Prediction) -> str | None:
+    """The path as images.parquet would have it: bytes that are no text are escaped."""
+    return None if one.path is None else path_text(one.path)
 
 
 def _answer(one: Prediction) -> dict[str, Any]:

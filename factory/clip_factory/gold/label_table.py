@@ -31,6 +31,7 @@ class LabelRow(NamedTuple):
     line: int
     """In the file, from 1."""
     path: str
+    """As it stands there, with spaces that may be part of it."""
     label: str
     """In small letters; empty where the cell is."""
     reviewer: str
@@ -77,7 +78,8 @@ def _rows(path: Path, text: str) -> Iterator[LabelRow]:
     for cells in reader:
         named = {name: _cell(cells, column) for name, column in columns.items()}
         if any(cell.strip() for cell in cells):
-            yield LabelRow(reader.line_num, named["path"], named["label"].lower(), named["reviewer"])
+            label, reviewer = named["label"].strip().lower(), named["reviewer"].strip()
+            yield LabelRow(reader.line_num, named["path"], label, reviewer)
 
 
 def _separator(text: str) -> str:
@@ -91,4 +93,4 @@ def _column(heading: list[str], names: tuple[str, ...]) -> int | None:
 
 
 def _cell(cells: list[str], column: int | None) -> str:
-    return cells[column].strip() if column is not None and column < len(cells) else ""
+    return cells[column] if column is not None and column < len(cells) else ""

@@ -23,15 +23,14 @@ class PhotoNames:
 
     def is_exact(self, name: str) -> bool:
         """Whether the folder has a photo of this very path, letter case and slashes aside."""
-        path = PurePosixPath(name.replace("\\", "/")).as_posix()
-        return path in self._exact or _folded(path) in self._folded_paths
+        return name in self._exact or _folded(_posix(name)) in self._folded_paths
 
     def find(self, name: str) -> set[str]:
         """The sha256 of the photos that a name may mean: none, one, or several that it does not tell apart."""
-        path = PurePosixPath(name.replace("\\", "/")).as_posix()
-        if path in self._exact:
-            return {self._exact[path]}
-        parts = _folded(path).split("/")
+        for path in (name, _posix(name)):  # a backslash may be part of a name, or an escape in it
+            if path in self._exact:
+                return {self._exact[path]}
+        parts = _folded(_posix(name)).split("/")
         for first in range(len(parts)):
             if alike := self._folded_paths.get("/".join(parts[first:])):
                 return alike
@@ -53,6 +52,10 @@ class PhotoNames:
             for first in range(1, len(parts)):
                 endings["/".join(parts[first:])] |= sha256s
         return dict(endings)
+
+
+def _posix(name: str) -> str:
+    return PurePosixPath(name.strip().replace("\\", "/")).as_posix()
 
 
 def _folded(path: str) -> str:

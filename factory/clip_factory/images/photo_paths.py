@@ -1,4 +1,4 @@
-"""Paths of photos as text, for tables and messages, and back: file systems know names that are no text."""
+"""From the text of a path, as tables hold it, back to the file: file systems know names that are no text."""
 
 from __future__ import annotations
 
@@ -8,16 +8,7 @@ from pathlib import Path, PurePath
 
 from clip_factory.errors import ImagesError
 
-_NO_UTF8 = re.compile(r"[\udc80-\udcff]")
 _ESCAPE = re.compile(r"\\\\|\\x([0-9a-f]{2})")
-
-
-def path_text(path: PurePath) -> str:
-    r"""A path as tables hold it: POSIX; where a name is no UTF-8, its other bytes are escaped as in `caf\xe9.jpg`."""
-    text = path.as_posix()
-    if not _NO_UTF8.search(text):
-        return text
-    return text.replace("\\", "\\\\").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def file_at(root: Path, text: str) -> Path:

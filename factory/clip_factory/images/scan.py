@@ -22,9 +22,9 @@ import pyarrow.parquet as pq
 from clip_factory.errors import ImageError, ImagesError, StoreError
 from clip_factory.images.fixed_camera import split_into_blocks
 from clip_factory.images.left_out import read_left_out
-from clip_factory.images.photo_paths import file_at, path_text
+from clip_factory.images.photo_paths import file_at
 from clip_factory.runtime.atomic import atomic
-from clip_factory.runtime.photo_files import EXTENSIONS, SeenFile, find_files, read_file
+from clip_factory.runtime.photo_files import EXTENSIONS, SeenFile, find_files, path_text, read_file
 from clip_factory.runtime.preprocessing import decoder, header, read_rgb
 from clip_factory.runtime.processors import usable_cpus
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import importlib.util
 import os
+import re
 import stat
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
-
-from PIL import features
 
 from clip_factory.runtime.runtime_errors import ImageError
 
@@ -44,6 +43,9 @@ READ_BY = {
     **dict.fromkeys(HEIF_EXTENSIONS, "to read it, pip install 'clip-factory[sources]'"),
 }
 """What makes an installation read a kind that it does not."""
+
+
+_NO_UTF8 = re.compile(r"[\udc80-\udcff]")
 
 
 class SeenFile(NamedTuple):
@@ -96,6 +98,14 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     return data
 
 
+def path_text(path: str | PurePath) -> str:
+    r"""A path as tables hold it: POSIX; where a name is no UTF-8, its other bytes are escaped as in `caf\xe9.jpg`."""
+    text = path if isinstance(path, str) else path.as_posix()
+    if not _NO_UTF8.search(text):
+        return text
+    return text.replace("\\", "\\\\").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def why_not_by_name(name: str, *, file: bool = False) -> str | None:
     """Why a file or folder is passed over unopened, by its name; None where it is not.
 
@@ -135,6 +145,8 @@ def heif_version() -> str | None:
 @cache
 def avif_is_read() -> bool:
     """Whether Pillow was built with AVIF."""
+    from PIL import features  # Pillow takes its time, and `--help` does not need it
+
     return bool(features.check("avif"))
 
 
