@@ -26,6 +26,7 @@ from clip_factory.images.photo import read_squares
 from clip_factory.labels import Labels
 from clip_factory.run_folder import LABELS, MODEL, RunFolder, sha256_file
 from clip_factory.runtime.model_checks import CLASSES, FORMAT, PREPROCESSING
+from clip_factory.runtime.preprocessing import RULES
 from clip_factory.scenario import Scenario, stamped
 
 TRAIN_SAMPLE = 192
@@ -109,7 +110,10 @@ def network_probabilities(run: RunFolder, pixels: np.ndarray) -> np.ndarray:
 def _metadata(scenario: Scenario, run: RunFolder, student: FloatStudent, threshold: Threshold) -> dict[str, str]:
     config, teacher = student.network.config, Labels.of_run(run).teacher
     size = int(config["image_size"])
-    decoding = "EXIF orientation applied, 16-bit scaled to 8, transparency laid on white"
+    decoding = (
+        f"rules {RULES}: upright by EXIF, deep gray to 8 bits (stretched between its 0.1 and 99.9 % where it spans less"
+        " than half of its range), transparency laid on white"
+    )
     return {
         "format": FORMAT,
         "name": scenario.name,
