@@ -15,6 +15,7 @@ from pathlib import Path
 import onnx
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from pydantic import BaseModel
 
 from clip_factory import pipeline
@@ -23,7 +24,7 @@ from clip_factory.fingerprints import STAMPED
 from clip_factory.gold.journal import Journal
 from clip_factory.run_folder import RunFolder, read_json, sha256_file
 from clip_factory.runtime import Model
-from clip_factory.scenario import Gate, Images, Labeling, Student, load
+from clip_factory.scenario import Gate, Images, Labeling, Student, dump, load
 
 pytestmark = pytest.mark.slow
 
@@ -366,3 +367,51 @@ def test_every_key_that_a_stage_reads_is_in_its_fingerprint(finished: RunFolder,
         declared = {*stage.reads, *ELSEWHERE, *({STAMPED} if stage.name == "export" else ())}
         unseen = {key for key in seen if key not in declared and key.split(".")[0] not in declared}
         assert unseen == set() or STAMPED in stage.reads, stage.name
+
+
+def test_photos_that_come_and_go_are_seen_by_the_same_command(
+    finished: RunFolder, shapes: Path, tmp_path: Path
+) -> None:
+    run = RunFolder(Path(shutil.copytree(finished.path, tmp_path / "run")))
+    store, photos = finished.path.parent.parent.parent / "store", Path(shutil.copytree(shapes, tmp_path / "bench"))
+    scenario = load(run.file(files.SCENARIO)).model_copy(
+        update={"images": Images(path=str(photos / "photos")), "gold": str(photos / "gold.csv"), "answers": None}
+    )
+    run.file(files.SCENARIO).write_text(dump(scenario), encoding="utf-8")
+
+    def labeled() -> set[str]:
+        assert factory("label", run.path, "--store", store, "--go-on", cwd=tmp_path).returncode == 0
+        return {row["path"] for row in pq.read_table(run.file(files.LABELS)).to_pylist()}
+
+    before = labeled()
+    new = photos / "photos" / "new.png"
+    Image.new("RGB", (72, 72), "red").save(new)
+    assert labeled() == {*before, "new.png"}
+    new.unlink()
+    assert labeled() == before
+    done = len(run.events("done"))
+    assert labeled() == before
+    assert len(run.events("done")) == done, "nothing was to be done"
+
+
+def test_an_answer_that_is_given_while_a_stage_works_counts_the_next_time(tmp_path: Path) -> None:
+    run, journal = RunFolder(tmp_path / "run"), Journal(tmp_path / "x.answers.jsonl")
+    run.path.mkdir()
+    text = f"name: x\npositive: [x]\nanswers: {journal.path}\nteacher: {{model: offline}}\n"
+    run.file(files.SCENARIO).write_text(text, encoding="utf-8")
+    seen: list[int] = []
+
+    def work(job: pipeline.Job) -> None:
+        seen.append(len(journal.ledger().gold))
+        if len(seen) == 1:
+            journal.answer("Ann", {"a" * 64: "a.jpg"}, "yes")
+        job.run.file(files.IMAGES).write_bytes(b"x")
+
+    stage = pipeline.Stage("scan", ("answers",), (files.IMAGES,), work)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "STAGES", (stage,))
+        patch.setattr(pipeline, "STAGE_NAMES", ("scan",))
+        patch.setattr(pipeline, "_write_manifest", lambda job: None)
+        for _ in range(3):
+            pipeline.run(run, tmp_path / "store", "scan", since="scan")
+    assert seen == [0, 1], "once more for the answer, and no more"

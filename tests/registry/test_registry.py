@@ -18,6 +18,7 @@ import pytest
 from automation import champion
 from clip_factory import registry as registry_room
 from clip_factory.errors import ModelError, RegistryError, RunError
+from clip_factory.progress import console
 from clip_factory.registry import (
     GateRefusedError,
     PublishOptions,
@@ -799,3 +800,28 @@ def test_only_the_loader_table_knows_the_back_ends(path: Path) -> None:
         assert inside - backends <= ABOVE
     else:
         assert not backends or path.name == "open_registry.py"
+
+
+def test_a_bad_record_blocks_its_own_model_alone(registry: FileRegistry, run: Path, tmp_path: Path) -> None:
+    publish(run, registry, "champion")
+    other = replace(registry.index().models["red-ball"].versions[1], name="blue-ball")
+    root = Path(registry.url.removeprefix("file://"))
+    (root / "models" / "blue-ball" / "versions").mkdir(parents=True)
+    record = root / "models" / "blue-ball" / "versions" / "000001.json"
+    record.write_text(json.dumps(other.to_json()))
+    publish(run, open_registry(str(root)), "newest")
+    assert set(json.loads((root / "index.json").read_text())["models"]) == {"blue-ball", "red-ball"}
+
+    record.write_text("{")
+    (root / "models" / "red-ball" / "versions" / "Thumbs.db").write_bytes(b"x")
+    again = open_registry(str(root))
+    with console.capture() as told:
+        assert set(again.index().models) == {"red-ball"}
+    assert told.get().startswith(f"warning: blue-ball is left out of {again.url}: ")
+    publish(run, open_registry(str(root)), "third")
+    written = json.loads((root / "index.json").read_text())["models"]
+    assert set(written) == {"blue-ball", "red-ball"}, "what consumers were told is not taken from them"
+    assert "third" in written["red-ball"]["aliases"]
+    (root / "models" / "red-ball" / "versions" / "000001.json").write_text("{")
+    with pytest.raises(RegistryError):
+        open_registry(str(root)).index()

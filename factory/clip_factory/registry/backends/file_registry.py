@@ -15,13 +15,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from clip_factory.errors import RegistryError
+from clip_factory.progress import console
 from clip_factory.registry.backend import MAX_RECORD, PINNED_KEY, Decide, Draft, Move, make_index
+from clip_factory.runtime.photo_files import LITTER
 from clip_factory.runtime.releases.json_fields import loads
 from clip_factory.runtime.releases.release_index import INDEX, Index
 from clip_factory.runtime.releases.release_record import MAX_FILE, Release
@@ -61,11 +64,37 @@ class FileRegistry:
     url: str
     store: Store
     _cached: dict[str, Any] = field(default_factory=dict, repr=False)
-    """Records that were read, by path: they never change."""
+    """Records that were read, by path, or their bytes where they are not parsed yet: they never change."""
 
     def index(self) -> Index:
-        """All releases, and the aliases as the replay of the moves."""
-        paths = self.store.find("models")  # sorted: of a model, the moves come before the versions that they name
+        """All releases, and the aliases as the replay of the moves; a model with a bad record is left out, and named.
+
+        Raises:
+            RegistryError: No model is sound.
+        """
+        sound, blocked = self._models()
+        for name, error in blocked.items():
+            if not sound:
+                raise error
+            console.print(f"warning: {name} is left out of {self.url}: {error.what}", markup=False, style="yellow")
+        return Index({name: entry for one in sound for name, entry in one.models.items()})
+
+    def _models(self) -> tuple[list[Index], dict[str, RegistryError]]:
+        """An index of each model that is sound, and what is wrong with each other one."""
+        by_name: dict[str, list[str]] = defaultdict(list)
+        for path in self.store.find("models"):  # sorted: of a model, the moves come before the versions that they name
+            by_name[path.split("/")[1]].append(path)
+        with suppress(RegistryError):  # all at once, which is quicker far away; one that is bad is named below
+            self._fetch(path for paths in by_name.values() for path in paths if RECORD.fullmatch(path))
+        sound, blocked = [], {}
+        for name, paths in by_name.items():
+            try:
+                sound.append(self._model(paths))
+            except RegistryError as error:
+                blocked[name] = error
+        return sound, blocked
+
+    def _model(self, paths: Sequence[str]) -> Index:
         moves, releases = self._moves(paths), self._releases(paths)
         there = {(release.name, release.version) for release in releases}
         for move in moves:
@@ -138,10 +167,18 @@ class FileRegistry:
     def _write_index(self) -> None:
         """Write index.json until it says what is listed after it was written: of racing writers, the last is right."""
         while True:
-            index = self.index()
+            index = self._index_to_write()
             self.store.put(INDEX, json.dumps(index.to_json(), ensure_ascii=False).encode())
-            if self.index() == index:
+            if self._index_to_write() == index:
                 return
+
+    def _index_to_write(self) -> Index:
+        """All models that are sound, and of the others what consumers were told last: none is taken from them."""
+        sound, blocked = self._models()
+        models = {name: entry for one in sound for name, entry in one.models.items()}
+        written = self.written_index() if blocked else None
+        kept = {name: written.models[name] for name in blocked if written and name in written.models}
+        return Index(dict(sorted((models | kept).items())))
 
     def _releases(self, paths: Sequence[str]) -> list[Release]:
         records = self._records(paths, "versions")
@@ -168,6 +205,8 @@ class FileRegistry:
         """Path, model and number of the records of one kind, by model and number."""
         records = []
         for path in paths:
+            if path.rpartition("/")[2].lower() in LITTER:
+                continue
             if not (parts := RECORD.fullmatch(path)):
                 hint = "only the factory may write below models/: move it elsewhere"
                 raise RegistryError(f"{self.url}: {path!a} is no record of a registry", hint=hint)
@@ -176,11 +215,17 @@ class FileRegistry:
         return sorted(records, key=lambda record: record[1:])
 
     def _parsed(self, paths: Sequence[str], parse: Callable[[Any, str], Record]) -> list[Record]:
-        new = [path for path in paths if path not in self._cached]
-        for path, data in zip(new, self.store.read_all(new, MAX_RECORD), strict=True):
-            where = f"{self.url}/{path}"
-            self._cached[path] = parse(loads(data, where), where)
+        self._fetch(paths)
+        for path in paths:
+            if isinstance(data := self._cached[path], bytes):
+                where = f"{self.url}/{path}"
+                self._cached[path] = parse(loads(data, where), where)
         return [self._cached[path] for path in paths]
+
+    def _fetch(self, paths: Iterable[str]) -> None:
+        """Read the bytes of records that are not known yet."""
+        if new := [path for path in paths if path not in self._cached]:
+            self._cached.update(zip(new, self.store.read_all(new, MAX_RECORD), strict=True))
 
 
 def _path(name: str, kind: str, number: int) -> str:
