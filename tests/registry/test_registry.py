@@ -825,3 +825,20 @@ def test_a_bad_record_blocks_its_own_model_alone(registry: FileRegistry, run: Pa
     (root / "models" / "red-ball" / "versions" / "000001.json").write_text("{")
     with pytest.raises(RegistryError):
         open_registry(str(root)).index()
+
+
+def test_a_signed_record_counts_in_the_registry_that_it_was_signed_for_alone(
+    signed: FileRegistry, key_folder: Path, tmp_path: Path, run: Path
+) -> None:
+    ours = Signer.read(key_folder / "ours" / "private.pem")
+    other = open_registry(str(tmp_path / "other"))
+    publish(run, other, "champion", PublishOptions(by="Ada", signer=ours))
+    assert signed.identity != other.identity
+    assert len(signed.identity or "") == 32
+    there, here = (Path(one.url.removeprefix("file://")) for one in (signed, other))
+    name = Path("models", "red-ball", "versions", "000001.json")
+    assert verify_release(other, "red-ball@1", trust(key_folder)).signed
+    shutil.copytree(there / "blobs", here / "blobs", dirs_exist_ok=True)
+    shutil.copyfile(there / name, here / name)
+    with pytest.raises(RegistryError, match="the signature is not of this key"):
+        verify_release(open_registry(str(here)), "red-ball@1", trust(key_folder))

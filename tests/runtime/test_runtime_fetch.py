@@ -145,10 +145,26 @@ def test_a_pinned_key_that_changes_or_goes_is_noticed(
     Model.load("red", registry=root)
     (registry / "signer.pem").write_bytes(signers[1].public_key)
     sign_all(registry, signers[1], model_bytes)
-    assert "it pins another key than when it was last seen" in refusal(Model.load, "red", registry=root)
+    assert "its signer.pem is another than when it was last seen" in refusal(Model.load, "red", registry=root)
     (registry / "signer.pem").unlink()
-    assert "it pins no key any more" in refusal(Model.load, "red", registry=root)
+    assert "its signer.pem is gone" in refusal(Model.load, "red", registry=root)
     assert Model.load("red@1", registry=root).name == "red", "what was fetched before asks no network"
+
+
+def test_a_record_that_was_signed_for_another_registry_is_refused(
+    registry: Path, web: str, model_bytes: bytes, signers: tuple[Signer, Signer]
+) -> None:
+    root, release = f"{web}/registry", release_of(model_bytes, 1)
+    (registry / "signer.pem").write_bytes(signers[0].public_key)
+    (registry / "registry-id").write_text("ours\n")
+    for identity in (None, "theirs"):
+        write(registry, replace(release, signature=signers[0].sign(release.canonical(identity))))
+        assert "the signature is not of this key" in refusal(Model.load, "red", registry=root)
+    write(registry, replace(release, signature=signers[0].sign(release.canonical("ours"))))
+    assert Model.load("red", registry=root).name == "red"
+    (registry / "registry-id").write_text("theirs\n")
+    write(registry, replace(release, signature=signers[0].sign(release.canonical("theirs"))))
+    assert "its registry-id is another than when it was last seen" in refusal(Model.load, "red", registry=root)
 
 
 def test_a_version_in_a_folder_is_read_from_the_folder(registry: Path, model_bytes: bytes) -> None:

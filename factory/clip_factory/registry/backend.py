@@ -33,6 +33,8 @@ Reason = Literal["publish", "promote", "rollback"]
 PROVENANCE = "provenance.json"
 """Optional file of a release: an in-toto statement of what made it, from what."""
 REASONS = re.compile("publish|promote|rollback")
+IDENTITY = "registry-id"
+"""Where files can be kept: what tells the registry from all others."""
 PINNED_KEY = "signer.pem"
 """Where files can be kept: the public key that every release must be signed with."""
 MAX_RECORD = 1_000_000
@@ -112,8 +114,8 @@ class Draft:
         """Hash and size of each file."""
         return {name: FileEntry(hashlib.sha256(data).hexdigest(), len(data)) for name, data in self.files.items()}
 
-    def to_release(self, version: int) -> Release:
-        """The record under a version number, checked, and signed if there is a key.
+    def to_release(self, version: int, identity: str | None = None) -> Release:
+        """The record under a version number, checked, and signed if there is a key, for a registry of this identity.
 
         A back-end calls this with a number that is free, as often as it must try.
 
@@ -135,11 +137,15 @@ class Draft:
             by=self.by,
             files=entries,
         )
-        signed = release if self.signer is None else replace(release, signature=self.signer.sign(release.canonical()))
+        signed = (
+            release
+            if self.signer is None
+            else replace(release, signature=self.signer.sign(release.canonical(identity)))
+        )
         return Release.parse(signed.to_json(), str(signed))
 
-    def find_in(self, releases: Iterable[Release]) -> Release | None:
-        """The release that holds these very bytes already, under this draft's key if it has one.
+    def find_in(self, releases: Iterable[Release], identity: str | None = None) -> Release | None:
+        """The release that holds these very bytes already, under this draft's key and for this registry if it has one.
 
         How they came about makes no other bytes of them: provenance.json is not compared, and the first one stays. Nor
         is card.md, where a notice may name who let it pass: manifest.json has the hash of the card without it.
@@ -148,9 +154,15 @@ class Draft:
         """
         entries = _content(self.entries)
         for release in releases:
-            if _content(release.files) == entries and (self.signer is None or self.signer.signed(release)):
+            if _content(release.files) == entries and (self.signer is None or self.signer.signed(release, identity)):
                 return release
         return None
+
+
+def identity_of(registry: Registry) -> str | None:
+    """What tells a registry from all others, as signatures in it name it; None where its back-end has no such thing."""
+    identity: str | None = getattr(registry, "identity", None)
+    return identity
 
 
 def _content(files: Mapping[str, FileEntry]) -> dict[str, FileEntry]:

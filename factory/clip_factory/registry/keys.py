@@ -62,10 +62,10 @@ class Signer:
 
         return self._key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
-    def signed(self, release: Release) -> bool:
-        """Whether the signature on a release is of this key."""
+    def signed(self, release: Release, identity: str | None = None) -> bool:
+        """Whether the signature on a release is of this key, for the registry of this identity."""
         try:
-            verify_signature(release, self.public_key)
+            verify_signature(release, self.public_key, identity)
         except RegistryError:
             return False
         return True

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clip_factory.errors import RegistryError
-from clip_factory.registry.backend import Registry
+from clip_factory.registry.backend import Registry, identity_of
 from clip_factory.registry.keys import Signer
 from clip_factory.runtime.releases.release_record import Release
 from clip_factory.runtime.releases.release_signature import verify_signature
@@ -42,7 +42,7 @@ class Trust:
         """
         keys = [key for key in (registry.pinned_key(), self.public_key) if key is not None]
         for key in keys:
-            verify_signature(release, key)
+            verify_signature(release, key, identity_of(registry))
         return bool(keys)
 
 

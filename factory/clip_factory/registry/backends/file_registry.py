@@ -4,6 +4,7 @@
     models/NAME/history/000007.json     one move of an alias; the aliases are the replay of the moves
     blobs/ab/ab12...                    the content of the releases' files, by its sha256
     index.json                          what consumers read: derived from the above, never the truth
+    registry-id                         what signatures in it name it by; of one that was begun signed
     signer.pem                          optional: the public key that every release must be signed with
 
 Blobs are written first and the record last, and a record is created only if nobody else has created it: so publishers
@@ -15,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -23,7 +25,7 @@ from typing import Any, Protocol, TypeVar
 
 from clip_factory.errors import RegistryError
 from clip_factory.progress import console
-from clip_factory.registry.backend import MAX_RECORD, PINNED_KEY, Decide, Draft, Move, make_index
+from clip_factory.registry.backend import IDENTITY, MAX_RECORD, PINNED_KEY, Decide, Draft, Move, make_index
 from clip_factory.runtime.photo_files import LITTER
 from clip_factory.runtime.releases.json_fields import loads
 from clip_factory.runtime.releases.release_index import INDEX, Index
@@ -109,8 +111,19 @@ class FileRegistry:
         """The moves of a model's aliases, oldest first."""
         return self._moves(self.store.find(f"models/{name}/history"))
 
+    @property
+    def identity(self) -> str | None:
+        """What signatures name it by, made with its first signed release; None for one that was begun without."""
+        return (
+            self.store.read(IDENTITY, MAX_RECORD).decode("ascii", "replace").strip()
+            if self.store.has(IDENTITY)
+            else None
+        )
+
     def publish(self, draft: Draft) -> Release:
         """Keep a draft's files, then its record under the next number, unless these bytes are there already."""
+        if draft.signer is not None and not self.store.find("models"):
+            self.store.create(IDENTITY, f"{uuid.uuid4().hex}\n".encode())
         for entry, data in zip(draft.entries.values(), draft.files.values(), strict=True):
             self._write_blob(entry.sha256, data)
         release = self._commit(draft)
@@ -140,9 +153,9 @@ class FileRegistry:
     def _commit(self, draft: Draft) -> Release:
         while True:
             own = self._releases(self.store.find(f"models/{draft.name}/versions"))
-            if existing := draft.find_in(own):
+            if existing := draft.find_in(own, self.identity):
                 return existing
-            release = draft.to_release(max((release.version for release in own), default=0) + 1)
+            release = draft.to_release(max((release.version for release in own), default=0) + 1, self.identity)
             if self.store.create(_path(release.name, "versions", release.version), _text(release.to_json())):
                 return release
 

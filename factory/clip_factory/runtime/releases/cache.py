@@ -2,7 +2,7 @@
 
     CACHE/blobs/ab/ab12...         the bytes with that sha256
     CACHE/indexes/34cd....json     the index last seen at the registry whose address has that sha256
-    CACHE/signers/34cd....pem      the key that it pins
+    CACHE/registries/34cd.../      the key that it pins, and its identity
 
 Files are written under a temporary name and renamed, so that any number of processes can share the folder, and one
 that is killed leaves nothing that looks whole. Nothing is trusted for lying here: hashes are checked on every read.
@@ -71,19 +71,19 @@ class Cache:
         """Store the index that was seen at a registry just now."""
         _write(self._index_path(root), data)
 
-    def signer(self, root: str) -> bytes | None:
-        """The key that a registry was seen to pin; None if it was not."""
+    def steady(self, root: str, file: str) -> bytes | None:
+        """What a registry's key or identity was when it was last seen; None if it was not."""
         try:
-            return self._signer_path(root).read_bytes()
+            return self._steady_path(root, file).read_bytes()
         except OSError:
             return None
 
-    def store_signer(self, root: str, key: bytes) -> None:
-        """Remember the key that a registry pins."""
-        _write(self._signer_path(root), key)
+    def store_steady(self, root: str, file: str, data: bytes) -> None:
+        """Remember a registry's key or identity."""
+        _write(self._steady_path(root, file), data)
 
-    def _signer_path(self, root: str) -> Path:
-        return self.folder / "signers" / f"{hashlib.sha256(root.encode()).hexdigest()}.pem"
+    def _steady_path(self, root: str, file: str) -> Path:
+        return self.folder / "registries" / hashlib.sha256(root.encode()).hexdigest() / file
 
     def _blob_path(self, sha256: str) -> Path:
         return self.folder / "blobs" / sha256[:2] / sha256

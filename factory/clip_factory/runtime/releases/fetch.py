@@ -20,7 +20,9 @@ from clip_factory.runtime.runtime_errors import OfflineWarning, RegistryError
 
 SIGNER = "signer.pem"
 """The public key that all releases of a registry are signed with, where it pins one."""
-MAX_SIGNER = 10_000
+IDENTITY = "registry-id"
+"""What tells a registry from all others, where it has such a thing: its signatures hold for it alone."""
+MAX_STEADY = 10_000
 MAX_INDEX = 64_000_000
 """Bytes of an index: some 50,000 releases."""
 
@@ -67,12 +69,13 @@ def fetch(
     cache = Cache(Path(os.devnull)) if "://" not in root else cache or Cache(default_folder())
     key = None if public_key is None else _read_key(public_key)
     kept = _sufficient_cached_index(parsed, root, file, cache)
-    pinned = _pinned_key(root, cache, ask=kept is None)
+    pinned = _steady(root, SIGNER, cache, ask=kept is None)
     index = kept or _index(root, cache)
     release = index.find(parsed)
-    for signer in (key, pinned):
-        if signer is not None:
-            verify_signature(release, signer)
+    signers = [signer for signer in (key, pinned) if signer is not None]
+    identity = _steady(root, IDENTITY, cache, ask=kept is None) if signers else None
+    for signer in signers:
+        verify_signature(release, signer, None if identity is None else identity.decode("ascii", "replace").strip())
     return FetchedFile(release, read_file(index, release, file, root, cache))
 
 
@@ -112,29 +115,29 @@ def read_file(index: Index, release: Release, file: str, root: str, cache: Cache
     return data
 
 
-def _pinned_key(root: str, cache: Cache, *, ask: bool) -> bytes | None:
-    """The key that a registry pins, as it is now, or as it was when it was last seen; None where it pins none.
+def _steady(root: str, file: str, cache: Cache, *, ask: bool) -> bytes | None:
+    """A file of a registry that never changes, as it is now, or as it was when it was last seen; None without one.
 
     Raises:
-        RegistryError: It pins another than before, or none any more.
+        RegistryError: It is another than before, or is there no more.
     """
-    known = cache.signer(root)
+    known = cache.steady(root, file)
     if not ask:
         return known
     try:
-        pinned: bytes | None = read(root, SIGNER, MAX_SIGNER)
+        now: bytes | None = read(root, file, MAX_STEADY)
     except UnreachableError:
         return known
-    except RegistryError:  # it has none, or does not show it: what it does not show pins nothing
-        pinned = None
-    if known is not None and known != pinned:
+    except RegistryError:  # it has none, or does not show it: what it does not show, it does not say
+        now = None
+    if known is not None and known != now:
         raise RegistryError(
-            f"{root}: it pins another key than when it was last seen" if pinned else f"{root}: it pins no key any more",
-            hint="ask who runs the registry; if that is right, delete the cache folder and name the key: --public-key",
+            f"{root}: its {file} is another than when it was last seen" if now else f"{root}: its {file} is gone",
+            hint="ask who runs the registry; if that is right, delete the cache folder",
         )
-    if pinned is not None and known is None:
-        cache.store_signer(root, pinned)
-    return pinned
+    if now is not None and known is None:
+        cache.store_steady(root, file, now)
+    return now
 
 
 def _sufficient_cached_index(reference: Reference, root: str, file: str, cache: Cache) -> Index | None:

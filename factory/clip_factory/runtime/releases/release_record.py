@@ -108,10 +108,15 @@ class Release:
         """The release as a JSON object; `parse` of it gives the same release."""
         return asdict(self) | {"classes": list(self.classes)}
 
-    def canonical(self) -> bytes:
-        """What a signature is made over: the JSON object without `signature`, keys sorted, no spaces, UTF-8."""
+    def canonical(self, identity: str | None = None) -> bytes:
+        """What a signature is made over: the JSON object without `signature`, keys sorted, no spaces, UTF-8.
+
+        In a registry that has an identity, that follows on a line of its own: a record that was signed for one registry
+        means nothing in another. It is no key of the record, of which earlier versions could then read nothing.
+        """
         tree = {key: value for key, value in self.to_json().items() if key != "signature"}
-        return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+        text = json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return (text if identity is None else f"{text}\n{identity}").encode()
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"

@@ -8,7 +8,7 @@ from clip_factory.runtime.releases.release_record import Release
 from clip_factory.runtime.runtime_errors import RegistryError
 
 
-def verify_signature(release: Release, public_key: bytes | str) -> None:
+def verify_signature(release: Release, public_key: bytes | str, identity: str | None = None) -> None:
     """Check that the holder of a key has signed this release.
 
     Ed25519 (RFC 8032) over `Release.canonical`. The signature covers the hashes of all files, not the aliases: whoever
@@ -17,6 +17,7 @@ def verify_signature(release: Release, public_key: bytes | str) -> None:
     Args:
         release: The release, with its signature.
         public_key: An ed25519 public key, PEM (SubjectPublicKeyInfo).
+        identity: Of the registry that it was read from, where that has one.
 
     Raises:
         RegistryError: The release is not signed, the signature is not of this key or not of this content, the key is
@@ -42,7 +43,7 @@ def verify_signature(release: Release, public_key: bytes | str) -> None:
     if release.signature is None:
         raise RegistryError(f"{release}: not signed, and a public key is configured", hint="publish it with the key")
     try:
-        key.verify(base64.b64decode(release.signature), release.canonical())
+        key.verify(base64.b64decode(release.signature), release.canonical(identity))
     except InvalidSignature:
         raise RegistryError(
             f"{release}: the signature is not of this key, or the release was altered after it was signed",
