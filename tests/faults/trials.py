@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -41,15 +40,15 @@ class Outcomes:
     """Tracebacks, hangs and losses."""
 
 
-def try_all(trials: Iterable[Trial]) -> Outcomes:
-    """Try inputs one after another."""
+def try_all(trials: Iterable[Trial], limit: float = LIMIT) -> Outcomes:
+    """Try inputs one after another; `limit`: seconds that each may take."""
     outcomes = Outcomes()
     for name, trial in trials:
         try:
-            with _alarm():
+            with _alarm(limit):
                 outcomes.counts[trial()] += 1
         except HangError:
-            outcomes.failures.append(f"{name}: took over {LIMIT:.0f} s")
+            outcomes.failures.append(f"{name}: took over {limit:.0f} s")
         except Exception as error:
             if _complaint(error) is None:
                 outcomes.failures.append(f"{name}: {type(error).__name__}: {error}")
@@ -67,17 +66,14 @@ def command(*arguments: object, stdin: str | None = None) -> str:
 
 
 @contextmanager
-def _alarm() -> Iterator[None]:
+def _alarm(limit: float) -> Iterator[None]:
     def ring(*_: object) -> None:
         raise HangError
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, LIMIT)
+    signal.setitimer(signal.ITIMER_REAL, limit)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-__all__ = ["CODES", "Outcomes", "Trial", "command", "time", "try_all"]
