@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from clip_factory import __version__
+from clip_factory.runtime.processors import usable_cpus
 
 INSTALL = "pip install 'clip-factory[train]'"
 BASE = ("numpy", "onnxruntime", "pillow", "rich", "typer")
@@ -48,7 +49,9 @@ def _version(package: str) -> str | None:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    yield Finding("processor", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")
+    yield Finding(
+        "processor", f"{usable_cpus()} of {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
+    )
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             yield Finding("GPU", torch.cuda.get_device_name(index))

@@ -95,3 +95,28 @@ def test_affinity_and_quota_both_limit(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(processors, "CGROUP", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
     assert usable_cpus() == count
+
+
+def test_torch_keeps_to_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from clip_factory import memory
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        for allowed, threads in ((4, 3), (3, 3), (1, 1)):
+            monkeypatch.setattr(memory, "usable_cpus", lambda allowed=allowed: allowed)
+            memory.keep_to_quota()
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_no_room_counts_processors_by_itself() -> None:
+    """Whoever starts threads asks `usable_cpus`, which knows of affinity and quota."""
+    package = Path(processors.__file__).parents[1]
+    for file in package.rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        assert "ThreadPoolExecutor()" not in text, file
+        assert "os.cpu_count" not in text or file.name in ("processors.py", "doctor.py"), file

@@ -410,6 +410,8 @@ def test_files_folders_patterns_and_lists(tmp_path, monkeypatch):
     assert list(expand(["**/*.PNG"])) == ["photos/sub/a.PNG"]
     assert list(expand(["*"])) == ["more/1.png", "more/2.webp", "photos/b.jpg", "photos/sub/a.PNG", "z.png"]
     assert list(expand(["-"], listed)) == ["more/2.webp", "z.png", "photos/sub/a.PNG"]
+    marked = io.StringIO("\ufeffz.png\r\nmore/1.png\r\n")
+    assert list(expand(["-"], marked)) == ["z.png", "more/1.png"], "as Windows writes lists"
 
 
 def test_each_file_once_in_the_order_given(tmp_path, monkeypatch):

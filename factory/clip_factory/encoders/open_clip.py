@@ -16,6 +16,7 @@ from PIL import Image
 
 from clip_factory.encoders.offline import LICENSE, build_offline
 from clip_factory.errors import TeacherError
+from clip_factory.memory import keep_to_quota
 from clip_factory.progress import console
 from clip_factory.runtime.preprocessing import RULES
 from clip_factory.runtime.processors import usable_cpus
@@ -52,6 +53,7 @@ class OpenClipEncoder:
             name: What users call it.
             license: Of the weights.
         """
+        keep_to_quota()
         self.name, self.license = name, license
         self.key = _key(network, preprocess, tokenize)
         self.image_size = _image_size(network)

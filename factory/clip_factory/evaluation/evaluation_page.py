@@ -21,6 +21,7 @@ from clip_factory.report import plots
 from clip_factory.report.embedded_images import GRAY, SIDE, tile, uri
 from clip_factory.report.plot_data import confident_mistakes
 from clip_factory.report.report_page import environment
+from clip_factory.runtime.processors import usable_cpus
 from clip_factory.statistics import Confusion
 
 MAX_PHOTOS = 60
@@ -190,7 +191,7 @@ def _changed(joint: JointEvaluation, second: int, chosen: np.ndarray, title: str
 
 
 def _photos(files: Sequence[Path], names: Sequence[str], truth: Sequence[bool], texts: Sequence[str]) -> list[Photo]:
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(usable_cpus()) as pool:
         images = list(pool.map(lambda file: tile(file.parent, file.name), files))
     gray = Image.new("RGB", (SIDE, SIDE), GRAY)
     rows = zip(images, names, truth, texts, strict=True)

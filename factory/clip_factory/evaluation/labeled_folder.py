@@ -15,6 +15,7 @@ from clip_factory.gold.gold_csv import read_gold
 from clip_factory.images.scan import near_duplicate_groups
 from clip_factory.run_folder import sha256_file
 from clip_factory.runtime.photo_files import find_images
+from clip_factory.runtime.processors import usable_cpus
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def read_folder(gold: Path, root: Path) -> LabeledFolder:
     if not files:
         what = "holds no photos" if root.is_dir() else "there is no such folder"
         raise ImagesError(f"{root}: {what}", hint="name the folder of the labeled photos: --images DIR")
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(usable_cpus()) as pool:
         names = list(pool.map(_content, files))
     paths = [file.relative_to(root).as_posix() for file in files]
     labels = read_gold(gold, pa.table({"path": paths, "sha256": names})).labels

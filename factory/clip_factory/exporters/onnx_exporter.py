@@ -26,6 +26,7 @@ from clip_factory.runtime import Model
 from clip_factory.runtime.atomic import write_bytes
 from clip_factory.runtime.model_checks import GRAPH_HASH, THUMB
 from clip_factory.runtime.onnx_operators import graph_hash
+from clip_factory.runtime.processors import usable_cpus
 from clip_factory.scenario import Scenario
 from clip_factory.students.network import normalize
 
@@ -189,6 +190,7 @@ def _check(source: ExportSource, precision: str, graph: onnx.ModelProto, network
 
 def _session(model: bytes) -> ort.InferenceSession:
     options = ort.SessionOptions()
+    options.intra_op_num_threads = usable_cpus()
     options.log_severity_level = 3  # constant folding of tiny graphs warns about nothing that matters
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 

@@ -16,6 +16,7 @@ from clip_factory.images.photo_paths import file_at
 from clip_factory.report.plot_data import Indices
 from clip_factory.report.run_data import LabeledPhotos
 from clip_factory.runtime.preprocessing import read_rgb
+from clip_factory.runtime.processors import usable_cpus
 
 SIDE = 192
 """Longest side of a picture, in pixels: sharp at the 160 or so that the page gives it."""
@@ -51,7 +52,7 @@ def pictures(labels: LabeledPhotos, chosen: Indices, root: Path) -> list[Picture
         chosen: Indices into them.
         root: Folder that their paths start from.
     """
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(usable_cpus()) as pool:
         images = list(pool.map(lambda i: tile(root, labels.path[i], labels.sha256[i]), chosen))
     return [_picture(labels, int(i), image) for i, image in zip(chosen, images, strict=True)]
 

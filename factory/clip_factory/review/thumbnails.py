@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-import os
 import posixpath
 import threading
 from collections import OrderedDict
@@ -20,6 +19,7 @@ from PIL import Image
 from clip_factory.errors import ImageError
 from clip_factory.runtime.atomic import write_bytes
 from clip_factory.runtime.preprocessing import FORMATS, read_rgb
+from clip_factory.runtime.processors import usable_cpus
 
 SIDE = 224
 """Shorter side of a thumbnail, in pixels: sharp on a tile of 112 on a dense screen. Smaller photos stay as they are."""
@@ -44,7 +44,7 @@ class Thumbnails:
         self._memory: OrderedDict[str, bytes] = OrderedDict()
         self._held = 0
         self._lock, self._large = threading.Lock(), threading.Lock()
-        self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="thumbs")
+        self._pool = ThreadPoolExecutor(usable_cpus(), thread_name_prefix="thumbs")
         # Making a file can take longer than making its picture: nobody waits for it.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="thumbs-kept")
         self._waiting = 0

@@ -22,7 +22,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from clip_factory.errors import TrainError
-from clip_factory.memory import keep_memory
+from clip_factory.memory import keep_memory, keep_to_quota
 from clip_factory.progress import console
 from clip_factory.run_folder import LABELS, STUDENT, TRAINING, RunFolder, sha256_file
 from clip_factory.runtime.atomic import atomic, write_bytes
@@ -55,6 +55,7 @@ def train(scenario: Scenario, run: RunFolder, store: Store, recipe: Recipe | Non
     if not scenario.student.mirror:
         recipe = replace(recipe, augmentation=replace(recipe.augmentation, flip=0.0))
     keep_memory()
+    keep_to_quota()
     rank_zero_only.rank = 0  # type: ignore[attr-defined]  # else a job's variables keep Lightning from writing checkpoints
     wanted = scenario.student
     backbone = backbones.choose(wanted.backbone, wanted.budget_kb, wanted.precision)
