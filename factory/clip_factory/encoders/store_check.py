@@ -51,7 +51,7 @@ def check_store(store: Path, folders: Sequence[Path], progress: Report, *, repai
     Args:
         store: The store.
         folders: Of photos to check beside those that earlier scans have seen and that are still there.
-        progress: Called with (done, total) vectors.
+        progress: Called with (done, total) vectors of an encoder.
         repair: Take out what is wrong; it is computed anew when it is asked for.
 
     Raises:
@@ -71,13 +71,12 @@ def check_store(store: Path, folders: Sequence[Path], progress: Report, *, repai
         if remembered.get(file) not in (None, photo.sha256):
             result.wrong_hashes.append(file)
     embedded = EmbeddingStore(store)
-    work = [(encoder, _known(embedded, encoder, photos)) for encoder in _encoders(store, result)]
-    total = sum(len(known) for _, known in work)
-    for encoder, known in work:
-        wrong = []
+    for encoder in _encoders(store, result):  # one at a time: each may take gigabytes
+        known, wrong = _known(embedded, encoder, photos), []
         for start in range(0, len(known), BATCH):
-            wrong += _wrong(embedded, encoder, known[start : start + BATCH], result)
-            progress(result.vectors, total)
+            part = known[start : start + BATCH]
+            wrong += _wrong(embedded, encoder, part, result)
+            progress(start + len(part), len(known))
         result.wrong_vectors += [(encoder.name, photo.path) for photo in wrong]
         if repair and wrong:
             embedded.remove(encoder.key, {photo.sha256 for photo in wrong})
