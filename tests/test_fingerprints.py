@@ -7,11 +7,13 @@ import json
 import os
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from clip_factory import run_folder as files
 from clip_factory.encoders.weights import weights_state
-from clip_factory.fingerprints import PHOTOS, STAMPED, VERSION, WEIGHTS, changed, fingerprint
+from clip_factory.fingerprints import PHOTOS, STAMPED, USABLE, VERSION, WEIGHTS, changed, fingerprint
 from clip_factory.run_folder import RunFolder
 from clip_factory.run_request import start_run
 from clip_factory.scenario import Gate, Labeling, Scenario, Teacher, parse
@@ -139,3 +141,28 @@ def test_weights_are_told_apart_without_loading_them(tmp_path: Path, monkeypatch
     (tmp_path / "models--some--clip" / "refs" / "main").write_text("abc123")
     assert weights_state(hub) != empty
     assert weights_state(Teacher(model="offline")) != weights_state(Teacher(model="ViT-B-32", pretrained="openai"))
+
+
+def test_files_that_are_no_photos_change_nothing(today: tuple[RunFolder, Scenario]) -> None:
+    """The folder of the photos may hold the runs as well, which grow while the stages work."""
+    folder = Path(today[1].images.path or "")
+    (folder / "report.html").write_text("x")
+    (folder / "runs").mkdir()
+    (folder / "runs" / "model.onnx").write_text("x")
+    assert now_changed(today) == set()
+
+
+def test_of_the_scan_the_labels_read_the_photos_alone(tmp_path: Path) -> None:
+    run, scenario = RunFolder(tmp_path), parse(TEXT)
+    columns = {"path": ["a.jpg"], "sha256": ["1"], "group": [0], "reason": pa.array([None], pa.string()), "bytes": [5]}
+    pq.write_table(pa.table(columns), run.file(files.IMAGES))
+    run.log("done", stage="label", seconds=1.0, reads=fingerprint(run, scenario, (USABLE,)))
+    more = pa.table({"path": ["notes.txt"], "sha256": [""], "group": [-1], "reason": ["no image"], "bytes": [7]})
+    pq.write_table(pa.concat_tables([pa.table(columns), more]), run.file(files.IMAGES))
+    assert changed(run, scenario, "label", (USABLE,)) == set()
+    pq.write_table(pa.table(columns | {"group": [3]}), run.file(files.IMAGES))
+    assert changed(run, scenario, "label", (USABLE,)) == {USABLE}
+
+
+def test_what_is_not_looked_at_any_more_has_not_changed(run: RunFolder) -> None:
+    assert changed(run, parse(TEXT.replace("[ball]", "[balloon]")), "label", ("negative",)) == set()

@@ -17,9 +17,11 @@ import pyarrow.compute as pc
 
 from clip_factory import run_folder as files
 from clip_factory.encoders.weights import weights_state
+from clip_factory.errors import RunError
 from clip_factory.gold.gold_labels import read_ledger
+from clip_factory.images.scan import usable_photos
 from clip_factory.run_folder import RunFolder
-from clip_factory.runtime.photo_files import find_files
+from clip_factory.runtime.photo_files import find_images
 from clip_factory.scenario import Scenario, stamped
 
 VERSION = "version of "
@@ -30,14 +32,16 @@ TRAINING_LABELS = "labels of train and val"
 
 
 PHOTOS = "photos"
-"""Names, sizes and times of all files in the folder of the photos."""
+"""Names, sizes and times of the image files in the folder of the photos; a run may lie there, too."""
+USABLE = "usable photos"
+"""The rows of images.parquet that name photos, without those of all the other files that were seen."""
 WEIGHTS = "weights of the teacher"
 """What tells the teacher's weights apart without loading them."""
 STAMPED = "scenario as a model holds it"
 """All of the scenario but the paths of one machine."""
 WATCHED_LATER = ("question", "positive")
 """Keys that scenarios had before the stage that reads them looked at them."""
-SPECIAL = (TRAINING_LABELS, PHOTOS, WEIGHTS, STAMPED)
+SPECIAL = (TRAINING_LABELS, PHOTOS, USABLE, WEIGHTS, STAMPED)
 
 
 def fingerprint(
@@ -58,6 +62,7 @@ def fingerprint(
     special = {
         TRAINING_LABELS: lambda: _training_labels(run),
         PHOTOS: lambda: _photos(Path(scenario.images.path or ".")),
+        USABLE: lambda: _usable(run),
         WEIGHTS: lambda: weights_state(scenario.teacher),
         STAMPED: lambda: _hash(stamped(scenario)),
     }
@@ -91,7 +96,8 @@ def changed(
         before = {key: _value_hash(defaults, key) for key in new} | before
     watched = (*SPECIAL, *WATCHED_LATER, *files.FILES)
     before = {name: now[name] for name in now if name.startswith(VERSION) or name in watched} | before
-    return {key for key in now.keys() | before.keys() if now.get(key) != before.get(key)}
+    looked_at = now.keys() | (before.keys() & set(reads))  # what a later version does not look at any more is no matter
+    return {key for key in looked_at if now.get(key) != before.get(key)}
 
 
 def _keys(reads: Sequence[str]) -> list[str]:
@@ -111,15 +117,15 @@ def _version(package: str) -> str:
 
 
 def _photos(root: Path) -> str:
-    """Hash of what there is below a folder: each file's name, size and times, none of them opened."""
+    """Hash of the image files below a folder: each one's name, size and times, none of them opened."""
     digest = hashlib.sha256()
-    for file in find_files(root):
+    for path in find_images(root):
         try:
-            status = file.path.stat()
+            status = path.stat()
             stamp = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
         except OSError as error:
             stamp = str(error.strerror)
-        digest.update(os.fsencode(file.path) + f"\0{stamp}\0{file.reason}\0".encode())
+        digest.update(os.fsencode(path) + f"\0{stamp}\0".encode())
     return digest.hexdigest()
 
 
@@ -130,11 +136,22 @@ def _value_hash(tree: Any, key: str) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
+def _usable(run: RunFolder) -> str:
+    """Hash of the photos that the scan found usable; of a damaged table, which the stage will name, of its bytes."""
+    try:
+        return _table_hash(usable_photos(run.table(files.IMAGES, "scan", ["sha256", "path", "group", "reason"])))
+    except RunError:
+        return "".join(run.hashes((files.IMAGES,)).values())
+
+
 def _training_labels(run: RunFolder) -> str:
     """Hash of the labels that shape a student, without those of the test split."""
     labels = run.table(files.LABELS, "label")
-    rows = labels.filter(pc.not_equal(labels["split"], "test")).combine_chunks()
-    stream = io.BytesIO()
+    return _table_hash(labels.filter(pc.not_equal(labels["split"], "test")))
+
+
+def _table_hash(table: pa.Table) -> str:
+    rows, stream = table.combine_chunks(), io.BytesIO()
     with pa.ipc.new_stream(stream, rows.schema) as writer:
         writer.write_table(rows)
     return hashlib.sha256(stream.getbuffer()).hexdigest()

@@ -16,14 +16,13 @@ from importlib import metadata
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from clip_factory import __version__, readiness, students
 from clip_factory import run_folder as files
 from clip_factory.errors import GoldError
 from clip_factory.exporters import export as export_student
 from clip_factory.exporters import rethreshold
-from clip_factory.fingerprints import PHOTOS, STAMPED, TRAINING_LABELS, WEIGHTS, changed, fingerprint
+from clip_factory.fingerprints import PHOTOS, STAMPED, TRAINING_LABELS, USABLE, WEIGHTS, changed, fingerprint
 from clip_factory.gate.evaluate_model import evaluate as apply_gate
 from clip_factory.gate.gate_result import GateResult
 from clip_factory.gold.gold_labels import collect
@@ -145,7 +144,7 @@ STAGES = (
     Stage(
         "label",
         (
-            *(files.IMAGES, "question", "positive", "negative", "templates", "gold", "answers", "labels"),
+            *(USABLE, "question", "positive", "negative", "templates", "gold", "answers", "labels"),
             *("teacher", WEIGHTS, "student.seed"),
         ),
         (files.LABELS,),
@@ -267,8 +266,7 @@ def _root(job: Job) -> Path:
 
 def _distinct(images: pa.Table) -> pa.Table:
     """Usable images, one row a content (the first path of exact copies), sorted by sha256."""
-    usable = images.filter(pc.is_null(images["reason"])).select(["sha256", "path", "group"])
-    usable = usable.sort_by([("sha256", "ascending"), ("path", "ascending")])
+    usable = image_scan.usable_photos(images)
     names = usable["sha256"].to_pylist()
     return usable.take([i for i, name in enumerate(names) if i == 0 or name != names[i - 1]])
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import imagehash
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clip_factory.errors import ImageError, ImagesError, StoreError
@@ -122,6 +123,12 @@ def scan(root: Path, cache: Path, progress: Progress) -> pa.Table:
 def frames_of_a_fixed_camera(table: pa.Table) -> int:
     """How many photos were cut into blocks, since they look alike and are most of all."""
     return int((table.schema.metadata or {}).get(FRAMES.encode(), b"0"))
+
+
+def usable_photos(table: pa.Table) -> pa.Table:
+    """The rows of images.parquet that name photos: columns sha256, path, group; sorted by these two."""
+    usable = table.filter(pc.is_null(table["reason"])).select(["sha256", "path", "group"])
+    return usable.sort_by([("sha256", "ascending"), ("path", "ascending")])
 
 
 def summarize(table: pa.Table) -> str:
