@@ -11,11 +11,23 @@ The names below come from `clip_factory.api` when they are first used: importing
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clip_factory.api import Model, Run, Scenario, evaluate, export, label, load_run, publish, run, train
+    from clip_factory.api import Model, Run, Scenario, evaluate, export, label, load_run, publish, run, train, zero_shot
 
 __version__ = "0.1.0"
 
-__all__ = ["Model", "Run", "Scenario", "evaluate", "export", "label", "load_run", "publish", "run", "train"]
+__all__ = [
+    "Model",
+    "Run",
+    "Scenario",
+    "evaluate",
+    "export",
+    "label",
+    "load_run",
+    "publish",
+    "run",
+    "train",
+    "zero_shot",
+]
 
 
 def __getattr__(name: str) -> Any:

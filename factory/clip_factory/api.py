@@ -22,6 +22,15 @@ from clip_factory.call_arguments import FilePath, RunOptions, Target, as_path, o
 from clip_factory.run_folder import RUNS
 from clip_factory.run_result import Run, load_run
 from clip_factory.run_tools import check_store, doctor, exchange_answers, new, review, thresholds
+from clip_factory.zero_shot_tools import (
+    compare_encoders,
+    compare_prompts,
+    encoders,
+    lint_prompts,
+    search,
+    suggest_prompts,
+    zero_shot,
+)
 
 if TYPE_CHECKING:
     from clip_factory.demo import DemoSet
@@ -38,12 +47,16 @@ __all__ = [
     "Scenario",
     "check_store",
     "compare",
+    "compare_encoders",
+    "compare_prompts",
     "demo",
     "doctor",
+    "encoders",
     "evaluate",
     "exchange_answers",
     "export",
     "label",
+    "lint_prompts",
     "load_model",
     "load_run",
     "new",
@@ -52,9 +65,12 @@ __all__ = [
     "review",
     "run",
     "scan",
+    "search",
     "set_threshold",
+    "suggest_prompts",
     "thresholds",
     "train",
+    "zero_shot",
 ]
 
 

@@ -66,7 +66,7 @@ def _teachers() -> Iterator[Finding]:
     from clip_factory.scenario import Teacher
 
     chosen, warning = encoders.resolve(Teacher())
-    best = encoders.RECOMMENDED
+    best = encoders.recommended()
     state = "cached, or the hub answers" if warning is None else "neither cached nor reachable"
     remedy = "" if warning is None else "connect once, or keep to --teacher offline"
     yield Finding(f"teacher {best.model}/{best.pretrained}", state, remedy)

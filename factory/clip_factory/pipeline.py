@@ -94,8 +94,10 @@ def label(job: Job) -> None:
     names, paths = usable["sha256"].to_pylist(), usable["path"].to_pylist()
     photos = [Photo(sha256, _root(job) / path) for sha256, path in zip(names, paths, strict=True)]
     made = label_photos(job.scenario, photos, usable, EmbeddingStore(job.store), gold.labels, gold.picked)
-    if gold.labels:
-        console.print(made.labels.refinement["says"], markup=False)
+    refinement = made.labels.refinement
+    if gold.labels or refinement["used"]:
+        console.print(refinement["says"], markup=False)
+    job.run.log("refined", **refinement)
     made.labels.write(job.run.file(files.LABELS))
     seconds = round(made.seconds_to_load, 3)
     job.run.log("labeled", images=len(names), embedded=made.embedded, seconds_to_load_teacher=seconds)

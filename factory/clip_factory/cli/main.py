@@ -9,13 +9,22 @@ from typing import Annotated, NoReturn
 import typer
 
 from clip_factory import __version__
-from clip_factory.cli import completion, model_commands, stage_commands, store_commands
+from clip_factory.cli import (
+    completion,
+    encoders_commands,
+    model_commands,
+    prompts_commands,
+    stage_commands,
+    store_commands,
+)
 from clip_factory.cli.evaluate_commands import compare, evaluate
 from clip_factory.cli.predict_commands import drift, predict
 from clip_factory.cli.publish_command import publish
 from clip_factory.cli.review_command import review
+from clip_factory.cli.search_command import search
 from clip_factory.cli.setup_commands import demo, doctor, new
 from clip_factory.cli.threshold_command import threshold
+from clip_factory.cli.zeroshot_command import zeroshot
 from clip_factory.terminal import out, run_app
 
 app = typer.Typer(
@@ -43,8 +52,12 @@ app.command()(predict)
 app.command()(drift)
 app.command()(threshold)
 app.command()(compare)
+app.command()(zeroshot)
+app.command()(search)
 app.command()(demo)
 app.command()(doctor)
+app.add_typer(prompts_commands.app)
+app.add_typer(encoders_commands.app)
 app.add_typer(model_commands.app)
 app.add_typer(store_commands.app)
 

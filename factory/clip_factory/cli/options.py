@@ -104,6 +104,16 @@ StoreOption = Annotated[
     typer.Option("--store", help="Folder where image vectors are kept.", envvar="FACTORY_STORE", metavar="DIR"),
 ]
 
+# Of folders of photos
+
+PhotosArgument = Annotated[
+    Path,
+    typer.Argument(help="Folder or archive of photos.", metavar="FOLDER", show_default=False),
+]
+EncoderOption = Annotated[
+    str, typer.Option("--encoder", help="auto, offline, MODEL/WEIGHTS, hf-hub:..., local-dir:...")
+]
+
 # Of evaluations
 
 FormOption = Annotated[Form, typer.Option("--format", help="How to print; json is for programs.")]

@@ -1,8 +1,8 @@
 """Dual encoders, and how photos are embedded with them. open_clip stays in this room, and torch behind it."""
 
-from clip_factory.encoders.auto import RECOMMENDED, resolve
+from clip_factory.encoders.auto import RECOMMENDED, recommended, resolve
 from clip_factory.encoders.embedding import embed
 from clip_factory.encoders.encoder import Encoder, load_encoder
 from clip_factory.store import EmbeddingStore
 
-__all__ = ["RECOMMENDED", "EmbeddingStore", "Encoder", "embed", "load_encoder", "resolve"]
+__all__ = ["RECOMMENDED", "EmbeddingStore", "Encoder", "embed", "load_encoder", "recommended", "resolve"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from clip_factory.encoders.encoder_catalog import UNKNOWN_LICENSE, weights_license
 from clip_factory.encoders.offline import LICENSE, build_offline
 from clip_factory.errors import TeacherError
 from clip_factory.memory import keep_to_quota
@@ -104,6 +106,11 @@ class OpenClipEncoder:
             word for word in text.split() if unknown in torch.as_tensor(self._tokenize([word])).reshape(-1).tolist()
         ]
 
+    def is_truncated(self, text: str) -> bool:
+        """Whether the network does not see the end of a text: its last word changes no token."""
+        shorter = text.rsplit(maxsplit=1)[0] if len(text.split()) > 1 else ""
+        return bool(shorter) and _tokens(self._tokenize, text) == _tokens(self._tokenize, shorter)
+
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """P texts to float32 `(P, D)`, L2-normalized."""
         if not texts:
@@ -186,8 +193,8 @@ def weights_available(teacher: Teacher) -> bool:
     import open_clip
     from huggingface_hub import HfApi, try_to_load_from_cache
 
-    hub_id = open_clip.get_pretrained_cfg(teacher.model, teacher.pretrained).get("hf_hub", "").strip("/")
-    for name in HUB_WEIGHTS:
+    hub_id, file = os.path.split(open_clip.get_pretrained_cfg(teacher.model, teacher.pretrained).get("hf_hub", ""))
+    for name in (file,) if file else HUB_WEIGHTS:
         if isinstance(try_to_load_from_cache(hub_id, name), str):
             return True
     try:
@@ -220,10 +227,7 @@ def _closest(name: str, names: list[str]) -> list[str]:
 
 
 def _license(teacher: Teacher) -> str:
-    import open_clip
-
-    config = open_clip.get_pretrained_cfg(teacher.model, teacher.pretrained) if teacher.pretrained else {}
-    return config.get("license") or "see the teacher's model card"
+    return weights_license(teacher.model, teacher.pretrained)[0] if teacher.pretrained else UNKNOWN_LICENSE
 
 
 def _key(network: torch.nn.Module, preprocess: object, tokenize: Callable[[list[str]], Any]) -> str:

@@ -20,6 +20,12 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     return np.asarray(1 / (1 + np.exp(-np.clip(logits, -500, 500).astype(np.float64))))
 
 
+def logit(p: np.ndarray) -> np.ndarray:
+    """Log-odds of probabilities in [0, 1], float64; those within `MIN_P` of 0 or 1 count as that far from it."""
+    p = np.clip(p.astype(np.float64), MIN_P, 1 - MIN_P)
+    return np.asarray(np.log(p / (1 - p)))
+
+
 def entropy(p: np.ndarray) -> np.ndarray:
     """Doubt of probabilities of yes, in bits: 0 sure, 1 wholly undecided."""
     p = np.clip(p.astype(np.float64), 1e-12, 1 - 1e-12)

@@ -59,21 +59,43 @@ class Probe:
             from; `accuracy` and `log_loss` (nats), each the source's and the probe's; `margin`, which the gain in
             log-loss had to exceed; `penalty`, the inverse penalty C. The last four are None with too few labels.
         """
-        rows = np.flatnonzero(~np.isnan(labels.gold) & (labels.splits != "test"))
-        answers = labels.gold[rows].astype(int)
-        folds = _folds(answers, labels.groups[rows])
-        if not folds:
-            return _too_few(len(rows), labels)
-        inputs = features(labels.vectors, labels.log_odds)
-        with threadpool_limits(THREADS):
-            held_out, penalty = _held_out(inputs[rows], answers, folds)
-            verdict, compared = _compare(answers, labels.p[rows], held_out, labels.unbiased[rows], penalty)
-            sentence, figures = compared.sentence(verdict, labels.source), asdict(compared)
-            if verdict != "used":
-                return Refined(labels.p, False, sentence, figures)
-            p = _fitted(inputs[rows], answers, penalty).predict_proba(inputs)[:, 1].clip(MIN_P, 1 - MIN_P)
-        p[rows] = held_out
-        return Refined(p, True, sentence, figures)
+        fitted = fit_probe(labels)
+        if fitted is None:
+            return too_few(labels)
+        verdict, compared = compare(labels, labels.p, fitted.p, fitted.penalty)
+        sentence, figures = compared.sentence(verdict, labels.source), asdict(compared)
+        used = verdict == "used"
+        return Refined(fitted.p if used else labels.p, used, sentence, figures)
+
+
+@dataclass(frozen=True, eq=False)
+class FittedProbe:
+    """A probe that was fitted to people's labels outside the test split."""
+
+    p: np.ndarray
+    """float64 `(N,)` in [MIN_P, 1 - MIN_P]; of a photo that was learned from, by a probe fitted without it."""
+    penalty: float
+    """The inverse penalty C."""
+
+
+def fit_probe(labels: PseudoLabels) -> FittedProbe | None:
+    """The probe on these vectors and log-odds; None with too few labels to fit and compare it."""
+    rows = learnable(labels)
+    answers = labels.gold[rows].astype(int)
+    folds = _folds(answers, labels.groups[rows])
+    if not folds:
+        return None
+    inputs = features(labels.vectors, labels.log_odds)
+    with threadpool_limits(THREADS):
+        held_out, penalty = _held_out(inputs[rows], answers, folds)
+        p = _fitted(inputs[rows], answers, penalty).predict_proba(inputs)[:, 1].clip(MIN_P, 1 - MIN_P)
+    p[rows] = held_out
+    return FittedProbe(p, penalty)
+
+
+def learnable(labels: PseudoLabels) -> np.ndarray:
+    """Rows of the photos whose labels from people may be learned from: those outside the test split."""
+    return np.flatnonzero(~np.isnan(labels.gold) & (labels.splits != "test"))
 
 
 @dataclass(frozen=True)
@@ -88,8 +110,8 @@ class Comparison:
     """The source's and the probe's, in nats."""
     margin: float
     """The mean gain in log-loss had to be above this."""
-    penalty: float
-    """The inverse penalty C that cross-validation chose."""
+    penalty: float | None
+    """The inverse penalty C that cross-validation chose; None where no probe is compared."""
 
     def sentence(self, verdict: Verdict, source: str) -> str:
         """The comparison in words; `source` names the label source."""
@@ -103,7 +125,9 @@ class Comparison:
         )
 
 
-def _too_few(gold: int, labels: PseudoLabels) -> Refined:
+def too_few(labels: PseudoLabels) -> Refined:
+    """The source's own probabilities, since people's labels are too few to learn from."""
+    gold = len(learnable(labels))
     needs = f"a probe needs {MIN_GOLD} labels from people, two of each answer; there are {gold}"
     figures = {field.name: None for field in fields(Comparison)} | {"gold": gold}
     return Refined(labels.p, False, f"{labels.source.capitalize()}: {needs}.", figures)
@@ -155,8 +179,23 @@ def _fitted(inputs: np.ndarray, answers: np.ndarray, penalty: float) -> Logistic
     return LogisticRegression(C=penalty, solver="newton-cholesky").fit(inputs, answers)
 
 
+def compare(
+    labels: PseudoLabels, current: np.ndarray, other: np.ndarray, penalty: float | None = None
+) -> tuple[Verdict, Comparison]:
+    """Whether other probabilities are better than the current ones, by people's labels outside the test split.
+
+    Args:
+        labels: What is known of N photos.
+        current: float64 `(N,)`; that of a labeled photo was not fitted to its label.
+        other: Likewise.
+        penalty: The inverse penalty, where `other` comes from a probe.
+    """
+    rows = learnable(labels)
+    return _compare(labels.gold[rows].astype(int), current[rows], other[rows], labels.unbiased[rows], penalty)
+
+
 def _compare(
-    answers: np.ndarray, source: np.ndarray, probe: np.ndarray, unbiased: np.ndarray, penalty: float
+    answers: np.ndarray, source: np.ndarray, probe: np.ndarray, unbiased: np.ndarray, penalty: float | None
 ) -> tuple[Verdict, Comparison]:
     gain = log_loss(answers, source) - log_loss(answers, probe)
     margin = max(MIN_GAIN, _standard_error(gain))

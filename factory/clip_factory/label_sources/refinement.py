@@ -74,13 +74,27 @@ class NoRefinement:
 RefinementLoader = Callable[[], Refinement]
 
 
+def _auto() -> Refinement:
+    from clip_factory.label_sources.auto_refinement import AutoRefinement
+
+    return AutoRefinement()
+
+
 def _probe() -> Refinement:
     from clip_factory.label_sources.probe import Probe
 
     return Probe()
 
 
-LOADERS: LoaderTable[RefinementLoader] = LoaderTable(GROUP, {"auto": _probe, "probe": _probe, "none": NoRefinement})
+def _transduction() -> Refinement:
+    from clip_factory.label_sources.transduction import Transduction
+
+    return Transduction(guarded=False)
+
+
+LOADERS: LoaderTable[RefinementLoader] = LoaderTable(
+    GROUP, {"auto": _auto, "none": NoRefinement, "transduction": _transduction, "probe": _probe}
+)
 
 
 def load_refinement(scenario: Scenario) -> Refinement:

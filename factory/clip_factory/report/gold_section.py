@@ -1,4 +1,4 @@
-"""What people's answers did: to the labels, to the share of yes that all rests on."""
+"""What refinement and people's answers did: to the labels, to the share of yes that all rests on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ def sentences(data: RunData) -> list[str]:
     labels = data.labels
     labeled_photos = int(labels.labeled.sum())
     if not labeled_photos:
-        return ["No person has labeled a photo: labels, share of yes and threshold are all the teacher’s word."]
+        alone = "No person has labeled a photo: labels, share of yes and threshold are all the teacher’s word."
+        return [alone, labels.probe] if labels.refined else [alone]
     picked = labeled_photos - int(labels.unbiased.sum())
     text = f"People have labeled {words.plural(labeled_photos, 'photo')}"
     if picked:
@@ -29,7 +30,7 @@ def _base_rate(labels: LabeledPhotos) -> list[str]:
     alone = float(labels.scores[:, : len(labels.positive)].sum(axis=1).mean())
     teacher = f"the words alone expect {words.share(alone)} of all photos to be yes"
     if labels.refined:
-        teacher += f", the teacher that has learned from people {words.share(float(labels.teacher.mean()))}"
+        teacher += f", the refined labels {words.share(float(labels.teacher.mean()))}"
     count = words.number(int(unbiased.sum()))
     return [
         f"Not picked for doubt: {words.plural(measured.n, 'photo')}, of which people call {count} a yes, "

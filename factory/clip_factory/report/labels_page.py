@@ -13,9 +13,9 @@ from clip_factory.labels import Labels
 from clip_factory.readiness import BARS, Readiness
 from clip_factory.report import plots
 from clip_factory.report.embedded_images import Picture, pictures
-from clip_factory.report.plot_data import Floats, Indices
+from clip_factory.report.plot_data import Floats, Indices, most_moved
 from clip_factory.report.report_page import environment
-from clip_factory.report.run_data import read_labels
+from clip_factory.report.run_data import LabeledPhotos, read_labels
 from clip_factory.run_folder import RunFolder
 from clip_factory.scenario import Scenario
 
@@ -44,7 +44,7 @@ def render(scenario: Scenario, run: RunFolder, readiness: Readiness, labels: Lab
         labels: Those of the run.
     """
     read = read_labels(labels)
-    kinds = examples(read.teacher, labels.group)
+    kinds = [*_moved(read), *examples(read.teacher, labels.group)]
     shown = pictures(read, np.concatenate([rows for _, _, rows in kinds]), Path(scenario.images.path or "."))
     ends = np.cumsum([len(rows) for _, _, rows in kinds])
     return (
@@ -66,6 +66,13 @@ def render(scenario: Scenario, run: RunFolder, readiness: Readiness, labels: Lab
             ],
         )
     )
+
+
+def _moved(labels: LabeledPhotos) -> list[tuple[str, str, Indices]]:
+    """The photos whose answer refinement has changed, where it has."""
+    rows = most_moved(labels.words, labels.teacher, SHOWN) if labels.refined else np.array([], int)
+    lead = f"{labels.probe} These have changed most: if they are wrong, set labels.refine: none in the scenario."
+    return [("Changed by refinement", lead, rows)] if len(rows) else []
 
 
 def examples(teacher: Floats, groups: NDArray[np.int32]) -> list[tuple[str, str, Indices]]:

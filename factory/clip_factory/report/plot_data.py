@@ -166,6 +166,18 @@ def most_doubtful(teacher: Floats, has_gold: Flags, most: int) -> Indices:
     return open_ones[np.argsort(np.abs(teacher[open_ones] - 0.5), kind="stable")][:most]
 
 
+def most_moved(words: Floats, teacher: Floats, most: int) -> Indices:
+    """Images whose probability refinement has changed most, of those whose answer at 0.5 is another one.
+
+    Args:
+        words: `(N,)` probability of yes before, in [0, 1].
+        teacher: `(N,)` after.
+        most: Largest number of images returned.
+    """
+    moved = np.flatnonzero((words >= 0.5) != (teacher >= 0.5))
+    return moved[np.argsort(-np.abs(teacher[moved] - words[moved]), kind="stable")][:most]
+
+
 @dataclass(frozen=True)
 class Split:
     """One part of the images."""

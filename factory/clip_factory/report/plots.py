@@ -14,8 +14,11 @@ from clip_factory.report.svg import INK, NO, SOFT, YES, Plot, svg
 BINS = 20
 
 
-def teacher_scores(teacher: Floats, threshold: float = 0.5) -> Plot:
-    """Histogram of the teacher's probability of yes, `(N,)` in [0, 1], with the line where its yes begins."""
+def teacher_scores(teacher: Floats, threshold: float = 0.5, name: str = "teacher") -> Plot:
+    """Histogram of the teacher’s probability of yes, `(N,)` in [0, 1], with the line where its yes begins.
+
+    `name`: unique on the page.
+    """
     edges = np.linspace(0, 1, BINS + 1)
     sides = [np.histogram(teacher[side], edges)[0] for side in (teacher < threshold, teacher >= threshold)]
     doubtful = float(np.mean(np.maximum(teacher, 1 - teacher) < CONFIDENT)) if len(teacher) else 0.0
@@ -31,7 +34,7 @@ def teacher_scores(teacher: Floats, threshold: float = 0.5) -> Plot:
         axes.bar(edges[:-1], sides[1], 0.92 / BINS, bottom=sides[0], align="edge", color=YES)
         _scores_axis(axes, "teacher’s probability of yes", threshold, f"{threshold:.2g}")
 
-    return Plot("What the teacher said", says, svg("teacher", says, draw))
+    return Plot("What the teacher said", says, svg(name, says, draw))
 
 
 def student_scores(student: Floats, reference: Flags, threshold: float) -> Plot:

@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -17,7 +18,15 @@ from clip_factory.report import formatting as words
 from clip_factory.report import gold_section as people
 from clip_factory.report import plots
 from clip_factory.report.embedded_images import pictures
-from clip_factory.report.plot_data import Phrase, confident_mistakes, most_confused, most_doubtful, phrase_wins, splits
+from clip_factory.report.plot_data import (
+    Phrase,
+    confident_mistakes,
+    most_confused,
+    most_doubtful,
+    most_moved,
+    phrase_wins,
+    splits,
+)
 from clip_factory.report.run_data import RunData
 from clip_factory.report.summary import command, confusion, summarize
 from clip_factory.report.svg import Plot
@@ -25,6 +34,8 @@ from clip_factory.report.threshold_section import threshold_section
 from clip_factory.runtime.safe_text import visible
 
 PICTURES = 24
+MOVED = 12
+NONE = np.array([], int)
 SKIPPED_SHOWN = 50
 PHRASES_SHOWN = 30
 LOSSES = (
@@ -79,6 +90,7 @@ def render(data: RunData) -> str:
         mistakes_in_all=len(mistakes),
         asked=int(labels.asked.sum()),
         doubtful=pictures(labels, doubtful, root),
+        moved=pictures(labels, most_moved(labels.words, labels.teacher, MOVED) if labels.refined else NONE, root),
         phrases=_phrase_table(data),
         splits=splits(labels.split, labels.reference, labels.labeled),
         skipped=data.files.skipped[:SKIPPED_SHOWN],

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from clip_factory.errors import RunError
 from clip_factory.gate.verdict import Verdict
 from clip_factory.gate.verdict import read as read_verdict
+from clip_factory.label_sources.probabilities import log_odds, sigmoid
 from clip_factory.labels import Labels, hard_labels
 from clip_factory.readiness import Readiness, assess
 from clip_factory.run_folder import GATE, HELD_OUT, IMAGES, LABELS, MODEL, PREDICTIONS, TRAINING, RunFolder, sha256_file
@@ -56,13 +57,18 @@ class LabeledPhotos:
     positive: tuple[str, ...]
     negative: tuple[str, ...]
     probe: str
-    """What people's labels did to the teacher's, in a sentence."""
+    """What refinement did to the teacher's labels, in a sentence."""
     refined: bool
-    """Whether the teacher's probabilities are those of a probe that has learned from people."""
+    """Whether it changed the teacher's probabilities."""
     picked: Flags
     """`(N,)` whether a person was asked because the photo looked doubtful."""
     teacher_threshold: float = 0.5
     """The teacher says yes from this probability on."""
+
+    @cached_property
+    def words(self) -> Floats:
+        """`(N,)` the label source's probability of yes, before refinement, in [0, 1]."""
+        return sigmoid(log_odds(self.scores, len(self.positive)))
 
     @cached_property
     def labeled(self) -> Flags:

@@ -129,8 +129,9 @@ class Labeling(_Section):
     """What gives each photo its probability of yes: `zero-shot`, the teacher and the phrases, or the name of a label
     source that an installed package adds."""
     refine: Annotated[str, StringConstraints(min_length=1)] = "auto"
-    """What improves these probabilities: `auto`, a linear probe from 20 labels of people on, where it is shown better;
-    `none`; or the name of a refinement."""
+    """What improves these probabilities. `auto`: people's labels decide from 20 on, before that the folder's own groups
+    correct the words where guards hold. `none`; `transduction`, the groups without guards; `probe`, people's labels
+    alone; or the name of a refinement that an installed package adds."""
 
 
 class Student(_Section):

@@ -1,0 +1,107 @@
+"""A folder of photos with their vectors: where every command of this room begins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clip_factory.encoders import EmbeddingStore, Encoder, embed, load_encoder, resolve
+from clip_factory.images import sources
+from clip_factory.images.photo import Photo
+from clip_factory.images.scan import scan
+from clip_factory.progress import bar, console
+from clip_factory.scenario import Images, Teacher
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedFolder:
+    """The photos of a folder that can be read, one row a file, sorted by path; arrays have length N."""
+
+    root: Path
+    paths: list[str]
+    """POSIX, below `root`."""
+    sha256: list[str]
+    groups: np.ndarray
+    """int `(N,)`: near-duplicates share a number, exact copies too."""
+    vectors: np.ndarray
+    """float32 `(N, D)`, L2-normalized."""
+    encoder: Encoder
+    unused: list[tuple[str, str]]
+    """Path and reason of each file that was seen and is not used."""
+    seconds: float
+    """What embedding took; 0 where the store held all vectors."""
+    embedded: int
+    """Photos that were embedded now."""
+
+    @property
+    def files(self) -> list[Path]:
+        """The N files."""
+        return [self.root / path for path in self.paths]
+
+    @property
+    def first_of_content(self) -> np.ndarray:
+        """Rows of which no earlier one has the same bytes; int, ascending."""
+        return np.sort(np.unique(self.sha256, return_index=True)[1])
+
+
+def embed_folder(images: Path, teacher: Teacher, store: Path, encoder: Encoder | None = None) -> EmbeddedFolder:
+    """Scan a folder or archive of photos and embed those that the store does not hold.
+
+    Args:
+        images: Folder, searched recursively; an archive; or a list of addresses.
+        teacher: The encoder; `auto` is resolved here, with a warning where it is not the recommended one.
+        store: Folder of the embedding store.
+        encoder: The loaded encoder, where it is at hand.
+
+    Raises:
+        ImagesError: There are no photos.
+        TeacherError: The encoder cannot be loaded.
+    """
+    root = sources.locate(Images(path=str(images)), store)
+    with bar("checking photos") as progress:
+        table = scan(root, store / "scan.sqlite", progress)
+    rows = table.select(["path", "sha256", "group", "reason"]).to_pylist()
+    used = [row for row in rows if row["reason"] is None]
+    loaded = encoder or load_named(teacher)
+    kept, names = EmbeddingStore(store), [row["sha256"] for row in used]
+    photos = {row["sha256"]: Photo(row["sha256"], root / row["path"]) for row in used}
+    start = time.perf_counter()
+    with bar("embedding") as progress:
+        count = embed(loaded, list(photos.values()), kept, teacher.batch_size, progress)
+    seconds = time.perf_counter() - start if count else 0.0
+    return EmbeddedFolder(
+        root=root,
+        paths=[row["path"] for row in used],
+        sha256=names,
+        groups=np.array([row["group"] for row in used]),
+        vectors=kept.get(loaded.key, names),
+        encoder=loaded,
+        unused=[(row["path"], row["reason"]) for row in rows if row["reason"] is not None],
+        seconds=seconds,
+        embedded=count,
+    )
+
+
+def load_named(teacher: Teacher) -> Encoder:
+    """The encoder of a name, `auto` among them."""
+    chosen, warning = resolve(teacher)
+    if warning:
+        console.print(f"warning: {warning}", style="yellow", markup=False)
+    return load_encoder(chosen)
+
+
+def class_folders(folder: EmbeddedFolder) -> np.ndarray:
+    """The name of the top folder that each photo lies in, object `(N,)`; empty for a photo that lies in none."""
+    return np.array([path.split("/", 1)[0] if "/" in path else "" for path in folder.paths], object)
+
+
+def unique_rows(values: Sequence[str]) -> list[int]:
+    """The first row of each value, in order."""
+    first: dict[str, int] = {}
+    for row, value in enumerate(values):
+        first.setdefault(value, row)
+    return list(first.values())

@@ -1,0 +1,116 @@
+"""Nouns that can be pictured, from what is installed: WordNet's as ImageNet has them, and ImageNet's class names.
+
+timm brings the lemmas and definitions of the 21,843 noun synsets of ImageNet (Deng et al. 2009; WordNet 3.0, Fellbaum
+1998). So a word that is not here may still be one; a word that is here twice has two things that can be pictured.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_COMMON = 3_000
+MAX_WORDS = 2
+"""A common noun has at most so many words ..."""
+MAX_LETTERS = 14
+"""... and so many letters."""
+_ENDINGS = (
+    ("ses", "s"),
+    ("xes", "x"),
+    ("zes", "z"),
+    ("ches", "ch"),
+    ("shes", "sh"),
+    ("men", "man"),
+    ("ies", "y"),
+    ("s", ""),
+)
+"""Endings of plurals and what stands in their place: the noun rules of WordNet's morphy."""
+
+
+@dataclass(frozen=True)
+class Sense:
+    """One thing that a noun means."""
+
+    synset: str
+    """WordNet's offset, such as n02123045."""
+    lemma: str
+    definition: str
+    first: bool
+    """Whether it is the first, the usual, name of this thing."""
+
+
+def nouns() -> tuple[str, ...]:
+    """Every lemma once, as WordNet writes it, in its order."""
+    return tuple(_senses())
+
+
+@functools.cache
+def common_nouns() -> tuple[str, ...]:
+    """Nouns that things are called by in everyday words: what groups of photos are named with.
+
+    ImageNet's 1,000 class names as open_clip has them, then, up to `MAX_COMMON` in all, the first lemma of synsets
+    that is written small and short. The first lemma is the usual one.
+    """
+    import open_clip  # pulls torch
+
+    first = [lemmas[0] for lemmas, _ in _synsets().values()]
+    short = [noun for noun in first if noun.islower() and 2 < len(noun) <= MAX_LETTERS and _words(noun) <= MAX_WORDS]
+    step = max(1, len(short) // MAX_COMMON)  # the list is by kinds: every so many-th keeps all kinds
+    named = [name.lower() for name in open_clip.IMAGENET_CLASSNAMES]
+    return tuple(dict.fromkeys([*named, *short[::step]]))[:MAX_COMMON]
+
+
+def senses(phrase: str, *, usual: bool = False) -> tuple[Sense, ...]:
+    """What a noun may mean, of things that can be pictured; case does not count, and a plural means its singular.
+
+    `usual`: only the things that are called so before anything else: `cat` is then the animal, and no tracked vehicle.
+    """
+    word, known = phrase.strip(), _senses()
+    several = known.get(word) or known.get(word.lower()) or known.get(singular(word) or "", ())
+    return tuple(one for one in several if one.first) if usual else several
+
+
+def singular(word: str) -> str | None:
+    """The singular that a plural is of, by the noun rules of WordNet's morphy; None for what is none.
+
+    A word that is itself a noun, as `glasses` is, is no plural.
+    """
+    lower = word.strip().lower()
+    if lower in _senses() or len(lower) < 4 or lower.endswith("ss"):
+        return None
+    for ending, replacement in _ENDINGS:
+        base = lower.removesuffix(ending) + replacement
+        if lower.endswith(ending) and base in _senses():
+            return base
+    return None
+
+
+def _words(noun: str) -> int:
+    return len(re.split(r"[ -]", noun))
+
+
+@functools.cache
+def _synsets() -> dict[str, tuple[tuple[str, ...], str]]:
+    """Lemmas and definition of each synset."""
+    spec = importlib.util.find_spec("timm")  # not imported: that pulls torch
+    folder = Path(next(iter(spec.submodule_search_locations or ()))) / "data" / "_info" if spec else Path()
+    definitions = dict(_lines((folder / "imagenet_synset_to_definition.txt").read_text("utf-8")))
+    lemmas = _lines((folder / "imagenet_synset_to_lemma.txt").read_text("utf-8"))
+    return {name: (tuple(one.strip() for one in text.split(",")), definitions.get(name, "")) for name, text in lemmas}
+
+
+@functools.cache
+def _senses() -> dict[str, tuple[Sense, ...]]:
+    by_lemma: dict[str, list[Sense]] = {}
+    for name, (lemmas, definition) in _synsets().items():
+        for lemma in lemmas:
+            by_lemma.setdefault(lemma, []).append(Sense(name, lemma, definition, lemma == lemmas[0]))
+    return {lemma: tuple(several) for lemma, several in by_lemma.items()}
+
+
+def _lines(text: str) -> list[tuple[str, str]]:
+    pairs = (line.split("\t", 1) for line in text.splitlines() if "\t" in line)
+    return [(name, rest) for name, rest in pairs]
