@@ -192,13 +192,13 @@ def wordings(folders: list[Path], store: Path) -> None:
         classes = sorted(set(names))
         by_wording: dict[str, list[tuple[float, float]]] = {}
         for name in classes:
-            said, others = phrase(name), tuple(phrase(other) for other in classes if other != name)
-            more = (said, f"{said} in the background")
+            asked, others = phrase(name), tuple(phrase(other) for other in classes if other != name)
+            more = (asked, f"{asked} in the background")
             ways = {
-                "background, plain": Wording(_phrases(said, ()), "plain"),
-                "background, photo": Wording(_phrases(said, ()), "photo"),
-                "look-alikes, plain": Wording(_phrases(said, others), "plain"),
-                "look-alikes, photo": Wording(_phrases(said, others), "photo"),
+                "background, plain": Wording(_phrases(asked, ()), "plain"),
+                "background, photo": Wording(_phrases(asked, ()), "photo"),
+                "look-alikes, plain": Wording(_phrases(asked, others), "plain"),
+                "look-alikes, photo": Wording(_phrases(asked, others), "photo"),
                 "two phrases, look-alikes": Wording(Phrases(more, others), "photo"),
             }
             results = {one.wording: one for one in compare_wordings(scorer, list(ways.values()))}

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from clip_factory.encoders.encoder_catalog import CatalogEntry
+    from clip_factory.label_sources.source import Phrases
     from clip_factory.scenario import Scenario
     from clip_factory.zeroshot.classes import ClassPrompts
     from clip_factory.zeroshot.embedded_folder import EmbeddedFolder
@@ -192,19 +193,24 @@ def suggest_prompts(
     return suggest(PhraseScorer(folder.encoder, folder.vectors), wording, kept, most), folder
 
 
-def lint_prompts(scenario: Scenario | Wording, *, encoder: str | None = AUTO) -> list[Remark]:
+def lint_prompts(
+    phrases: Scenario | Phrases, *, templates: str | Sequence[str] = "photo", encoder: str | None = AUTO
+) -> list[Remark]:
     """What is doubtful about phrases, before a photo is looked at: negation, unknown and ambiguous words, plurals.
 
     Args:
-        scenario: The phrases.
+        phrases: A scenario, whose templates count, or phrases.
+        templates: Of bare phrases.
         encoder: As `teacher` in `run`; None asks no encoder, and takes no seconds.
     """
+    from clip_factory.label_sources.source import Phrases
     from clip_factory.zeroshot.lint import lint
     from clip_factory.zeroshot.wordings import Wording
 
-    wording = scenario if isinstance(scenario, Wording) else Wording.of(scenario)
-    stated = wording.phrases.negative if isinstance(scenario, Wording) else (scenario.negative or ())
-    return lint(wording.phrases.positive, stated, wording.chosen_templates, _loaded(encoder) if encoder else None)
+    loaded = _loaded(encoder) if encoder else None
+    if isinstance(phrases, Phrases):
+        return lint(phrases.positive, phrases.negative, _templates(templates), loaded)
+    return lint(phrases.positive, phrases.negative or (), Wording.of(phrases).chosen_templates, loaded)
 
 
 def encoders() -> list[CatalogEntry]:

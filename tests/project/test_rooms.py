@@ -18,6 +18,9 @@ AND_SO_DO = {
     "diff_command": {"evaluation", "registry"},
     "evaluate_commands": {"evaluation"},
     "evaluation_output": {"evaluation"},
+    "prompts_commands": {"zeroshot"},  # a room of its own, for folders without a run
+    "search_command": {"zeroshot"},
+    "zeroshot_command": {"zeroshot"},
     "model_commands": {"registry"},  # a room with functions for its verbs: `factory models ...`
     "registry_output": {"gate", "registry"},
 }

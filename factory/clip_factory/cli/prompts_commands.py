@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,9 +16,8 @@ from clip_factory.errors import ScenarioError
 from clip_factory.terminal import DONE, REFUSED, err, out, plain, table
 
 if TYPE_CHECKING:
-    from clip_factory.scenario import Scenario
     from clip_factory.zeroshot.look_alikes import Suggestion
-    from clip_factory.zeroshot.wordings import Wording, WordingResult
+    from clip_factory.zeroshot.wordings import Asked, WordingResult
 
 app = typer.Typer(name="prompts", help="Try and mend the words of a question before training.", no_args_is_help=True)
 
@@ -79,12 +77,17 @@ def compare(
 
     Example:  factory prompts compare forklift.yaml --positive "forklift truck" --positive "forklift,pallet truck"
     """
-    asked = _read(scenario)
-    wordings = _wordings(asked, positive, negative, templates)
-    named = encoder or (asked.teacher.name if asked else "auto")
+    from clip_factory.zeroshot.wordings import read_wordings
+
+    asked = read_wordings(scenario, positive or (), negative or (), templates or ())
     with stoppable():
         results, folder = api.compare_prompts(
-            wordings, _images(asked, images), gold=gold, yes_folders=yes_folder or (), encoder=named, store=store
+            asked.wordings,
+            _images(asked, images),
+            gold=gold,
+            yes_folders=yes_folder or (),
+            encoder=encoder or asked.encoder,
+            store=store,
         )
     if form is Form.json:
         print(json.dumps([_as_json(one) for one in results], ensure_ascii=False))  # noqa: T201
@@ -93,7 +96,7 @@ def compare(
     if page is not None:
         from clip_factory.zeroshot.pages import prompts_page, write_page
 
-        text = prompts_page(folder.root, folder.paths, results, (), ", ".join(wordings[0].phrases.positive))
+        text = prompts_page(folder.root, folder.paths, results, (), ", ".join(asked.stated.positive))
         err.print(f"page: {write_page(page, text)}", markup=False)
 
 
@@ -113,9 +116,10 @@ def suggest(
 
     Example:  factory prompts suggest forklift.yaml --page suggestions.html
     """
-    asked = _read(scenario)
-    wording = _wordings(asked, positive, negative, None)[0]
-    named = encoder or (asked.teacher.name if asked else "auto")
+    from clip_factory.zeroshot.wordings import read_wordings
+
+    asked = read_wordings(scenario, positive or (), negative or (), ())
+    wording, named = asked.wordings[0], encoder or asked.encoder
     with stoppable():
         suggestions, folder = api.suggest_prompts(
             wording, _images(asked, images), most=most, encoder=named, store=store
@@ -152,11 +156,12 @@ def lint(
 
     Example:  factory prompts lint forklift.yaml
     """
-    asked = _read(scenario)
-    named = encoder or (asked.teacher.name if asked else "auto")
-    subject: Any = asked if asked and not (positive or negative) else _stated(asked, positive, negative)
+    from clip_factory.zeroshot.wordings import read_wordings
+
+    asked = read_wordings(scenario, positive or (), negative or (), (), check=False)
+    named = encoder or asked.encoder
     with stoppable():
-        remarks = api.lint_prompts(subject, encoder=None if named == "none" else named)
+        remarks = api.lint_prompts(asked.stated, encoder=None if named == "none" else named)
     if form is Form.json:
         rows = [{"kind": one.kind, "phrase": one.phrase, "text": one.text} for one in remarks]
         print(json.dumps(rows, ensure_ascii=False))  # noqa: T201
@@ -168,54 +173,11 @@ def lint(
     raise typer.Exit(REFUSED if remarks else DONE)
 
 
-def _read(file: Path | None) -> Scenario | None:
-    from clip_factory.scenario import load
-
-    return load(file) if file is not None else None
-
-
-def _images(asked: Scenario | None, named: Path | None) -> Path:
-    path = named or (Path(asked.images.path) if asked and asked.images.path else None)
+def _images(asked: Asked, named: Path | None) -> Path:
+    path = named or asked.images
     if path is None:
         raise ScenarioError("no photos are named", hint="add --images DIR")
     return path
-
-
-def _split(text: str) -> tuple[str, ...]:
-    return tuple(phrase.strip() for phrase in text.split(",") if phrase.strip())
-
-
-def _wordings(
-    asked: Scenario | None, positive: list[str] | None, negative: list[str] | None, templates: list[str] | None
-) -> list[Wording]:
-    """The scenario's own wording, then each combination of what is given; what is not given is the scenario's."""
-    from clip_factory.label_sources.source import Phrases
-    from clip_factory.scenario import validated
-    from clip_factory.zeroshot.wordings import Wording
-
-    if asked is None and not positive:
-        raise ScenarioError("no phrases are named", hint="name a scenario file, or --positive PHRASE")
-    own = asked.model_dump(exclude_none=True) if asked else {"name": "wording"}
-    sides: list[list[dict[str, Any]]] = [
-        [{"positive": _split(text)} for text in positive or ()] or [{}],
-        [{"negative": _split(text)} for text in negative or ()] or [{}],
-        [{"templates": name} for name in templates or ()] or [{}],
-    ]
-    trees = [own | one | two | three for one, two, three in itertools.product(*sides)]
-    scenarios = ([asked] if asked else []) + [validated(tree, "wording") for tree in trees]
-    return list(dict.fromkeys(Wording(Phrases.of(one), one.templates) for one in scenarios))
-
-
-def _stated(asked: Scenario | None, positive: list[str] | None, negative: list[str] | None) -> Wording:
-    """The phrases as they are given, with no check: what is wrong with them is what is asked."""
-    from clip_factory.label_sources.source import Phrases
-    from clip_factory.zeroshot.wordings import Wording
-
-    if asked is None and not positive:
-        raise ScenarioError("no phrases are named", hint="name a scenario file, or --positive PHRASE")
-    yes = _split(",".join(positive)) if positive else asked.positive if asked else ()
-    no = _split(",".join(negative)) if negative else (asked.negative or ()) if asked else ()
-    return Wording(Phrases(yes, no), asked.templates if asked else "photo")
 
 
 def _print_wordings(results: list[WordingResult]) -> None:

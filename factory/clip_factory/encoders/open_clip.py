@@ -241,6 +241,13 @@ def _key(network: torch.nn.Module, preprocess: object, tokenize: Callable[[list[
     return digest.hexdigest()[:24]
 
 
+def imagenet_names() -> list[str]:
+    """What CLIP calls the 1,000 classes of ImageNet, in their order."""
+    import open_clip
+
+    return list(open_clip.IMAGENET_CLASSNAMES)
+
+
 def unknown_token(tokenize: Any) -> int | None:
     """The id that a tokenizer gives to what it does not know; None where there is no such thing."""
     inner = getattr(tokenize, "tokenizer", tokenize)

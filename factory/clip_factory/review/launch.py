@@ -28,6 +28,7 @@ from clip_factory.review.requests import About, RequestHandler
 from clip_factory.review.server import application, server
 from clip_factory.review.session import Session
 from clip_factory.review.thumbnails import Thumbnails
+from clip_factory.review.words import WordTrials
 from clip_factory.run_folder import find_run, read_json
 from clip_factory.runtime.atomic import atomic
 from clip_factory.runtime.preprocessing import RULES
@@ -96,7 +97,10 @@ def prepare(
     # The address is kept outside the run, which is handed on to others.
     listener, access = _address(store / "review" / f"{about.id}.json", port)
     thumbs.warm(_shown_first(table))
-    app = application(RequestHandler(session, about), thumbs, access, lambda line: console.print(line, markup=False))
+    words = WordTrials(run, session, store)
+    app = application(
+        RequestHandler(session, about, words), thumbs, access, lambda line: console.print(line, markup=False)
+    )
     return Page(access.url + PROVE * prove, app, listener)
 
 

@@ -64,21 +64,25 @@ class CurrentLabels:
 
 def relabel(pool: Pool, gold: Gold) -> CurrentLabels:
     """Refine the pool's labels with people's answers, as the `label` stage does; no photo is opened."""
-    column, unbiased = gold.column(pool.sha256), ~gold.picked_column(pool.sha256)
-    known = PseudoLabels(
+    known = pseudo_labels(pool, gold)
+    refined = pool.refinement.refine(known)
+    others = _by_others(pool, hard_labels(refined.p, known.gold, 0.5).astype(int))
+    learned = refined.figures.get("accuracy") is not None
+    return CurrentLabels(refined.p, entropy(refined.p), others, learned, refined.sentence)
+
+
+def pseudo_labels(pool: Pool, gold: Gold) -> PseudoLabels:
+    """What refinement is given of the pool and people's answers."""
+    return PseudoLabels(
         pool.log_odds,
         sigmoid(pool.log_odds),
         pool.vectors,
-        column,
+        gold.column(pool.sha256),
         pool.groups,
         pool.splits,
-        unbiased,
+        ~gold.picked_column(pool.sha256),
         pool.source,
     )
-    refined = pool.refinement.refine(known)
-    others = _by_others(pool, hard_labels(refined.p, column, 0.5).astype(int))
-    learned = refined.figures.get("accuracy") is not None
-    return CurrentLabels(refined.p, entropy(refined.p), others, learned, refined.sentence)
 
 
 def _by_others(pool: Pool, labels: np.ndarray) -> np.ndarray:

@@ -17,7 +17,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from clip_factory.errors import FactoryError
 from clip_factory.review.session import Session
+from clip_factory.review.words import WordTrials
 
 ANSWERS = ("yes", "no", "unsure", None)
 MAX_AT_ONCE = 10_000
@@ -54,8 +56,9 @@ class About:
 class RequestHandler:
     """One reviewer's session, shared by all pages that show it; any thread may call."""
 
-    def __init__(self, session: Session, about: About) -> None:
-        self._session, self._about = session, about
+    def __init__(self, session: Session, about: About, words: WordTrials | None = None) -> None:
+        """`words`: what tries other words; None where that is not offered."""
+        self._session, self._about, self._words = session, about, words
         self._lock, self._recording = threading.Lock(), threading.Lock()
         self._table: pa.Table = None
         self._figures: dict[str, Any] = {}
@@ -139,6 +142,49 @@ class RequestHandler:
         """
         return _json({"undone": self._once(_object(body), self._session.undo) or []})
 
+    def words(self) -> bytes:
+        """The words of the run, as JSON: `positive`, `negative`, `stated`; `refused`, why no others can be tried."""
+        return _json(self._trials().current())
+
+    def try_words(self, body: bytes) -> bytes:
+        """What the words in a request's body would do, as JSON; see `WordTrials.tried`. Nothing is changed.
+
+        The body is JSON: `positive` and `negative`, lists of phrases; `run` (`About.id`).
+
+        Raises:
+            RequestError: It is not that, or a phrase is not allowed.
+            StaleError: The page shows another run.
+        """
+        trials, sides = self._trials(), self._phrases(body)
+        return _json(_asked_of(lambda: trials.tried(*sides)))
+
+    def suggest_words(self, body: bytes) -> bytes:
+        """Negative phrases for the words in a request's body, as JSON; errors as of `try_words`."""
+        trials, sides = self._trials(), self._phrases(body)
+        return _json({"suggestions": _asked_of(lambda: trials.suggested(*sides))})
+
+    def accept_words(self, body: bytes) -> bytes:
+        """Write the words in a request's body into the run's scenario, as JSON; errors as of `try_words`.
+
+        The labels that the page asks for next are by these words.
+        """
+        trials, sides = self._trials(), self._phrases(body)
+        written = _asked_of(lambda: trials.accept(*sides))
+        with self._lock:
+            self._journal_bytes = -1
+            self._refresh()
+        return _json(written)
+
+    def _trials(self) -> WordTrials:
+        if self._words is None:
+            raise RequestError("other words cannot be tried here")
+        return self._words
+
+    def _phrases(self, body: bytes) -> tuple[list[str], list[str]]:
+        request = _object(body)
+        self._check(request.get("run"))
+        return _texts(request.get("positive")), _texts(request.get("negative"))
+
     def _threshold(self) -> float | None:
         """The student's; None where there is no student."""
         known = self._table["student"].null_count < self._table.num_rows
@@ -193,6 +239,20 @@ class RequestHandler:
             "proof": self._session.student_figures(),
             "conflicts": {one["sha256"]: one["answers"] for one in self._session.conflicts()},
         }
+
+
+def _texts(phrases: object) -> list[str]:
+    if not isinstance(phrases, list) or not all(isinstance(one, str) for one in phrases):
+        raise RequestError("positive and negative must be lists of phrases")
+    return phrases
+
+
+def _asked_of(work: Callable[[], Any]) -> Any:
+    """What the work returns; what is wrong with the words is the page's to show, not the server's to log."""
+    try:
+        return work()
+    except FactoryError as error:
+        raise RequestError(error.what) from None
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -46,6 +46,10 @@ def application(requests: RequestHandler, thumbs: Thumbnails, access: Access, lo
         Route("/api/answer", pages.answer, methods=["POST"]),
         Route("/api/undo", pages.undo, methods=["POST"]),
         Route("/api/thumbs", pages.thumbnails, methods=["POST"]),
+        Route("/api/words", pages.words),
+        Route("/api/words/try", pages.try_words, methods=["POST"]),
+        Route("/api/words/suggest", pages.suggest_words, methods=["POST"]),
+        Route("/api/words/accept", pages.accept_words, methods=["POST"]),
         Route("/photo/{sha256}", pages.photo),
     ]
 
@@ -130,6 +134,18 @@ class _Pages:
 
     async def undo(self, request: Request) -> Response:
         return _json(await run_in_threadpool(self.requests.undo, await request.body()))
+
+    async def words(self, request: Request) -> Response:
+        return _json(await run_in_threadpool(self.requests.words))
+
+    async def try_words(self, request: Request) -> Response:
+        return _json(await run_in_threadpool(self.requests.try_words, await request.body()))
+
+    async def suggest_words(self, request: Request) -> Response:
+        return _json(await run_in_threadpool(self.requests.suggest_words, await request.body()))
+
+    async def accept_words(self, request: Request) -> Response:
+        return _json(await run_in_threadpool(self.requests.accept_words, await request.body()))
 
     async def thumbnails(self, request: Request) -> Response:
         names = self.requests.photos(await request.body())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -222,6 +223,23 @@ class Session:
                 for row in self.items().to_pylist()
             ]
             return AnswerTable(self.pool.root, self.reviewer, rows)
+
+    def gold(self) -> Gold:
+        """People's labels as they are now."""
+        with self._lock:
+            return self._gold(self.journal.ledger())
+
+    def probabilities(self) -> np.ndarray:
+        """The labels' probability of yes of each photo, `(N,)` in [0, 1]."""
+        with self._lock:
+            self._refresh()
+            return self._labels.p
+
+    def reword(self, log_odds: np.ndarray) -> None:
+        """Go on with what other words say: log-odds of yes, float64 `(N,)`. No answer is touched."""
+        with self._lock:
+            self.pool = replace(self.pool, log_odds=log_odds)
+            self._fitted_to = self._items = self._mistake_figures = None
 
     def path_of(self, sha256: str) -> str:
         """The path of a photo of this run, relative to the root of the images."""

@@ -79,7 +79,10 @@ _NEGATION = re.compile(
 """`No. 7` is a number, and `non-stick` a property of what is to be seen."""
 _MAYBE = re.compile(
     r"\b(missing|absent|empty of|minus|sans|pas de|ohne|kein(?:e[nmrs]?)?|nicht|sin|ning\u00fan|senza|sem|zonder|geen|"
-    r"utan|ingen|uden|uten|bez|brak|\u0431\u0435\u0437|\u043d\u0435\u0442)\b|\u6ca1\u6709|\u65e0|\u4e0d|\u306a\u3057|\u306a\u3044|\uc5c6",
+    r"aucune?|nessun[oa]?|ningun[oa]|nenhuma?|n\u00e3o|mangler|saknar|ilman|tanpa|kh\u00f4ng|f\u0103r\u0103|n\u00e9lk\u00fcl|"
+    r"\u017eiadn[yae]|\u017e\u00e1dn[\u00fd\u00e1\u00e9]|\u03c7\u03c9\u03c1\u03af\u03c2|\u0628\u062f\u0648\u0646|\u05dc\u05dc\u05d0|"
+    r"utan|ingen|uden|uten|bez|brak|\u0431\u0435\u0437|\u043d\u0435\u0442)\b|\u6ca1\u6709|\u65e0|\u4e0d|\u306a\u3057|\u306a\u3044|"
+    r"\u6c92\u6709|\u7121\u3057|\u092c\u093f\u0928\u093e|\u0e44\u0e21\u0e48\u0e21\u0e35|\uc5c6",
     re.IGNORECASE,
 )
 """Words that deny something in some phrases and languages, and are harmless in others."""

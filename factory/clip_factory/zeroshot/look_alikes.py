@@ -25,6 +25,8 @@ SAME = 0.8
 """Cosine of text vectors from which a noun says the same as a positive phrase."""
 MAX_POSITIVE = 0.5
 """Share of a cluster's photos answered yes from which the cluster is what is looked for."""
+MIN_NEAREST, MIN_SHARE = 3, 0.02
+"""Photos answered yes, and the share of these, that a noun must lie nearest to: a few lie near any noun by chance."""
 TEXTS_AT_ONCE = 256
 
 
@@ -66,7 +68,7 @@ def suggest(
     for phrase, others, kind, photos in ideas:
         if phrase not in made:
             made[phrase] = Suggestion(phrase, others, kind, photos, _taken(scorer, wording, phrase, logits))
-    return sorted(made.values(), key=lambda one: (-len(one.turned), -len(one.photos)))[:most]
+    return _without_repeats(list(made.values()))[:most]
 
 
 def noun_vectors(encoder: Encoder, nouns: Sequence[str], store: EmbeddingStore) -> np.ndarray:
@@ -119,8 +121,23 @@ def _in_the_yes(scorer: PhraseScorer, nouns: np.ndarray, texts: np.ndarray, logi
         return []
     nearest = (scorer.vectors[rows] @ texts.T).argmax(axis=1)
     numbers, counts = np.unique(nearest, return_counts=True)
-    best = numbers[np.argsort(-counts, kind="stable")][:CLUSTERS]
+    enough = counts >= max(MIN_NEAREST, MIN_SHARE * len(rows))
+    best = numbers[enough][np.argsort(-counts[enough], kind="stable")][:CLUSTERS]
     return [(nouns[i], (), "in the yes photos", rows[nearest == i]) for i in best]
+
+
+def _without_repeats(ideas: list[Suggestion]) -> list[Suggestion]:
+    """One after the other the phrase that turns most photos that none before it turns; then those that turn none."""
+    rest, ordered, turned = list(ideas), [], np.array([], int)
+    while rest:
+        best = max(rest, key=lambda one: (len(np.setdiff1d(one.turned, turned)), len(one.photos)))
+        if not len(np.setdiff1d(best.turned, turned)):
+            break
+        ordered.append(best)
+        rest.remove(best)
+        turned = np.union1d(turned, best.turned)
+    idle = [one for one in rest if not len(one.turned)]
+    return ordered + sorted(idle, key=lambda one: -len(one.photos))
 
 
 def _taken(scorer: PhraseScorer, wording: Wording, phrase: str, logits: np.ndarray) -> np.ndarray:

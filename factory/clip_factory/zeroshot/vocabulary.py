@@ -54,12 +54,12 @@ def common_nouns() -> tuple[str, ...]:
     ImageNet's 1,000 class names as open_clip has them, then, up to `MAX_COMMON` in all, the first lemma of synsets
     that is written small and short. The first lemma is the usual one.
     """
-    import open_clip  # pulls torch
+    from clip_factory.encoders.open_clip import imagenet_names  # pulls torch
 
     first = [lemmas[0] for lemmas, _ in _synsets().values()]
     short = [noun for noun in first if noun.islower() and 2 < len(noun) <= MAX_LETTERS and _words(noun) <= MAX_WORDS]
     step = max(1, len(short) // MAX_COMMON)  # the list is by kinds: every so many-th keeps all kinds
-    named = [name.lower() for name in open_clip.IMAGENET_CLASSNAMES]
+    named = [name.lower() for name in imagenet_names()]
     return tuple(dict.fromkeys([*named, *short[::step]]))[:MAX_COMMON]
 
 

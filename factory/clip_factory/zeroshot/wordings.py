@@ -7,20 +7,24 @@ there; docs/zero_shot.md has how often it chose well.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from clip_factory.encoders import Encoder
+from clip_factory.errors import ScenarioError
 from clip_factory.label_sources.probabilities import log_odds, sigmoid
 from clip_factory.label_sources.refinement import PseudoLabels
 from clip_factory.label_sources.source import Phrases
 from clip_factory.label_sources.transduction import MIN_PHOTOS, transduce
 from clip_factory.label_sources.zero_shot import phrase_probabilities
 from clip_factory.readiness.facts import auc_interval, separation
-from clip_factory.scenario import Scenario
+from clip_factory.scenario import Scenario, Teacher, load, validated
 from clip_factory.scenario.prompts import TemplateSet, fill, template_set
 from clip_factory.statistics import Confusion, Share
 
@@ -82,6 +86,64 @@ class WordingResult:
     def yes(self) -> int:
         """Photos with a probability of 0.5 or more."""
         return int((self.p >= 0.5).sum())
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user wants to be compared, and on what."""
+
+    wordings: tuple[Wording, ...]
+    images: Path | None
+    """The scenario's photos; None where it names none."""
+    encoder: str
+    """As `Teacher.parse` reads it."""
+    stated: Phrases
+    """The phrases as they are given, without everyday things in the place of negatives."""
+
+
+def read_wordings(
+    file: Path | None, positive: Sequence[str], negative: Sequence[str], templates: Sequence[str], *, check: bool = True
+) -> Asked:
+    """The wordings of a scenario file and of phrases given beside it.
+
+    Args:
+        file: A scenario; its own wording comes first, and what is not given is its.
+        positive: Phrases for yes, with commas between; each text is a wording of its own.
+        negative: Phrases for no, likewise.
+        templates: Named sets, likewise: every combination is a wording.
+        check: Whether phrases must be such as a scenario may have; what is wrong with them may be what is asked.
+
+    Raises:
+        ScenarioError: There are no phrases, or they are not allowed.
+    """
+    scenario = load(file) if file is not None else None
+    if scenario is None and not positive:
+        raise ScenarioError("no phrases are named", hint="name a scenario file, or --positive PHRASE")
+    yes = tuple(one for text in positive for one in _split(text)) or (scenario.positive if scenario else ())
+    no = tuple(one for text in negative for one in _split(text)) or (scenario.negative if scenario else None) or ()
+    return Asked(
+        wordings=_combined(scenario, positive, negative, templates) if check else (),
+        images=Path(scenario.images.path) if scenario and scenario.images.path else None,
+        encoder=scenario.teacher.name if scenario else Teacher().name,
+        stated=Phrases(yes, no),
+    )
+
+
+def _combined(
+    scenario: Scenario | None, positive: Sequence[str], negative: Sequence[str], templates: Sequence[str]
+) -> tuple[Wording, ...]:
+    own = scenario.model_dump(exclude_none=True) if scenario else {"name": "wording"}
+    sides: list[list[dict[str, Any]]] = [
+        [{"positive": _split(text)} for text in positive] or [{}],
+        [{"negative": _split(text)} for text in negative] or [{}],
+        [{"templates": name} for name in templates] or [{}],
+    ]
+    given = [validated(own | one | two | three, "wording") for one, two, three in itertools.product(*sides)]
+    return tuple(dict.fromkeys(Wording.of(one) for one in ([scenario] if scenario else []) + given))
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(phrase.strip() for phrase in text.split(",") if phrase.strip())
 
 
 class PhraseScorer:

@@ -40,7 +40,8 @@ export function flip(photos) {
 export function confirmShown() {
   const { grid, model } = page;
   const shown = grid.visible();
-  const open = shown.map((at) => grid.order[at]).filter((i) => model.open(i));
+  // while words are on trial, what is shown is not what would be confirmed
+  const open = page.trial ? [] : shown.map((at) => grid.order[at]).filter((i) => model.open(i));
   answer(open.filter((i) => model.said(i) === "yes"), "yes");
   answer(open.filter((i) => model.said(i) === "no"), "no");
   if (shown.length && shown.at(-1) + 1 < grid.order.length) {

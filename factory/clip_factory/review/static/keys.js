@@ -5,6 +5,7 @@ import { movesOn } from "./choices.js";
 import { cut, turned } from "./cut.js";
 import { $, page } from "./page.js";
 import { arrange, show } from "./shown.js";
+import { openWords } from "./words.js";
 import { zoom } from "./zoom.js";
 
 const STEP = 24; // pixels by which a key makes photos larger
@@ -55,6 +56,7 @@ const OTHERS = {
   g: () => nextBatch(),
   p: prove,
   t: tryOut,
+  s: openWords,
   w: whole,
   z: undo,
   "?": () => $("help").showModal(),
@@ -91,6 +93,7 @@ function zoomKey(key) {
 function gridKey(key, extend) {
   const { grid } = page;
   const { activeElement: at } = document;
+  if (at.matches("textarea")) return false; // words are being written
   if (presses(key) || at.matches("select") || (at.matches("input") && key in MOVES)) return false; // arrows move a slider
   if (key in MOVES) {
     grid.go(MOVES[key](grid), { extend });

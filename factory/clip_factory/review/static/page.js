@@ -6,8 +6,9 @@ export const page = {
   queue: null, // answers on their way
   grid: null,
   watch: null, // minutes at work
-  view: "all", // the filter that is shown; or "ask" and "prove" for a batch, "cut" for photos that change side
+  view: "all", // the filter that is shown; or "ask" and "prove" for a batch, "cut" and "words" for what is tried
   cut: null, // the threshold on trial; null: the shipped one
+  trial: null, // what the words on trial would do; null: none are
 };
 
 export const $ = (id) => document.getElementById(id);

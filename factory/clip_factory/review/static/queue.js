@@ -4,8 +4,8 @@ const PAUSES = [300, 600, 1200, 2500, 4000]; // milliseconds between attempts wh
 
 export class Refused extends Error {}
 
-export async function ask(path, body) {
-  const options = { signal: AbortSignal.timeout(15000) };
+export async function ask(path, body, patience = 15000) {
+  const options = { signal: AbortSignal.timeout(patience) };
   if (body) Object.assign(options, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
   const reply = await fetch(path, options);
   if (reply.ok) return reply.json();

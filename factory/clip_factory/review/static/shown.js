@@ -6,8 +6,9 @@ import { percent } from "./model.js";
 import { $, bold, page, plural } from "./page.js";
 import { proof } from "./proof.js";
 import { explain } from "./terms.js";
+import { wordsTurn } from "./words.js";
 
-const VIEWS = { ask: "Batch to ask", prove: "Test photos, drawn at random", cut: "Photos that change side" };
+const VIEWS = { ask: "Batch to ask", prove: "Test photos, drawn at random", cut: "Photos that change side", words: "By the words on trial" };
 
 let note = ""; // what was said last, for a few seconds
 
@@ -49,7 +50,7 @@ export function filters() {
 export function paint(cell, i) {
   const { model } = page;
   const blind = page.view === "prove";
-  const turns = turnsTo(i);
+  const turns = wordsTurn(i) || turnsTo(i);
   const shown = model.shown(i);
   const conflict = model.inConflict(i);
   cell.dataset.answer = shown ?? "";
@@ -75,7 +76,7 @@ export function moved() {
   if (turned && view !== "prove") parts.push(`${turned.toLocaleString("en")} corrected`);
   $("heading").textContent = section ? section.name : "No photos here";
   if (section) $("heading").append(Object.assign(document.createElement("span"), { textContent: parts.join(" · ") }));
-  const open = grid.visible().filter((at) => model.open(grid.order[at])).length;
+  const open = page.trial ? 0 : grid.visible().filter((at) => model.open(grid.order[at])).length;
   const left = view === "prove" ? "Next open photo" : `All ${open} shown are right`;
   const waits = view === "prove" ? section?.photos.some((i) => model.open(i)) : open;
   $("right").textContent = waits ? left : view === "ask" || view === "prove" ? "Next batch" : "Next screen";

@@ -16,6 +16,7 @@ const TERMS = {
   test: ["Test split", "Photos kept apart: nothing was trained, calibrated or cut on them, so they show how good the model is."],
   prove: ["Prove it", "Asks only test photos, drawn at random, without showing what teacher and model say: people's answers to these alone can show that the model is right."],
   threshold: ["Threshold", "The model says yes from this probability on. Lower finds more and raises more false alarms."],
+  words: ["Words", "The phrases that the teacher labels by. Others can be tried here: the photos are sorted anew as you write, and nothing is changed until you accept."],
   recall: ["Found, recall", "Of the photos whose right answer is yes, those that the model answers yes."],
   missed: ["Missed", "Photos whose right answer is yes and that the model answers no."],
   alarms: ["False alarm", "A photo whose right answer is no and that the model answers yes."],
