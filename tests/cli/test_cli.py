@@ -33,6 +33,8 @@ COMMANDS = (
     "demo",
     "doctor",
     "review",
+    "search",
+    "zeroshot",
 )
 
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from clip_factory.errors import PluginError, ScenarioError
+from clip_factory.label_sources.auto_refinement import AutoRefinement
 from clip_factory.label_sources.probe import Probe
 from clip_factory.label_sources.refinement import NoRefinement, PseudoLabels, Refined, checked, load_refinement
 from clip_factory.label_sources.source import YES_NO, Phrases, Scores, find_label_source
+from clip_factory.label_sources.transduction import Transduction
 from clip_factory.scenario import Labeling, Scenario
 from clip_factory.scenario.prompts import BACKGROUND
 
@@ -109,11 +111,13 @@ def test_no_refinement_leaves_all_as_it_is() -> None:
 
 def test_sources_and_refinements_are_known_by_name() -> None:
     assert isinstance(load_refinement(with_labels(refine="none")), NoRefinement)
-    assert isinstance(load_refinement(with_labels(refine="auto")), Probe)
+    assert isinstance(load_refinement(with_labels(refine="auto")), AutoRefinement)
     assert isinstance(load_refinement(with_labels(refine="probe")), Probe)
+    transduction = load_refinement(with_labels(refine="transduction"))
+    assert isinstance(transduction, Transduction) and not transduction.guarded
     with pytest.raises(ScenarioError) as told:
         load_refinement(with_labels(refine="prob"))
-    assert str(told.value) == "labels.refine: prob: no such refinement\n  known: auto, probe, none"
+    assert str(told.value) == "labels.refine: prob: no such refinement\n  known: auto, none, transduction, probe"
     with pytest.raises(ScenarioError) as told:
         find_label_source(with_labels(source="vqa"))
     assert str(told.value) == "labels.source: vqa: no such label source\n  known: zero-shot"

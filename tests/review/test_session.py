@@ -377,7 +377,7 @@ def test_answers_teach_the_labels_without_opening_a_photo(made: Made, ada: Sessi
     after = {row["sha256"]: row for row in ada.items().to_pylist()}
     away.rename(ada.pool.root)
 
-    assert "A linear probe replaces" in ada.counts()["probe"]
+    assert "A linear probe on the folder's own groups replaces" in ada.counts()["probe"]
     unseen = [sha for sha, row in after.items() if row["split"] == "test"]
     assert np.mean([after[sha]["predicted"] == flipped[sha] for sha in unseen]) > 0.9
 

@@ -140,7 +140,7 @@ def test_the_template_counts_toward_the_context(tiny: Encoder) -> None:
     assert of_kind("too long", lint([phrase], ["x"], ("one {}",), tiny)) != []
 
 
-def test_opposites_that_the_encoder_hardly_tells_apart_are_named_with_their_cosine(offline: Encoder) -> None:
+def test_opposites_that_are_nearly_one_to_the_encoder_are_named_with_their_cosine(offline: Encoder) -> None:
     (remark,) = of_kind("too near", lint(["suit"], ["suiting", "glacier"], PHOTO, offline))
     texts = text_vectors(offline, ["suit", "suiting", "glacier"], PHOTO)
 
@@ -159,5 +159,63 @@ def test_without_an_encoder_only_words_are_read() -> None:
     assert {remark.kind for remark in remarks} & {"unknown word", "too long", "too near"} == set()
 
 
-def test_no_negatives_are_compared_with_nothing(offline: Encoder) -> None:
-    assert of_kind("too near", lint(["forklift"], [], PHOTO, offline)) == []
+def test_without_negatives_no_phrase_is_embedded(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedded: list[str] = []
+    monkeypatch.setattr(
+        type(tiny), "embed_texts", lambda self, texts: embedded.extend(texts) or np.ones((len(texts), 1))
+    )
+
+    lint(["forklift"], [], PHOTO, tiny)
+    assert embedded == []
+    lint(["forklift"], ["pallet"], PHOTO, tiny)
+    assert len(embedded) == 2 * len(PHOTO), "the same encoder is asked where there is something to compare"
+
+
+@pytest.mark.parametrize("phrase", ["chair", "apple", "street", "sheep", "orange"])
+def test_senses_of_one_kind_are_not_ambiguous(phrase: str) -> None:
+    assert of_kind("ambiguous", lint([phrase], ["x"], PHOTO)) == []
+
+
+@pytest.mark.parametrize("phrase", ["bat", "mouse", "date"])
+def test_senses_of_different_kinds_are_ambiguous(phrase: str) -> None:
+    (remark,) = of_kind("ambiguous", lint([phrase], ["x"], PHOTO))
+
+    assert " or '" in remark.text
+
+
+def test_most_class_names_of_imagenet_are_not_ambiguous() -> None:
+    import open_clip
+
+    remarks = lint(open_clip.IMAGENET_CLASSNAMES, ["x"], PLAIN)
+
+    assert 0 < len(of_kind("ambiguous", remarks)) <= 20
+
+
+def test_a_word_that_may_deny_is_not_said_to_deny() -> None:
+    (certain,) = of_kind("negation", lint(["no helmet"], ["x"], PLAIN))
+    (doubtful,) = of_kind("negation", lint(["minus sign"], ["x"], PLAIN))
+
+    assert " says by 'no'" in certain.text and " may say by 'minus'" in doubtful.text
+
+
+def test_a_counted_plural_is_written_without_its_number() -> None:
+    (remark,) = of_kind("plural", lint(["2 cats"], ["x"], PHOTO))
+
+    assert "write 'cat'" in remark.text
+
+
+@pytest.mark.parametrize("last", ["forkliftoperators", "!", "dog", "\u72ac" * 3])
+def test_a_prompt_is_truncated_from_the_first_token_that_does_not_fit(tiny: Encoder, last: str) -> None:
+    from open_clip.tokenizer import SimpleTokenizer
+
+    encode = SimpleTokenizer().encode
+    for count in range(60, 80):
+        text = " ".join(["dog"] * count + [last])
+        assert tiny.token_count(text) == len(encode(text)) + 2
+        assert tiny.is_truncated(text) == (len(encode(text)) + 2 > tiny.context_length == 77)
+
+
+def test_the_offline_encoder_reads_128_tokens(offline: Encoder) -> None:
+    assert offline.context_length == 128
+    assert not offline.is_truncated(" ".join(["dog"] * 126))
+    assert offline.is_truncated(" ".join(["dog"] * 127))

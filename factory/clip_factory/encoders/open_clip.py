@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -32,6 +33,8 @@ SHOWN = (UserWarning, RuntimeWarning)
 HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """What open_clip's weights are called on the hub, the better one first."""
 TEXTS_AT_ONCE = 256
+ENDLESS = 2_000
+"""Words that no text tower reads to their end."""
 
 
 class OpenClipEncoder:
@@ -106,10 +109,32 @@ class OpenClipEncoder:
             word for word in text.split() if unknown in torch.as_tensor(self._tokenize([word])).reshape(-1).tolist()
         ]
 
+    @functools.cached_property
+    def context_length(self) -> int:
+        """How many tokens the text tower sees at most, the signs for start and end included."""
+        return len(_tokens(self._tokenize, "a " * ENDLESS))
+
+    def token_count(self, text: str) -> int:
+        """How many tokens a text has, seen or not, the signs for start and end included.
+
+        Words are counted one at a time, since tokenizers cut what is too long; one word counts no more than
+        `context_length`.
+        """
+        empty = self._unpadded("")
+        return empty + sum(self._unpadded(word) - empty for word in text.split())
+
+    def _unpadded(self, text: str) -> int:
+        tokens, empty = _tokens(self._tokenize, text), _tokens(self._tokenize, "")
+        if len(empty) < self.context_length:  # this tokenizer fills nothing up
+            return len(tokens)
+        count = len(tokens)
+        while count and tokens[count - 1] == empty[-1]:
+            count -= 1
+        return count + (empty[0] == empty[-1])  # SigLIP's fills up with the sign for the end: one of them is that
+
     def is_truncated(self, text: str) -> bool:
-        """Whether the network does not see the end of a text: its last word changes no token."""
-        shorter = text.rsplit(maxsplit=1)[0] if len(text.split()) > 1 else ""
-        return bool(shorter) and _tokens(self._tokenize, text) == _tokens(self._tokenize, shorter)
+        """Whether the network does not see the end of a text, be it a part of its last word."""
+        return self.token_count(text) > self.context_length
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """P texts to float32 `(P, D)`, L2-normalized."""

@@ -106,7 +106,8 @@ def _without_people(start: Refined, labels: PseudoLabels) -> Refined:
     if not len(learnable(labels)):
         return start
     few = too_few(labels)
-    return replace(start, sentence=f"{start.sentence} {few.sentence}", figures={**start.figures, **few.figures})
+    sentence = f"{start.sentence} {few.sentence}" if start.figures else few.sentence
+    return replace(start, sentence=sentence, figures={**start.figures, **few.figures})
 
 
 def _explained(labels: PseudoLabels, candidates: Candidates, chosen: str, begin: str, start: Refined) -> Refined:

@@ -29,6 +29,8 @@ MIN_RANKED = 0.85
 """Of as many photos as are called yes, the likeliest by the words, the share that must be among them ..."""
 SURE, MAX_SURE = 0.9, 0.05
 """... where the words give this probability to more photos than this share of them: they know what they see."""
+MAX_CERTAIN, MAX_CERTAIN_YES, MIN_CORRECTION = 0.9, 0.3, 1.2
+"""Words that are sure of this share of all photos, and of this share of their yes, need no more yes by this factor."""
 SHARPNESS = 1.5
 """Times as spread as the words' own log-odds that the new ones may be: the Gaussians by themselves are far too sure."""
 HALVINGS = 2
@@ -46,6 +48,10 @@ class Guards:
     ranked: float
     sure: float
     """Photos of which the words are sure, for each photo called yes."""
+    certain: float
+    """Share of the photos of which the words are sure."""
+    certain_yes: float
+    """Share of their yes photos of which the words are sure."""
     two_groups: float
     """Nats a photo by which two groups describe the held-out half better than one."""
 
@@ -60,6 +66,9 @@ class Guards:
             return f"of the photos that the words are surest of, {self.agreement:.0%} would stay yes"
         if self.ranked < MIN_RANKED and self.sure > MAX_SURE:
             return f"the words are sure of some photos and rank {self.ranked:.0%} of the new yes photos first"
+        certain = self.certain >= MAX_CERTAIN and self.certain_yes >= MAX_CERTAIN_YES
+        if certain and self.growth > MIN_CORRECTION:
+            return f"the words are sure of {self.certain:.0%} of the photos, and yes would still grow"
         return None
 
 
@@ -141,6 +150,8 @@ def _guards(points: np.ndarray, words: np.ndarray, raw: np.ndarray, p: np.ndarra
         agreement=float(yes[surest].mean()),
         ranked=float(yes[order[: yes.sum()]].mean()) if yes.any() else 0.0,
         sure=float((p >= SURE).sum() / max(yes.sum(), 1)),
+        certain=float((np.maximum(p, 1 - p) >= SURE).mean()),
+        certain_yes=float((p >= SURE).sum() / max((p >= 0.5).sum(), 1)),
         two_groups=float(two_groups),
     )
 

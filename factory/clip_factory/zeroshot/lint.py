@@ -12,13 +12,15 @@ import numpy as np
 from clip_factory.encoders import Encoder
 from clip_factory.label_sources.zero_shot import text_vectors
 from clip_factory.scenario.prompts import fill, may_deny, negation_in
-from clip_factory.zeroshot.vocabulary import senses, singular
+from clip_factory.zeroshot.vocabulary import far_apart, singular
 
 Kind = Literal["negation", "unknown word", "ambiguous", "spelling", "plural", "too long", "too near", "twice"]
 SAME = 0.9
 """Cosine of two phrases of opposite sides from which the encoder makes next to no difference between them: of the
 44,850 pairs of 300 common nouns the `offline` encoder puts 2 above it, "suit" and "suiting" among them."""
 _ARTICLE = re.compile(r"^(an?|the)\s+", re.IGNORECASE)
+_COUNT = re.compile(r"^(\d+|two|three|four|five|six|seven|eight|nine|ten|many|several|some)\s+", re.IGNORECASE)
+"""What counts things goes with plurals only."""
 _CAMEL = re.compile(r"[a-z][A-Z]")
 
 
@@ -54,11 +56,12 @@ def lint(
 def _of_words(phrase: str, templates: Sequence[str]) -> Iterator[Remark]:
     """What can be seen from the words alone."""
     if word := negation_in(phrase) or may_deny(phrase):
+        says = "says" if negation_in(phrase) else "may say"
         yield Remark(
             "negation",
             phrase,
-            f"{phrase!r} says by {word!r} that something is not there, which CLIP does not understand: name what is to "
-            "be seen instead, and give its opposite as a negative phrase",
+            f"{phrase!r} {says} by {word!r} that something is not there, which CLIP does not understand: name what is "
+            "to be seen instead, and give its opposite as a negative phrase",
         )
     if "_" in phrase or _CAMEL.search(phrase):
         spaced = re.sub(r"_+", " ", _CAMEL.sub(lambda match: f"{match[0][0]} {match[0][1].lower()}", phrase))
@@ -68,19 +71,19 @@ def _of_words(phrase: str, templates: Sequence[str]) -> Iterator[Remark]:
 
 def _of_noun(phrase: str, templates: Sequence[str]) -> Iterator[Remark]:
     bare = _ARTICLE.sub("", phrase.strip())
-    meanings = senses(bare, usual=True)
-    if len(meanings) > 1:
-        listed = "; or ".join(one.definition for one in meanings[:3])
+    if meanings := far_apart(bare):
+        listed = "; or ".join(f"{one.definition} ({one.kind})" for one in meanings)
+        kinds = " or ".join(repr(one.kind) for one in meanings)
         yield Remark(
             "ambiguous",
             phrase,
-            f"{phrase!r} has several senses: {listed}. Add a word that only the right one goes with",
+            f"{phrase!r} has several senses: {listed}. Add a word that only the right one goes with, of {kinds}",
         )
     last = bare.split()[-1] if bare else ""
     one = singular(last)
     article = next((template for template in templates if re.search(r"\ban? \{\}|\bone \{\}", template)), None)
     if one and article:
-        better = f"{bare[: len(bare) - len(last)]}{one}"
+        better = _COUNT.sub("", f"{bare[: len(bare) - len(last)]}{one}")
         yield Remark(
             "plural",
             phrase,

@@ -1,11 +1,12 @@
 """Nouns that can be pictured, from what is installed: WordNet's as ImageNet has them, and ImageNet's class names.
 
-timm brings the lemmas and definitions of the 21,843 noun synsets of ImageNet (Deng et al. 2009; WordNet 3.0, Fellbaum
+timm brings the lemmas and definitions of the 21,844 noun synsets of ImageNet (Deng et al. 2009; WordNet 3.0, Fellbaum
 1998). So a word that is not here may still be one; a word that is here twice has two things that can be pictured.
 """
 
 from __future__ import annotations
 
+import bisect
 import functools
 import importlib.util
 import re
@@ -28,6 +29,25 @@ _ENDINGS = (
     ("s", ""),
 )
 """Endings of plurals and what stands in their place: the noun rules of WordNet's morphy."""
+_KINDS = (
+    (0, ""),
+    (1_300_000, "animal"),
+    (2_660_000, "object"),
+    (4_616_000, ""),
+    (5_210_000, "part of a body"),
+    (5_611_000, ""),
+    (7_550_000, "plant or food"),
+    (7_938_700, ""),
+    (9_180_000, "part of nature"),
+    (9_450_000, ""),
+    (9_600_000, "person"),
+    (11_400_000, "part of nature"),
+    (11_530_000, "plant or food"),
+    (13_245_000, ""),
+)
+"""From which number of a synset on it is of which kind: WordNet numbers its noun synsets file by file, and each of its
+files is one kind. Empty: what is seen in few photos by itself, such as colors, events and groups. A fruit and its tree
+are one kind."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +60,11 @@ class Sense:
     definition: str
     first: bool
     """Whether it is the first, the usual, name of this thing."""
+
+    @property
+    def kind(self) -> str:
+        """Animal, object, person ...; empty for what is seen in few photos by itself."""
+        return _KINDS[bisect.bisect([start for start, _ in _KINDS], int(self.synset[1:])) - 1][1]
 
 
 def nouns() -> tuple[str, ...]:
@@ -71,6 +96,21 @@ def senses(phrase: str, *, usual: bool = False) -> tuple[Sense, ...]:
     word, known = phrase.strip(), _senses()
     several = known.get(word) or known.get(word.lower()) or known.get(singular(word) or "", ())
     return tuple(one for one in several if one.first) if usual else several
+
+
+def far_apart(phrase: str) -> tuple[Sense, ...]:
+    """The usual senses of a noun that are of different kinds, the first of each kind; empty for one kind.
+
+    Senses of one kind, such as a chair at a table and in an orchestra, often look alike; that a tank holds water or
+    guns is overlooked for that. People who are called animals do not count.
+    """
+    by_kind: dict[str, Sense] = {}
+    for one in senses(phrase, usual=True):
+        by_kind.setdefault(one.kind, one)
+    by_kind.pop("", None)
+    if "animal" in by_kind:
+        by_kind.pop("person", None)
+    return tuple(by_kind.values()) if len(by_kind) > 1 else ()
 
 
 def singular(word: str) -> str | None:
