@@ -73,6 +73,14 @@ ROOMS = {
         ),
         ("tests/label_sources", "tests/test_labels.py"),
     ),
+    "transduction": Room(
+        (
+            "label_sources/auto_refinement.py",
+            "label_sources/gaussian_classes.py",
+            "label_sources/transduction.py",
+        ),
+        ("tests/label_sources",),
+    ),
     "probe": Room(("label_sources/probe.py",), ("tests/label_sources",)),
     "splits": Room(("splits.py",), ("tests/test_splits.py",)),
     "statistics": Room(("statistics.py",), ("tests/test_statistics.py",)),
