@@ -252,35 +252,10 @@ def _loaded(encoder: str) -> Any:
 
 def _embedded(images: FilePath | Sequence[Any], encoder: str, store: FilePath | None) -> EmbeddedFolder:
     if isinstance(images, Sequence) and not isinstance(images, str):
-        return _in_memory(images, encoder)
+        from clip_factory.zeroshot.embedded_folder import embed_images
+
+        return embed_images(images, _loaded(encoder))
     return _folder(as_path(images), encoder, store)
-
-
-def _in_memory(images: Sequence[Any], encoder: str) -> EmbeddedFolder:
-    """Images that a caller holds: embedded, and kept nowhere."""
-    import numpy as np
-    from PIL import Image
-
-    from clip_factory.runtime.preprocessing import read_rgb
-    from clip_factory.scenario import Teacher
-    from clip_factory.zeroshot.embedded_folder import EmbeddedFolder
-
-    if not len(images):
-        raise ImagesError("there are no images", hint="give a folder, or a list of images")
-    loaded, size = _loaded(encoder), Teacher().batch_size
-    parts = []
-    for start in range(0, len(images), size):
-        batch = [
-            one.convert("RGB") if isinstance(one, Image.Image)
-            else Image.fromarray(one).convert("RGB") if isinstance(one, np.ndarray)
-            else read_rgb(as_path(one), min_side=loaded.image_size)
-            for one in images[start : start + size]
-        ]  # fmt: skip
-        parts.append(loaded.embed_images(batch))
-    names = [str(one) if isinstance(one, str | Path) else f"image {i}" for i, one in enumerate(images)]
-    return EmbeddedFolder(
-        Path(), names, [], np.arange(len(images)), np.concatenate(parts), loaded, [], 0.0, len(images)
-    )
 
 
 def _folder_names(folder: EmbeddedFolder) -> np.ndarray:

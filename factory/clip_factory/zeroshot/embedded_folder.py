@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from clip_factory.encoders import EmbeddingStore, Encoder, embed, load_encoder, resolve
+from clip_factory.errors import ImagesError
 from clip_factory.images import sources
 from clip_factory.images.photo import Photo
 from clip_factory.images.scan import scan
 from clip_factory.progress import bar, console
+from clip_factory.runtime.preprocessing import read_rgb
 from clip_factory.scenario import Images, Teacher
 
 
@@ -32,10 +36,6 @@ class EmbeddedFolder:
     encoder: Encoder
     unused: list[tuple[str, str]]
     """Path and reason of each file that was seen and is not used."""
-    seconds: float
-    """What embedding took; 0 where the store held all vectors."""
-    embedded: int
-    """Photos that were embedded now."""
 
     @property
     def files(self) -> list[Path]:
@@ -69,10 +69,8 @@ def embed_folder(images: Path, teacher: Teacher, store: Path, encoder: Encoder |
     loaded = encoder or load_named(teacher)
     kept, names = EmbeddingStore(store), [row["sha256"] for row in used]
     photos = {row["sha256"]: Photo(row["sha256"], root / row["path"]) for row in used}
-    start = time.perf_counter()
     with bar("embedding") as progress:
-        count = embed(loaded, list(photos.values()), kept, teacher.batch_size, progress)
-    seconds = time.perf_counter() - start if count else 0.0
+        embed(loaded, list(photos.values()), kept, teacher.batch_size, progress)
     return EmbeddedFolder(
         root=root,
         paths=[row["path"] for row in used],
@@ -81,9 +79,30 @@ def embed_folder(images: Path, teacher: Teacher, store: Path, encoder: Encoder |
         vectors=kept.get(loaded.key, names),
         encoder=loaded,
         unused=[(row["path"], row["reason"]) for row in rows if row["reason"] is not None],
-        seconds=seconds,
-        embedded=count,
     )
+
+
+def embed_images(images: Sequence[Any], encoder: Encoder) -> EmbeddedFolder:
+    """Embed images that a caller holds: PIL images, arrays of uint8 `(H, W, 3)`, or paths. Nothing is kept.
+
+    Raises:
+        ImagesError: There are none.
+        ImageError: A file cannot be read.
+    """
+    if not len(images):
+        raise ImagesError("there are no images", hint="give a folder, or a list of images")
+    size = Teacher().batch_size
+    batches = [images[start : start + size] for start in range(0, len(images), size)]
+    vectors = [encoder.embed_images([_upright(one, encoder) for one in batch]) for batch in batches]
+    names = [str(one) if isinstance(one, str | PathLike) else f"image {i}" for i, one in enumerate(images)]
+    return EmbeddedFolder(Path(), names, [], np.arange(len(images)), np.concatenate(vectors), encoder, [])
+
+
+def _upright(one: Any, encoder: Encoder) -> Image.Image:
+    if isinstance(one, str | PathLike):
+        return read_rgb(Path(one), min_side=encoder.image_size)
+    image = one if isinstance(one, Image.Image) else Image.fromarray(one)
+    return ImageOps.exif_transpose(image).convert("RGB")
 
 
 def load_named(teacher: Teacher) -> Encoder:
@@ -97,11 +116,3 @@ def load_named(teacher: Teacher) -> Encoder:
 def class_folders(folder: EmbeddedFolder) -> np.ndarray:
     """The name of the top folder that each photo lies in, object `(N,)`; empty for a photo that lies in none."""
     return np.array([path.split("/", 1)[0] if "/" in path else "" for path in folder.paths], object)
-
-
-def unique_rows(values: Sequence[str]) -> list[int]:
-    """The first row of each value, in order."""
-    first: dict[str, int] = {}
-    for row, value in enumerate(values):
-        first.setdefault(value, row)
-    return list(first.values())
