@@ -81,10 +81,12 @@ def test_the_walk_through_works_as_written(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(model.read_bytes())
     for name in ("a.jpg", "b.png"):
         (tmp_path / name).write_bytes((tmp_path / "demo" / "images" / "img_0001.jpg").read_bytes())
-    api, model = blocks("python")
+    api, lab, model = blocks("python")
     done = subprocess.run([sys.executable, "-c", api], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.startswith("not proven "), done.stderr
     assert len(re.findall(r"img_\d+\.\w+ +[01]\.\d", done.stdout)) == 3, done.stdout
+    done = subprocess.run([sys.executable, "-c", lab], cwd=tmp_path, capture_output=True, text=True)
+    assert re.search(r"path +answer +probability +a ball +a mug", done.stdout), done.stderr
     done = subprocess.run([sys.executable, "-c", model], cwd=tmp_path, capture_output=True, text=True)
     assert re.fullmatch(r"(?:[ab]\.\w{3} (?:yes|no) [01]\.\d+\n){2}", done.stdout), done.stderr
 
