@@ -97,7 +97,7 @@ def label(job: Job) -> None:
     refinement = made.labels.refinement
     if gold.labels or refinement["used"]:
         console.print(refinement["says"], markup=False)
-    job.run.log("refined", **refinement)
+    job.run.log("refined", refinement=refinement)
     made.labels.write(job.run.file(files.LABELS))
     seconds = round(made.seconds_to_load, 3)
     job.run.log("labeled", images=len(names), embedded=made.embedded, seconds_to_load_teacher=seconds)

@@ -74,7 +74,7 @@ teacher:
 
 labels:
   source: {labels.source}        # what gives each photo its probability of yes
-  refine: {labels.refine}             # auto: a probe learns from 20 of people's labels on, where that helps; or none
+  refine: {labels.refine}             # auto: the folder's groups correct the words, people's labels decide from 20 on; or none
 
 student:
   backbone: {student.backbone}       # `factory doctor` lists the others
