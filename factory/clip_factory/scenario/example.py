@@ -74,7 +74,7 @@ teacher:
 
 labels:
   source: {labels.source}        # what gives each photo its probability of yes
-  refine: {labels.refine}             # auto: the folder's groups correct the words, people's labels decide from 20 on; or none
+  refine: {labels.refine}             # auto: the folder's groups and people's labels improve the words; or none
 
 student:
   backbone: {student.backbone}       # `factory doctor` lists the others
