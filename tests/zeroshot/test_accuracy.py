@@ -13,7 +13,6 @@ from clip_factory.errors import FactoryError, GoldError
 from clip_factory.statistics import wilson
 from clip_factory.zeroshot.accuracy import Accuracy, measure
 from clip_factory.zeroshot.accuracy_plots import draw_confusion
-from clip_factory.zeroshot.classes import prompts_of
 from clip_factory.zeroshot.classification import Classification
 from clip_factory.zeroshot.folder_result import ENSEMBLE, template_rows
 from support.axis_encoder import AxisEncoder, unit
@@ -134,9 +133,7 @@ def test_each_template_is_measured_alone_and_all_of_them_together_come_first() -
             return super().embed_texts([turned.get(text, text) for text in texts])
 
     encoder = Turned("cat", "dog", "inside out")
-    rows = template_rows(
-        vectors, where, {"cat": ["cat"], "dog": ["dog"]}, ("a {}", "the {}", "inside out {}"), encoder
-    )
+    rows = template_rows(vectors, where, {"cat": ["cat"], "dog": ["dog"]}, ("a {}", "the {}", "inside out {}"), encoder)
 
     assert [row.template for row in rows] == [ENSEMBLE, "a {}", "the {}", "inside out {}", "{}"]
     assert [row.top1.figure for row in rows] == [1.0, 1.0, 1.0, 0.0, 1.0]

@@ -193,7 +193,7 @@ def test_fewer_than_a_hundred_photos_are_not_refined_and_a_hundred_are(other: bo
 
 
 def test_refinement_keeps_the_threshold_and_the_class_of_everyday_things() -> None:
-    encoder, vectors, kind = folder(240)
+    encoder, vectors, _ = folder(240)
     result = classify(vectors, of(*WORDS), encoder, TEMPLATES, refine=True, other=True, threshold=0.25)
 
     assert result.names == (*WORDS, OTHER) and result.threshold == 0.25
