@@ -236,7 +236,11 @@ def test_labeling_again_embeds_once_and_labels_alike(made: Path) -> None:
         *(84, 84, 0)  # the key of version 0.1.0 did not cover how photos are decoded
     ]
     for name in before.column_names:
-        assert after[name].to_pylist() == before[name].to_pylist(), name
+        now, then = after[name].to_pylist(), before[name].to_pylist()
+        if name in ("p_teacher", "scores", "weight"):  # another processor sums in another order
+            assert np.array(now) == pytest.approx(np.array(then), abs=1e-5), name
+        else:
+            assert now == then, name
 
 
 def test_a_registry_lists_and_shows_what_it_did(made: Path) -> None:
