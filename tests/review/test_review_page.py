@@ -19,11 +19,15 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
+from clip_factory import run_folder as files
+from clip_factory.review import words
 from clip_factory.review.session import Session
 from clip_factory.run_folder import RunFolder
+from clip_factory.scenario import load
 from support.make_run import RunKind
 from support.review_page import served
 from support.review_run import make_review
+from support.sign_encoder import SignEncoder
 
 pytestmark = pytest.mark.slow
 
@@ -534,6 +538,209 @@ def test_words_are_explained_where_they_are_pointed_at_or_focused(page: Page) ->
     page.keyboard.press("?")
     for word in ("Drawn at random", "Test split", "Threshold", "Found, recall", "Precision"):
         expect(page.get_by_role("dialog").get_by_role("term").filter(has_text=word)).to_be_visible()
+
+
+SIGNS = RunKind(images=120, gold=0, positive=("plus ball",), negative=("minus ball",))
+"""Labeled by the words that `SignEncoder` knows."""
+
+
+@pytest.fixture
+def worded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Review:
+    monkeypatch.setattr(words, "load_encoder", lambda teacher: SignEncoder())
+    run, store, _ = make_review(tmp_path, SIGNS)
+    return Review(run.path, store)
+
+
+@pytest.fixture
+def words_page(worded: Review, context: BrowserContext) -> Iterator[Page]:
+    """High enough for all photos at once; an error in the page's script fails the test."""
+    errors: list[str] = []
+    context.on("weberror", lambda error: errors.append(str(error.error)))
+    with served(worded.run, worded.store) as site:
+        page = opened(context, site.url)
+        page.set_viewport_size({"width": 1500, "height": 2400})
+        expect(page.locator(".cell")).to_have_count(120)
+        yield page
+    assert errors == []
+
+
+def names(page: Page) -> list[str]:
+    """The paths of the photos in the order of the grid."""
+    return [name(page, at) for at in range(page.locator(".cell").count())]
+
+
+def heading(page: Page, begins: str) -> None:
+    expect(page.locator("#heading")).to_have_text(re.compile(f"^{begins}"))
+
+
+def try_words(page: Page, positive: str, negative: str) -> None:
+    page.get_by_label("Yes looks like").fill(positive)
+    page.get_by_label("No looks like").fill(negative)
+
+
+def likely(page: Page, positive: str, negative: str) -> dict[str, float]:
+    """What the server says that these words would make of each photo, by path, the likeliest first."""
+    p = page.evaluate(
+        """async ([positive, negative]) => {
+            const sent = await (await fetch("/api/items")).json();
+            const body = JSON.stringify({ positive: [positive], negative: [negative], run: sent.about.id });
+            const tried = await (await fetch("/api/words/try", { method: "POST", body })).json();
+            return sent.columns.path.map((path, i) => [path, tried.p[i]]);
+        }""",
+        [positive, negative],
+    )
+    return dict(sorted(p, key=lambda pair: -pair[1]))
+
+
+def said(review: Review) -> dict[str, bool]:
+    """The labels of the run, as a session of its own reads them."""
+    table = Session.open(RunFolder.open(review.run), "check", review.store).items()
+    return dict(zip(table["path"].to_pylist(), table["predicted"].to_pylist(), strict=True))
+
+
+def test_other_words_sort_the_grid_and_mark_what_changes_side(words_page: Page, worded: Review) -> None:
+    page, labels = words_page, said(worded)
+    panel = page.get_by_role("region", name="Try other words")
+    expect(panel).to_be_hidden()
+    page.keyboard.press("s")
+    expect(panel).to_be_visible()
+    expect(page.get_by_label("Yes looks like")).to_be_focused()
+    expect(page.get_by_label("Yes looks like")).to_have_value("plus ball")
+    expect(page.get_by_label("No looks like")).to_have_value("minus ball")
+    heading(page, "By these words yes")
+    assert names(page) == list(likely(page, "plus ball", "minus ball"))
+
+    try_words(page, "minus day", "plus day")
+    p = likely(page, "minus day", "plus day")
+    turned = {path: value >= 0.5 for path, value in p.items() if (value >= 0.5) != labels[path]}
+    assert len(turned) > 100 and set(turned.values()) == {True, False}
+    expect(page.locator("#words-turned")).to_have_text(f"Show the {len(turned)} that change side")
+    expect(page.locator("#words-says")).to_contain_text(f"Yes to {sum(v >= 0.5 for v in p.values())} photos of 120.")
+    expect(cell(page, 0)).to_have_attribute("aria-label", re.compile(re.escape(next(iter(p)))))
+    assert names(page) == list(p)
+    for path, one in zip(p, page.locator(".cell").all(), strict=True):
+        become = re.search("would become (yes|no)$", one.get_attribute("aria-label") or "")
+        assert (become and become[1] == "yes") == turned.get(path)
+        assert one.get_attribute("data-turns") == ({True: "yes", False: "no"}[turned[path]] if path in turned else "")
+
+    page.locator("#words-turned").click()
+    heading(page, "Would become yes")
+    assert set(names(page)) == set(turned)
+    page.locator("#words-open").click()
+    expect(panel).to_be_hidden()
+    heading(page, "Labeled yes")
+    expect(page.locator('.cell:not([data-turns=""])')).to_have_count(0)
+
+
+def test_while_words_are_on_trial_no_label_is_confirmed(words_page: Page, worded: Review) -> None:
+    page, labels = words_page, said(worded)
+    page.keyboard.press("s")
+    heading(page, "By these words yes")
+    try_words(page, "minus day", "plus day")
+    expect(page.locator("#words-turned")).to_contain_text("that change side")
+    expect(page.locator("#right")).not_to_contain_text("are right")
+    page.locator("#right").click()
+    page.keyboard.press("a")
+    saved(page)
+    assert worded.answers() == {}
+
+    page.get_by_label("Yes looks like").fill("no ball")
+    expect(page.locator("#words-says")).to_contain_text("which CLIP does not understand")
+    expect(page.locator("#words-accept")).to_be_disabled()
+    expect(page.locator("#words-turned")).to_be_disabled()
+    heading(page, "Labeled yes")
+    expect(page.locator('.cell:not([data-turns=""])')).to_have_count(0)
+
+    page.locator("#words-open").click()
+    page.locator("#right").click()
+    saved(page)
+    assert worded.answers() == {path: "yes" if yes else "no" for path, yes in labels.items()}
+
+
+def test_accepted_words_are_written_and_label_the_page(words_page: Page, worded: Review) -> None:
+    page, scenario = words_page, load(worded.run / files.SCENARIO)
+    page.keyboard.press("Home")
+    first = name(page, 0)
+    page.keyboard.press("u")
+    saved(page)
+    page.keyboard.press("s")
+    heading(page, "By these words yes")
+    try_words(page, "minus day", "plus day\n\n  plus night ")
+    expect(page.locator("#words-turned")).to_contain_text("that change side")
+    before = set(names(page)[: int(re.sub(r"\D", "", page.locator("#heading span").inner_text()))])
+    page.locator("#words-accept").click()
+    expect(page.locator("#words-done")).to_have_text(
+        f"Written to {worded.run / files.SCENARIO}. To label and train with them: factory run {worded.run}"
+    )
+    words_now = {"positive": ("minus day",), "negative": ("plus day", "plus night")}
+    assert load(worded.run / files.SCENARIO) == scenario.model_copy(update=words_now)
+    heading(page, "Labeled yes")
+    expect(page.locator("#words-turned")).to_be_disabled()
+    expect(page.locator('.cell:not([data-turns=""])')).to_have_count(0)
+    yes = page.locator('.cell[aria-label*="teacher says yes"]').all()
+    assert {(one.get_attribute("aria-label") or "").split(":")[0] for one in yes} == before
+    assert worded.answers() == {first: "unsure"}
+    page.get_by_label("Yes looks like").fill("plus")
+    page.get_by_role("button", name="Back to the words in force").click()
+    expect(page.get_by_label("Yes looks like")).to_have_value("minus day")
+    expect(page.get_by_label("No looks like")).to_have_value("plus day\nplus night")
+
+
+def test_words_accepted_before_they_were_tried_are_not_on_trial_any_more(words_page: Page, worded: Review) -> None:
+    page = words_page
+    page.keyboard.press("s")
+    heading(page, "By these words yes")
+    page.get_by_label("Yes looks like").fill("plus day")
+    page.locator("#words-accept").click()  # sooner than the page tries by itself
+    expect(page.locator("#words-done")).to_contain_text("Written to")
+    page.wait_for_timeout(1500)
+    heading(page, "Labeled yes")
+    assert load(worded.run / files.SCENARIO).positive == ("plus day",)
+
+
+def test_keys_typed_into_words_answer_no_photo(words_page: Page, worded: Review) -> None:
+    page, order = words_page, names(words_page)
+    page.keyboard.press("Home")
+    page.keyboard.press("s")
+    heading(page, "By these words yes")
+    page.get_by_label("No looks like").focus()
+    page.keyboard.press("End")
+    page.keyboard.type("s funny as a gap 5 z?+-w")
+    page.keyboard.press("Enter")
+    page.keyboard.type("f")
+    for key in ("ArrowLeft", "Delete", "Backspace"):
+        page.keyboard.press(key)
+    expect(page.get_by_label("No looks like")).to_have_value("minus balls funny as a gap 5 z?+-w")
+    expect(page.get_by_label("No looks like")).to_be_focused()
+    expect(page.locator("#words-says")).to_contain_text("photos of 120")
+    saved(page)
+    assert worded.answers() == {}
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.locator("#words-open").click()
+    page.get_by_role("button", name="All 120", exact=True).click()
+    assert names(page) == order
+
+    page.keyboard.press("Home")
+    page.keyboard.press("y")
+    saved(page)
+    assert worded.answers() == {order[0]: "yes"}, "outside they do"
+
+
+def test_undo_in_words_undoes_what_was_typed_and_no_answer(words_page: Page, worded: Review) -> None:
+    page = words_page
+    page.keyboard.press("Home")
+    page.keyboard.press("y")
+    saved(page)
+    given = worded.answers()
+    page.keyboard.press("s")
+    heading(page, "By these words yes")
+    page.keyboard.press("End")
+    page.keyboard.type("s")
+    page.keyboard.press("Control+z")
+    page.wait_for_timeout(1000)
+
+    assert page.get_by_label("Yes looks like").input_value() == "plus ball"
+    assert len(given) == 1 and worded.answers() == given
 
 
 def test_it_fits_a_narrow_screen(review: Review, browser: Browser) -> None:

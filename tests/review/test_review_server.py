@@ -17,6 +17,7 @@ from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -393,6 +394,30 @@ def test_ctrl_c_on_sight_of_the_address_ends_it_as_later(tmp_path: Path) -> None
     page.listener.close()
 
     assert seen == [page.url]
+
+
+@pytest.mark.parametrize("line", range(1, 2400, 240))
+def test_ctrl_c_at_any_line_of_the_start_ends_it_in_order(line: int, tmp_path: Path) -> None:
+    run, store, _ = make_review(tmp_path)
+    page = launch.prepare(run.path, store, "ann")
+    passed = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal passed
+        passed += 1
+        if passed == line:
+            signal.raise_signal(signal.SIGINT)
+        return count
+
+    before = sys.gettrace()
+    try:
+        page.serve(lambda _: sys.settrace(count), browser=False)
+    finally:
+        sys.settrace(before)
+        page.listener.close()
+
+    assert passed > line, "it was still starting"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_the_token_admits_one_browser(site: Site) -> None:

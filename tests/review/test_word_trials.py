@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -22,20 +21,8 @@ from clip_factory.zeroshot.wordings import PhraseScorer
 from review.test_review_server import Site
 from support.make_run import TEACHER
 from support.review_page import served
-from support.review_run import DIM, make_review
-
-
-class SignEncoder:
-    """`plus` lies where the yes photos of `make_review` are, `minus` opposite, all else far from both."""
-
-    name, key, license, dim, image_size, logit_scale, logit_bias = "signs", TEACHER, "MIT", DIM, 32, 8.0, 0.0
-    about: ClassVar[dict[str, object]] = {"name": "signs"}
-
-    def embed_texts(self, texts: list[str]) -> np.ndarray:
-        vectors = np.zeros((len(texts), DIM), np.float32)
-        for row, text in zip(vectors, texts, strict=True):
-            row[0 if "plus" in text or "minus" in text else 5] = -1.0 if "minus" in text else 1.0
-        return vectors
+from support.review_run import make_review
+from support.sign_encoder import SignEncoder
 
 
 @pytest.fixture

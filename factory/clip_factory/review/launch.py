@@ -8,16 +8,19 @@ import os
 import secrets
 import shlex
 import shutil
+import signal
 import socket
 import tempfile
 import threading
 import time
 import webbrowser
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import uvicorn
 
 from clip_factory import run_folder as files
 from clip_factory.errors import RunError
@@ -53,11 +56,25 @@ class Page:
 
     def serve(self, announce: Callable[[str], None], *, browser: bool) -> None:
         """Announce the page's address, open it in the user's browser, if wanted, and serve it until Ctrl-C."""
-        with suppress(KeyboardInterrupt):  # who has read the address may end it at once
+        serving = server(self.app)
+        with _ended_by_ctrl_c(serving):  # who has read the address may end it at once
             announce(self.url)
             if browser:
                 _open_in_browser(self.url)
-            server(self.app).run(sockets=[self.listener])
+            serving.run(sockets=[self.listener])
+
+
+@contextmanager
+def _ended_by_ctrl_c(serving: uvicorn.Server) -> Iterator[None]:
+    """Have Ctrl-C end the server in order, also while it starts: an exception raised then would break the start."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: setattr(serving, "should_exit", True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _open_in_browser(url: str) -> None:

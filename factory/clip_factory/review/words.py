@@ -4,6 +4,7 @@ to keep them. The encoder is loaded when words are first tried; photos are never
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +17,7 @@ from clip_factory import run_folder as files
 from clip_factory.encoders import EmbeddingStore, load_encoder
 from clip_factory.errors import FactoryError
 from clip_factory.label_sources.source import Phrases
+from clip_factory.label_sources.zero_shot import zero_shot
 from clip_factory.review.relabel import pseudo_labels
 from clip_factory.review.session import Session
 from clip_factory.run_folder import RunFolder
@@ -83,7 +85,7 @@ class WordTrials:
         right = [int(((p[known] >= 0.5) == (answers[known] == 1)).sum()) for p in (before, refined.p)]
         remarks = lint(scenario.positive, scenario.negative or (), wording.chosen_templates, scorer.encoder)
         return {
-            "p": [round(float(p), 4) for p in refined.p],
+            "p": refined.p.tolist(),  # rounded, a photo near a half would change side
             "says": refined.sentence,
             "answers": {"count": int(known.sum()), "before": right[0], "after": right[1]},
             "costs": [asdict(cost) for cost in costs],
@@ -110,14 +112,19 @@ class WordTrials:
 
         Returns:
             `file`, and the `command` that comes next.
+
+        Raises:
+            ScenarioError: The label stage would refuse these words. Nothing is written then.
+            TeacherError: The encoder cannot be loaded. Nothing is written then.
         """
         scenario = self._with(positive, negative)
-        write_text(self._run.file(files.SCENARIO), dump(scenario))
         with self._lock:
-            wording = Wording.of(scenario)
-            logits = self._loaded(scenario).log_odds(wording.phrases, wording.chosen_templates)
-        self._session.reword(logits)
-        return {"file": str(self._run.file(files.SCENARIO)), "command": f"factory run {self._session.pool.run}"}
+            encoder = self._loaded(scenario).encoder
+        scores = zero_shot(encoder, self._session.pool.vectors, scenario)  # refuses what the label stage would
+        write_text(self._run.file(files.SCENARIO), dump(scenario))
+        self._session.reword(scores.log_odds)
+        command = f"factory run {shlex.quote(self._session.pool.run)}"
+        return {"file": str(self._run.file(files.SCENARIO)), "command": command}
 
     def _with(self, positive: Sequence[str], negative: Sequence[str]) -> Scenario:
         """The run's scenario with these words; what it does not allow is refused."""

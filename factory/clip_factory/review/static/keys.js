@@ -69,6 +69,7 @@ const ZOOMED = { Enter: DO.close, ArrowLeft: DO.back, ArrowRight: DO.on, z: undo
 
 addEventListener("keydown", (event) => {
   if (!page.model || event.altKey || $("help").open) return;
+  if (document.activeElement.matches("textarea")) return; // words are being written
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (event.ctrlKey || event.metaKey) {
     if (key !== "z" || event.shiftKey) return;
@@ -93,7 +94,6 @@ function zoomKey(key) {
 function gridKey(key, extend) {
   const { grid } = page;
   const { activeElement: at } = document;
-  if (at.matches("textarea")) return false; // words are being written
   if (presses(key) || at.matches("select") || (at.matches("input") && key in MOVES)) return false; // arrows move a slider
   if (key in MOVES) {
     grid.go(MOVES[key](grid), { extend });

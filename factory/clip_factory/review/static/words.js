@@ -38,8 +38,14 @@ export async function openWords() {
   $("words-positive").focus();
 }
 
+// No words are on trial any more, nor are any that were about to be.
 function leave() {
+  clearTimeout(timer);
+  latest++;
   page.trial = null;
+  $("words-says").textContent = "";
+  $("words-turned").textContent = "None changes side";
+  $("words-turned").disabled = true;
   if (page.view === "words") show("all");
   else page.grid.refresh();
 }
@@ -79,7 +85,7 @@ async function trial() {
 }
 
 function fail(error) {
-  page.trial = null;
+  leave();
   $("words-says").textContent = error instanceof Refused ? error.message : "The server is away.";
   $("words-accept").disabled = true;
   list("words-remarks", []);
@@ -157,9 +163,9 @@ async function accept() {
     inForce = await ask("/api/words");
     page.model.fresh = await ask("/api/labels");
     page.model.renew();
-    page.trial = null;
-    $("words-done").textContent = `Written to ${file}. To label and train with them: ${command}`;
+    leave();
     show("all");
+    $("words-done").textContent = `Written to ${file}. To label and train with them: ${command}`;
   } catch (error) {
     say(error.message || "The server is away");
   }
