@@ -22,6 +22,7 @@ from clip_factory.errors import RunError, ScenarioError
 from clip_factory.progress import console
 from clip_factory.run_folder import SCENARIO_SUFFIXES, RunFolder, find_run, means_run, runs_below
 from clip_factory.runtime.atomic import sweep
+from clip_factory.runtime.photo_files import find_images
 from clip_factory.runtime.safe_text import without_secrets
 from clip_factory.runtime.suggestions import nearest_file
 from clip_factory.scenario import Labeling, Scenario, Teacher, dump, load, validated
@@ -191,10 +192,11 @@ def _unfinished(home: Path, identities: list[str]) -> list[RunFolder]:
 
 
 def _create(home: Path, request: Scenario, identity: str, store: Path) -> RunFolder:
+    images = _resolved_images(request.images, store)
     settled = request.model_copy(
         update={
-            "images": _resolved_images(request.images, store),
-            "teacher": _resolved_teacher(request.teacher),
+            "images": images,
+            "teacher": _resolved_teacher(request.teacher, Path(images.path or ".")),
             "answers": request.answers or str(home.absolute() / f"{request.name}.answers.jsonl"),
         }
     )
@@ -216,7 +218,7 @@ def _resolved_images(wanted: Images, store: Path) -> Images:
     return wanted.model_copy(update={"path": str(root.resolve()), "url": None, "sha256": None})
 
 
-def _resolved_teacher(wanted: Teacher) -> Teacher:
+def _resolved_teacher(wanted: Teacher, photos: Path) -> Teacher:
     if wanted.model != "auto":
         return wanted
     from clip_factory import encoders  # pulls torch
@@ -224,7 +226,7 @@ def _resolved_teacher(wanted: Teacher) -> Teacher:
     chosen, warning = encoders.resolve(wanted)
     if warning:
         console.print(f"warning: {warning}", style="yellow")
-    return chosen
+    return encoders.with_faster_engine(chosen, len(find_images(photos)))
 
 
 def _source(images: Images) -> dict[str, str]:

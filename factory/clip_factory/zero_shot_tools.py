@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from clip_factory.encoders.encoder_catalog import CatalogEntry
+    from clip_factory.encoders.onnx_export import ExportedEncoder
     from clip_factory.label_sources.source import Phrases
     from clip_factory.scenario import Scenario
     from clip_factory.zeroshot.classes import ClassPrompts
@@ -218,6 +219,23 @@ def encoders() -> list[CatalogEntry]:
     from clip_factory.encoders.encoder_catalog import catalog
 
     return catalog()
+
+
+def export_encoder(name: str, out: FilePath, *, precision: str = "fp32") -> ExportedEncoder:
+    """Write an encoder as a folder that runs without torch: `teacher: onnx:DIR`, `clip_factory.runtime.ZeroShot`.
+
+    Args:
+        name: As `teacher` in `run`.
+        out: The new folder.
+        precision: `fp32`; `fp16`, half the size; `int8`, a quarter.
+
+    Raises:
+        TeacherError: The folder is there, the encoder cannot be had or not be exported, or its vectors differ.
+    """
+    from clip_factory.encoders.onnx_export import export_named
+    from clip_factory.scenario import Teacher
+
+    return export_named(Teacher.parse(name), as_path(out), precision)
 
 
 def compare_encoders(

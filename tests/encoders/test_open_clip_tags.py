@@ -15,8 +15,9 @@ from PIL import Image
 
 from clip_factory import encoders
 from clip_factory.encoders import open_clip as room
-from clip_factory.encoders.open_clip import MAX_ASPECT, OpenClipEncoder, activation, load_open_clip
+from clip_factory.encoders.open_clip import OpenClipEncoder, activation, load_open_clip
 from clip_factory.progress import console
+from clip_factory.runtime.image_steps import MAX_ASPECT
 from clip_factory.scenario import Teacher
 
 PAIRS = open_clip.list_pretrained()
@@ -88,7 +89,7 @@ def test_image_statistics_and_activation_follow_every_kind_of_tag(weights: dict[
         assert tuple(stated[key] for key in ("mean", "std", "interpolation", "resize_mode")) == wanted[:4]
         quick = [type(one).__name__ == "QuickGELU" for one in encoder.network.modules() if "GELU" in type(one).__name__]
         assert quick == [wanted[4]] * 2, "one layer of each tower"
-        assert encoder._tokenize(["x"]).shape == (1, 12), "the context of the model's configuration"
+        assert encoder.tokenize(["x"]).shape == (1, 12), "the context of the model's configuration"
         keys.add(encoder.key)
     assert len(keys) == len(kinds), "no two of them share their vectors"
 
@@ -162,7 +163,7 @@ def test_the_key_is_that_of_every_process(tiny_config: dict) -> None:
 def test_of_a_long_image_the_middle_is_seen_as_before(tiny_config: dict, size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     encoder, image = made(tiny_config), Image.fromarray(pixels)
-    assert torch.equal(encoder.preprocess([image])[0], encoder._preprocess(image))
+    assert torch.equal(encoder.preprocess([image])[0], encoder.transform(image))
 
 
 def test_a_line_of_pixels_costs_no_memory(tiny_config: dict, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -67,6 +69,42 @@ def _cells(one: CatalogEntry) -> tuple[object, ...]:
         allowed,
         "yes" if one.cached else "",
     )
+
+
+class Precision(StrEnum):
+    """Number formats of an exported encoder's weights."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    int8 = "int8"
+
+
+@app.command("export")
+def export(
+    encoder: Annotated[
+        str, typer.Argument(help="offline, MODEL/WEIGHTS, hf-hub:..., local-dir:..., auto", metavar="ENCODER")
+    ],
+    folder: Annotated[Path, typer.Option("--out", help="New folder.", metavar="DIR")],
+    precision: Annotated[
+        Precision, typer.Option("--precision", help="fp16 is half, int8 a quarter of the size.")
+    ] = Precision.fp32,
+) -> None:
+    """Write an encoder as ONNX files that run without torch: a teacher `onnx:DIR`, and `clip_factory.runtime.ZeroShot`.
+
+    Its vectors are compared to torch's before the folder is there.
+
+    Example:  factory encoders export offline --out encoder/
+    """
+    with stoppable():
+        made = api.export_encoder(encoder, folder, precision=precision.value)
+    err.print(f"license of the weights: {made.license}", markup=False)
+    out.print(
+        f"{made.path}: {made.name} in {made.precision}, {made.bytes / 1e6:,.0f} MB; least cosine to torch's vectors "
+        f"{made.image_cosine:.6f} of images, {made.text_cosine:.6f} of texts",
+        markup=False,
+        soft_wrap=True,
+    )
+    err.print(f"next: factory zeroshot PHOTOS --classes cat,dog --encoder onnx:{made.path}", markup=False)
 
 
 @app.command("compare")

@@ -3,6 +3,16 @@
 from clip_factory.encoders.auto import RECOMMENDED, recommended, resolve
 from clip_factory.encoders.embedding import embed
 from clip_factory.encoders.encoder import Encoder, load_encoder
+from clip_factory.encoders.faster_engine import with_faster_engine
 from clip_factory.store import EmbeddingStore
 
-__all__ = ["RECOMMENDED", "EmbeddingStore", "Encoder", "embed", "load_encoder", "recommended", "resolve"]
+__all__ = [
+    "RECOMMENDED",
+    "EmbeddingStore",
+    "Encoder",
+    "embed",
+    "load_encoder",
+    "recommended",
+    "resolve",
+    "with_faster_engine",
+]

@@ -32,7 +32,7 @@ GPU_BYTES = 7_000_000_000
 
 def recommended() -> Teacher:
     """The encoder that suits this machine, whether or not its weights are available. Pulls torch."""
-    return CHOICES[_device()].teacher
+    return CHOICES[recommended_device()].teacher
 
 
 def resolve(teacher: Teacher) -> tuple[Teacher, str | None]:
@@ -58,7 +58,7 @@ def _missing(teacher: Teacher) -> str:
     return f"the recommended teacher {teacher.name} is neither cached nor reachable"
 
 
-def _device() -> Device:
+def recommended_device() -> Device:
     """`cuda` where the encoders will use a GPU and it has memory enough, else `cpu`."""
     import torch
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from clip_factory.errors import TeacherError
+from clip_factory.errors import ModelError, TeacherError
 from clip_factory.loader_table import LoaderTable
 from clip_factory.scenario import Teacher
 
@@ -77,10 +77,18 @@ def _offline(teacher: Teacher) -> Encoder:
     return load_offline()
 
 
+def _onnx(teacher: Teacher) -> Encoder:
+    from clip_factory.runtime.onnx_encoder import OnnxEncoder
+
+    try:
+        return OnnxEncoder.load(teacher.model.partition(":")[2])
+    except ModelError as error:
+        raise TeacherError(f"teacher {teacher.model}: {error.what}", hint=error.hint) from None
+
+
 def _not_yet(teacher: Teacher) -> Encoder:
-    how = "over http" if teacher.model.startswith("http") else "from ONNX files"
     raise TeacherError(
-        f"teacher {teacher.model}: no encoder is served {how} yet",
+        f"teacher {teacher.model}: no encoder is served over http yet",
         hint="these work: an open_clip model with its weights, hf-hub:OWNER/NAME, local-dir:PATH, or offline",
     )
 
@@ -91,7 +99,7 @@ LOADERS: LoaderTable[EncoderLoader] = LoaderTable(
         "offline": _offline,
         "hf-hub": _open_clip,
         "local-dir": _open_clip,
-        "onnx": _not_yet,
+        "onnx": _onnx,
         "http": _not_yet,
         "https": _not_yet,
     },
@@ -106,5 +114,9 @@ def load_encoder(teacher: Teacher) -> Encoder:
         TeacherError: The model or its weights are unknown, cannot be had, or have been altered.
         PluginError: Another package's encoder cannot be imported.
     """
+    if teacher.engine == "onnx":
+        from clip_factory.encoders.faster_engine import load_exported
+
+        return load_exported(teacher)
     loader = LOADERS.find(teacher.model.partition(":")[0])
     return (loader or _open_clip)(teacher)

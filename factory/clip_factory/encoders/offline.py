@@ -108,13 +108,16 @@ def build_tokenizer() -> Tokenize:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_str(verified(package(TEXT_TOWER), TOKENIZER).decode())
-    tokenizer.enable_truncation(json.loads(CONFIG.read_text())["text_cfg"]["context_length"])
+    context_length = json.loads(CONFIG.read_text())["text_cfg"]["context_length"]
+    tokenizer.enable_truncation(context_length)
     tokenizer.enable_padding()
 
     def tokenize(texts: Sequence[str]) -> Tensor:
         return torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(list(texts))])
 
-    tokenize.unk_token_id = tokenizer.token_to_id("[UNK]")  # type: ignore[attr-defined]  # as transformers calls it
+    # as open_clip and transformers call them
+    tokenize.backend, tokenize.context_length = tokenizer, context_length  # type: ignore[attr-defined]
+    tokenize.unk_token_id = tokenizer.token_to_id("[UNK]")  # type: ignore[attr-defined]
     return tokenize
 
 

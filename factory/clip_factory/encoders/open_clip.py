@@ -21,14 +21,13 @@ from clip_factory.encoders.offline import LICENSE, build_offline
 from clip_factory.errors import TeacherError
 from clip_factory.memory import keep_to_quota
 from clip_factory.progress import console
+from clip_factory.runtime.image_steps import middle
 from clip_factory.runtime.preprocessing import RULES
 from clip_factory.runtime.processors import usable_cpus
 from clip_factory.scenario import Teacher
 
 PROBE = "a photo of 2 red apples, please"
 """A text whose tokens tell tokenizers apart."""
-MAX_ASPECT = 8
-"""Times its shorter side that an image may be long before it is cut to its middle."""
 SHOWN = (UserWarning, RuntimeWarning)
 HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """What open_clip's weights are called on the hub, the better one first."""
@@ -68,7 +67,7 @@ class OpenClipEncoder:
         weights = network.state_dict()
         self.logit_scale = float(weights["logit_scale"].exp())
         self.logit_bias = float(weights["logit_bias"]) if "logit_bias" in weights else 0.0
-        self._preprocess, self._tokenize = preprocess, tokenize
+        self.transform, self.tokenize = preprocess, tokenize
         self._crops = _crops(preprocess)
         # kept from batch to batch: each new thread that works with tensors starts OpenMP threads of its own
         self._pool = ThreadPoolExecutor(usable_cpus())
@@ -93,26 +92,20 @@ class OpenClipEncoder:
         return torch.stack(list(self._pool.map(self._seen, images)))
 
     def _seen(self, image: Image.Image) -> torch.Tensor:
-        """What the tower sees of one image. A long one is cut to its middle before it is resized, where only that is
-        seen: the shorter side of 1 x 60,000 pixels, resized to 224, makes the longer one millions.
-        """
-        if self._crops and max(image.size) > MAX_ASPECT * min(image.size):
-            image = _middle(image)
-        return self._preprocess(image)
+        """What the tower sees of one image; see `image_steps.to_pixels`."""
+        return self.transform(middle(image) if self._crops else image)
 
     def unknown_words(self, text: str) -> list[str]:
         """The words of a text that hold something for which the tokenizer has only the sign for the unknown."""
-        unknown = unknown_token(self._tokenize)
+        unknown = unknown_token(self.tokenize)
         if unknown is None:  # CLIP's own tokenizer falls back to bytes, and knows everything
             return []
-        return [
-            word for word in text.split() if unknown in torch.as_tensor(self._tokenize([word])).reshape(-1).tolist()
-        ]
+        return [word for word in text.split() if unknown in torch.as_tensor(self.tokenize([word])).reshape(-1).tolist()]
 
     @functools.cached_property
     def context_length(self) -> int:
         """How many tokens the text tower sees at most, the signs for start and end included."""
-        return len(_tokens(self._tokenize, "a " * ENDLESS))
+        return len(_tokens(self.tokenize, "a " * ENDLESS))
 
     def token_count(self, text: str) -> int:
         """How many tokens a text has, seen or not, the signs for start and end included.
@@ -124,7 +117,7 @@ class OpenClipEncoder:
         return empty + sum(self._unpadded(word) - empty for word in text.split())
 
     def _unpadded(self, text: str) -> int:
-        tokens, empty = _tokens(self._tokenize, text), _tokens(self._tokenize, "")
+        tokens, empty = _tokens(self.tokenize, text), _tokens(self.tokenize, "")
         if len(empty) < self.context_length:  # this tokenizer fills nothing up
             return len(tokens)
         count = len(tokens)
@@ -143,7 +136,7 @@ class OpenClipEncoder:
         with torch.inference_mode():
             parts = [
                 self.network.encode_text(  # type: ignore[operator]
-                    self._tokenize(list(texts[i : i + TEXTS_AT_ONCE])).to(self.device), normalize=True
+                    self.tokenize(list(texts[i : i + TEXTS_AT_ONCE])).to(self.device), normalize=True
                 )
                 for i in range(0, len(texts), TEXTS_AT_ONCE)
             ]
@@ -303,13 +296,6 @@ def _crops(preprocess: Any) -> bool:
     steps: list[Any] = list(getattr(preprocess, "transforms", ()))
     kinds = [type(step).__name__ for step in steps]
     return kinds[:2] == ["Resize", "CenterCrop"] and isinstance(steps[0].size, int)
-
-
-def _middle(image: Image.Image) -> Image.Image:
-    """The middle of a long image, `MAX_ASPECT` times as long as it is wide."""
-    side = MAX_ASPECT * min(image.size)
-    left, top = (max(0, (length - side) // 2) for length in image.size)
-    return image.crop((left, top, min(image.width, left + side), min(image.height, top + side)))
 
 
 def _image_size(network: torch.nn.Module) -> int:

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from clip_factory.runtime.predictions import Prediction, iter_predict_all
     from clip_factory.runtime.preprocessing import read_rgb, to_square
     from clip_factory.runtime.score_histogram import ScoreHistogram
+    from clip_factory.runtime.zero_shot_classifier import Classification, ZeroShot
 
 __all__ = [
+    "Classification",
     "FactoryError",
     "ImageError",
     "Model",
@@ -31,6 +33,7 @@ __all__ = [
     "Prediction",
     "RegistryError",
     "ScoreHistogram",
+    "ZeroShot",
     "find_images",
     "iter_predict_all",
     "read_rgb",
@@ -66,6 +69,10 @@ def _load(name: str) -> Any:
             from clip_factory.runtime.score_histogram import ScoreHistogram
 
             return ScoreHistogram
+        case "Classification" | "ZeroShot":
+            from clip_factory.runtime import zero_shot_classifier
+
+            return getattr(zero_shot_classifier, name)
         case _:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -92,10 +92,12 @@ class Teacher(_Section):
     """The dual encoder behind the labels."""
 
     model: Annotated[str, StringConstraints(min_length=1)] = "auto"
-    """`auto`, `offline`, an open_clip model name, `hf-hub:OWNER/NAME`, `local-dir:PATH`, or the name of an encoder that
-    an installed package adds."""
+    """`auto`, `offline`, an open_clip model name, `hf-hub:OWNER/NAME`, `local-dir:PATH`, `onnx:DIR` (what `factory
+    encoders export` wrote), or the name of an encoder that an installed package adds."""
     pretrained: str | None = None
     """open_clip's tag of the weights, with a model name; `python -m open_clip` lists them."""
+    engine: Literal["torch", "onnx"] = "torch"
+    """What runs the network: `torch`, or `onnx`, onnxruntime on the CPU. An `auto` teacher gets the faster one."""
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
     """Images a forward pass."""
 

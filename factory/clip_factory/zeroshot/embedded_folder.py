@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from clip_factory.encoders import EmbeddingStore, Encoder, embed, load_encoder, resolve
+from clip_factory.encoders import EmbeddingStore, Encoder, embed, load_encoder, resolve, with_faster_engine
 from clip_factory.errors import ImagesError
 from clip_factory.images import sources
 from clip_factory.images.photo import Photo
@@ -66,7 +66,7 @@ def embed_folder(images: Path, teacher: Teacher, store: Path, encoder: Encoder |
         table = scan(root, store / "scan.sqlite", progress)
     rows = table.select(["path", "sha256", "group", "reason"]).to_pylist()
     used = [row for row in rows if row["reason"] is None]
-    loaded = encoder or load_named(teacher)
+    loaded = encoder or load_named(teacher, len(used))
     kept, names = EmbeddingStore(store), [row["sha256"] for row in used]
     photos = {row["sha256"]: Photo(row["sha256"], root / row["path"]) for row in used}
     with bar("embedding") as progress:
@@ -105,12 +105,14 @@ def _upright(one: Any, encoder: Encoder) -> Image.Image:
     return ImageOps.exif_transpose(image).convert("RGB")
 
 
-def load_named(teacher: Teacher) -> Encoder:
-    """The encoder of a name, `auto` among them."""
+def load_named(teacher: Teacher, photos: int = 0) -> Encoder:
+    """The encoder of a name, `auto` among them: with the engine that is faster for so many photos."""
+    if teacher.model != "auto":
+        return load_encoder(teacher)
     chosen, warning = resolve(teacher)
     if warning:
         console.print(f"warning: {warning}", style="yellow", markup=False)
-    return load_encoder(chosen)
+    return load_encoder(with_faster_engine(chosen, photos))
 
 
 def class_folders(folder: EmbeddedFolder) -> np.ndarray:
