@@ -108,3 +108,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     _, run = make_run(tmp_path_factory.mktemp("fake-run"))
     return run.file("model.onnx")
+
+
+@pytest.fixture(scope="session")
+def exported_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `factory encoders export` writes of `support.tiny_encoders.tiny_encoder()`."""
+    from clip_factory.encoders.onnx_export import export_encoder
+    from support.tiny_encoders import tiny_encoder
+
+    folder = tmp_path_factory.mktemp("exported") / "encoder"
+    export_encoder(tiny_encoder(), folder)
+    return folder

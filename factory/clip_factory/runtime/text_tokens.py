@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
+import importlib
 import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -97,8 +98,6 @@ CLEANERS: Mapping[str, Callable[[str], str]] = {
 
 def _library(name: str) -> Any:
     """A library that only zero-shot classification needs."""
-    import importlib
-
     try:
         return importlib.import_module(name)
     except ImportError:
