@@ -2,8 +2,8 @@
 
     python benchmarks/onnx_encoders.py PHOTOS --encoders offline ViT-B-32 RN50 --precisions fp32 int8
 
-PHOTOS holds class folders. Any name but `offline` is one of open_clip's architectures with random weights: they cost what
-trained ones cost, and their labels show how far precision moves an answer, not how right it is.
+PHOTOS holds class folders. Any name but `offline` is one of open_clip's architectures with random weights: they cost
+what trained ones cost, and their labels show how far precision moves an answer, not how right it is.
 
 Each round does all on the same photos, one after the other, so that a noisy machine slows them alike; ratios are of
 photos a second, the pipeline's (reading, decoding, embedding, storing) over the bare forward pass's.
@@ -93,7 +93,7 @@ def compare(
         **{precision: (lambda one=one: pipeline(one, photos)) for precision, one in exported.items()},
     }
     seconds: dict[str, list[float]] = {label: [] for label in work}
-    for label, function in work.items():
+    for function in work.values():
         function()  # warm up
     for _ in range(rounds):
         for label, function in work.items():
