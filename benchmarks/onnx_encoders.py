@@ -106,8 +106,8 @@ def compare(
         label: vectors[label] @ text_vectors(one, classes, "photo").T
         for label, one in {"torch": encoder, **exported}.items()
     }
-    for label, found in vectors.items():
-        cosine = (found * vectors["torch"]).sum(axis=1).min()
+    for label, one in vectors.items():
+        cosine = (one * vectors["torch"]).sum(axis=1).min()
         same = np.mean(scores[label].argmax(axis=1) == scores["torch"].argmax(axis=1))
         right = np.mean(scores[label].argmax(axis=1) == truth)
         ratio = bare / statistics.median(seconds[label])

@@ -111,7 +111,7 @@ def test_what_an_exported_graph_holds_passes_the_checker(exported_encoder: Path)
 
 
 def test_vectors_that_differ_from_torch_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(onnx_export.LEAST_COSINE, "fp32", 1.1)
+    monkeypatch.setitem(onnx_export.MIN_COSINE, "fp32", 1.1)
     with pytest.raises(TeacherError, match=r"image tower has a cosine of 1\.00000 to torch's, expected 1\.1"):
         export_encoder(tiny_encoder(), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -28,8 +28,8 @@ AND_SO_DO = {
 KEPT_IN = {
     "lightning": {"students"},
     "open_clip": {"encoders"},
-    "transformers": set(),
-    "onnxruntime": {"runtime", "exporters"},
+    "transformers": {"encoders", "label_sources"},
+    "onnxruntime": {"encoders", "exporters", "runtime"},
 }
 """Packages that belong to certain rooms alone."""
 

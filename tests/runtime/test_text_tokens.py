@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,6 @@ from hypothesis import strategies as st
 from clip_factory.encoders.offline import build_tokenizer
 from clip_factory.encoders.tokenizer_file import tokenizer_file
 from clip_factory.errors import FactoryError, ModelError
-from clip_factory.runtime import text_tokens
 from clip_factory.runtime.text_tokens import TextTokens
 from support.tiny_encoders import siglip_tokenizer, tiny_encoder
 
@@ -83,14 +83,7 @@ def test_a_damaged_file_and_settings_of_a_newer_version_are_refused() -> None:
 
 @pytest.mark.parametrize("missing", ["tokenizers", "ftfy"])
 def test_a_missing_library_is_named_with_the_command(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = text_tokens.importlib.import_module
-
-    def without(name: str):
-        if name == missing:
-            raise ImportError(name)
-        return real(name)
-
-    monkeypatch.setattr(text_tokens.importlib, "import_module", without)
+    monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(FactoryError, match=f"the package {missing}") as error:
         TextTokens(CLIP_FILE.encode(), CLIP_SETTINGS)
     assert "clip-factory[zero-shot]" in str(error.value)

@@ -101,7 +101,7 @@ def _try(teacher: Teacher, folder: Path) -> None:
     from clip_factory.encoders.onnx_export import pictures
     from clip_factory.runtime.onnx_encoder import OnnxEncoder
 
-    said: dict[str, object] = {"engine": "torch", "encoder": teacher.name}
+    outcome: dict[str, object] = {"engine": "torch", "encoder": teacher.name}
     target = folder / EXPORTED
     shutil.rmtree(target, ignore_errors=True)
     try:
@@ -109,13 +109,13 @@ def _try(teacher: Teacher, folder: Path) -> None:
         exported = OnnxEncoder.load(target)
         images = pictures(exported.image_size, TIMED)
         speedup = _speedup(torch_encoder, exported, images)
-        said.update(engine="onnx" if speedup >= MIN_SPEEDUP else "torch", speedup=round(speedup, 2))
+        outcome.update(engine="onnx" if speedup >= MIN_SPEEDUP else "torch", speedup=round(speedup, 2))
     except (FactoryError, ImportError, OSError) as error:
-        said["reason"] = str(error).splitlines()[0]
-    if said["engine"] == "torch":
+        outcome["reason"] = str(error).splitlines()[0]
+    if outcome["engine"] == "torch":
         shutil.rmtree(target, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / ENGINE, said)
+    write_json(folder / ENGINE, outcome)
 
 
 class _Embeds(Protocol):

@@ -35,7 +35,7 @@ from clip_factory.scenario import Teacher
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LEAST_COSINE = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.99}
+MIN_COSINE = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.99}
 """Between a vector of the exported network and torch's, by precision; with less, nothing is exported."""
 TEXTS = (
     "a photo of a cat",
@@ -278,10 +278,10 @@ def _checked(
     fidelity = {}
     for tower, ours, theirs in zip(("image", "text"), vectors, expected, strict=True):
         fidelity[tower] = float((ours * theirs).sum(axis=1).min())
-        if not fidelity[tower] >= LEAST_COSINE[precision]:
+        if not fidelity[tower] >= MIN_COSINE[precision]:
             raise TeacherError(
                 f"{exported.name} in {precision}: a vector of the {tower} tower has a cosine of {fidelity[tower]:.5f} "
-                f"to torch's, expected {LEAST_COSINE[precision]} at least",
+                f"to torch's, expected {MIN_COSINE[precision]} at least",
                 hint="export it with more precision, or stay with torch",
             )
     return fidelity

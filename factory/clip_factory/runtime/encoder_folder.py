@@ -66,8 +66,8 @@ class EncoderFolder:
     @property
     def key(self) -> str:
         """Names its vectors: changes with the files, and with the way in which photos are decoded."""
-        said = json.dumps([self.steps, self.text, dict(self.sha256), RULES], sort_keys=True)
-        return f"onnx-{self.precision}-{hashlib.sha256(said.encode()).hexdigest()[:24]}"
+        described = json.dumps([self.steps, self.text, dict(self.sha256), RULES], sort_keys=True)
+        return f"onnx-{self.precision}-{hashlib.sha256(described.encode()).hexdigest()[:24]}"
 
     def test_vectors(self) -> dict[str, np.ndarray]:
         """`pictures` uint8 `(N, H, W, 3)`, `texts` str `(P,)`, and torch's `image_vectors`, `text_vectors`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import html
-import importlib
 import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -31,7 +30,7 @@ class TextTokens:
             FactoryError: The package tokenizers, or ftfy where texts are cleaned, is not installed.
             ModelError: The file is no tokenizer, or the settings are not known.
         """
-        tokenizers = _library("tokenizers")
+        tokenizers = _tokenizers()
         try:
             self._tokenizer = tokenizers.Tokenizer.from_str(file.decode())
         except Exception as error:  # the library raises a bare Exception
@@ -41,7 +40,7 @@ class TextTokens:
             raise ModelError(f"its texts are cleaned in a way that is not known: {cleaner[:100]}", hint=_NEWER)
         self._clean = CLEANERS[cleaner]
         if cleaner != "none":
-            _library("ftfy")
+            _ftfy()
         self.context_length = int(settings["context_length"])
         self._zeros = [int(one) for one in settings.get("zeros", [])]
         self._unknown: int | None = settings.get("unknown")
@@ -73,7 +72,7 @@ class TextTokens:
 
 def _fixed(text: str) -> str:
     """Broken Unicode and escaped HTML mended, as CLIP's authors did before they trained."""
-    fixed: str = _library("ftfy").fix_text(text)
+    fixed: str = _ftfy().fix_text(text)
     return html.unescape(html.unescape(fixed)).strip()
 
 
@@ -96,12 +95,20 @@ CLEANERS: Mapping[str, Callable[[str], str]] = {
 """What is done to a text before it is split, by the names that open_clip has for it."""
 
 
-def _library(name: str) -> Any:
-    """A library that only zero-shot classification needs."""
+def _tokenizers() -> Any:
     try:
-        return importlib.import_module(name)
+        import tokenizers
     except ImportError:
-        raise FactoryError(f"words need the package {name}, which is not installed", hint=NEEDS) from None
+        raise FactoryError("words need the package tokenizers, which is not installed", hint=NEEDS) from None
+    return tokenizers
+
+
+def _ftfy() -> Any:
+    try:
+        import ftfy
+    except ImportError:
+        raise FactoryError("words need the package ftfy, which is not installed", hint=NEEDS) from None
+    return ftfy
 
 
 _NEWER = "a newer version of the factory made it: pip install -U clip-factory"
