@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 
 from clip_factory.errors import ScenarioError
 from clip_factory.runtime.safe_text import is_plain
@@ -68,6 +77,16 @@ Cost = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
+    newer: ClassVar[frozenset[str]] = frozenset()
+    """Keys that came after version 0.1.0. They are written only where they are set, so that the hash of a scenario
+    without them, by which runs and scores are known again, stays what it was."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        tree: dict[str, Any] = handler(self)
+        defaults = {key: type(self).model_fields[key].default for key in self.newer}
+        return {key: value for key, value in tree.items() if key not in defaults or getattr(self, key) != defaults[key]}
+
 
 class Images(_Section):
     """Where the photos are: `path`, or `url` with its `sha256`."""
@@ -90,6 +109,8 @@ class Images(_Section):
 
 class Teacher(_Section):
     """The dual encoder behind the labels."""
+
+    newer = frozenset({"engine"})
 
     model: Annotated[str, StringConstraints(min_length=1)] = "auto"
     """`auto`, `offline`, an open_clip model name, `hf-hub:OWNER/NAME`, `local-dir:PATH`, `onnx:DIR` (what `factory
