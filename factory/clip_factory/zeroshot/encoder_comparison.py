@@ -10,8 +10,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from clip_factory.encoders.encoder import load_encoder
 from clip_factory.errors import FactoryError
 from clip_factory.runtime.preprocessing import read_rgb
@@ -92,9 +90,12 @@ def _trial(images: Path, teacher: Teacher, store: Path, templates: tuple[str, ..
 
 
 def _peak_memory() -> float | None:
+    status = Path("/proc/self/status")  # Linux; there, getrusage counts what the parent had before this process began
+    if status.is_file():
+        kilobytes = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return round(int(kilobytes) * 1024 / 1e6, 1)
     if sys.platform == "win32":
         return None
     import resource  # not on Windows
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(np.round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1))
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 1)  # macOS: bytes
