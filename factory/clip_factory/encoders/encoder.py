@@ -77,10 +77,15 @@ def _offline(teacher: Teacher) -> Encoder:
     return load_offline()
 
 
+def _http(teacher: Teacher) -> Encoder:
+    from clip_factory.encoders.http_encoder import connect
+
+    return connect(teacher)
+
+
 def _not_yet(teacher: Teacher) -> Encoder:
-    how = "over http" if teacher.model.startswith("http") else "from ONNX files"
     raise TeacherError(
-        f"teacher {teacher.model}: no encoder is served {how} yet",
+        f"teacher {teacher.model}: no encoder is served from ONNX files yet",
         hint="these work: an open_clip model with its weights, hf-hub:OWNER/NAME, local-dir:PATH, or offline",
     )
 
@@ -92,8 +97,8 @@ LOADERS: LoaderTable[EncoderLoader] = LoaderTable(
         "hf-hub": _open_clip,
         "local-dir": _open_clip,
         "onnx": _not_yet,
-        "http": _not_yet,
-        "https": _not_yet,
+        "http": _http,
+        "https": _http,
     },
 )
 """By the model's name, or by what stands before its colon. Any other name is open_clip's."""
