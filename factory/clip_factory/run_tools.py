@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ def serve_encoder(
     max_waiting: int = 1024,
     max_pixels: int = 178_000_000,
     max_held: int = 1_100_000_000,
-    timeout: float = 120.0,
+    timeout: int = 120,
 ) -> EncoderServer:
     """An encoder for other machines and processes, bound to its port and loaded; `.serve(print)` serves it.
 
@@ -80,10 +81,11 @@ def serve_encoder(
     from clip_factory.encoders.wire_format import Limits
     from clip_factory.scenario import Teacher
     from clip_factory.serve.embedding_app import Settings
-    from clip_factory.serve.encoder_server import prepare, read_token
+    from clip_factory.serve.encoder_server import load_named, prepare, read_token
 
-    settings = Settings(Limits.of_pixels(max_pixels), max_batch, max_wait, max_waiting, max_held, timeout)
-    return prepare(Teacher.parse(teacher), host, port, read_token(optional_path(token)), settings)
+    settings = Settings(Limits.of_pixels(max_pixels, timeout), max_batch, max_wait, max_waiting, max_held)
+    load = partial(load_named, Teacher.parse(teacher))
+    return prepare(load, host, port, read_token(optional_path(token)), settings)
 
 
 def exchange_answers(

@@ -36,7 +36,7 @@ def serve(
     ] = 1024,
     max_megapixels: Annotated[float, typer.Option(min=0.001, help="Of one photo.")] = 178,
     max_megabytes: Annotated[float, typer.Option(min=0.001, help="Of the bodies of all requests at once.")] = 1100,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a request waits for its vectors.")] = 120,
+    timeout: Annotated[int, typer.Option(min=1, help="Seconds that a request waits for its vectors.")] = 120,
 ) -> None:
     """Serve an encoder: its clients name the address as their teacher, and share its batches.
 

@@ -1,4 +1,4 @@
-"""An encoder on another machine, `teacher: {model: "https://gpu.example"}`, which `factory encoders serve` serves there.
+"""An encoder on another machine, `teacher: {model: "https://gpu.example"}`; `factory encoders serve` serves it there.
 
 Nothing here needs torch. What a server answers is kept in the user's own store under the key of the server's encoder,
 as if it had been computed here; a server that goes away is waited for, and what was stored is never asked for again.
@@ -13,8 +13,9 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from threading import Event
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -52,8 +53,9 @@ FIRST_PATIENCE, PATIENCE = 10.0, 600.0
 """Seconds that a server is waited for that has not answered yet, and one that has."""
 MAX_WAIT = 30.0
 """Seconds between two attempts, unless the server asks for more."""
-SILENCE = 180.0
-"""Seconds that an answer may take; a server's own limit is 120 unless it was told otherwise."""
+SILENCE = 60.0
+"""Seconds that an answer may take, beyond those that the server allows itself."""
+CONNECT_SECONDS = 10.0
 CONNECTIONS = 4
 """Requests on their way at once, so that the server embeds one while others travel."""
 PHOTOS = 32
@@ -117,8 +119,12 @@ class HttpEncoder:
         """
         self._check_pixels(images)
         parts = list(_parts(images, min(PHOTOS, self.facts.limits.photos), min(BODY_BYTES, self.facts.limits.bytes)))
-        with ThreadPoolExecutor(CONNECTIONS) as pool:
-            return self._joined(list(pool.map(self._embed_part, parts)))
+        stopped, pool = Event(), ThreadPoolExecutor(CONNECTIONS)
+        try:
+            return self._joined(list(pool.map(lambda part: self._embed_part(part, stopped), parts)))
+        finally:  # one part has failed, or Ctrl-C was pressed: the others are not asked for again
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """P texts to float32 `(P, D)`, L2-normalized.
@@ -126,7 +132,7 @@ class HttpEncoder:
         Raises:
             TeacherError: As of `embed_images`.
         """
-        return self._joined([self._vectors(TEXTS, _text_body(part), len(part)) for part in self._text_parts(texts)])
+        return self._joined([self._embed_text_part(part) for part in self._text_parts(texts)])
 
     def unknown_words(self, text: str) -> list[str]:
         """The words of a text that the tokenizer does not know."""
@@ -146,19 +152,21 @@ class HttpEncoder:
                     hint="start the server with a higher --max-megapixels, or take the photo out",
                 )
 
-    def _embed_part(self, images: Sequence[Image.Image]) -> np.ndarray:
-        return self._vectors(IMAGES, pack_photos(images), len(images))
+    def _embed_part(self, images: Sequence[Image.Image], stopped: Event) -> np.ndarray:
+        return self._vectors(_Request(IMAGES, pack_photos(images), BINARY), len(images), stopped)
 
-    def _vectors(self, path: str, body: bytes, count: int) -> np.ndarray:
-        kind = BINARY if path == IMAGES else "application/json"
-        answer = self._answer(path, body, kind, 4 * count * self.dim)
+    def _embed_text_part(self, texts: Sequence[str]) -> np.ndarray:
+        return self._vectors(_text_request(TEXTS, texts), len(texts), Event())
+
+    def _vectors(self, request: _Request, count: int, stopped: Event) -> np.ndarray:
+        answer = self._answer(replace(request, max_bytes=4 * count * self.dim), stopped)
         try:
             return unpack_vectors(answer.body, count, self.dim)
         except WireError as error:
             raise _no_encoder(self.base, error) from None
 
-    def _answer(self, path: str, body: bytes, kind: str, max_bytes: int) -> _Answer:
-        answer = _ask(self.base, path, body, kind, max_bytes=max_bytes, patience=PATIENCE)
+    def _answer(self, request: _Request, stopped: Event) -> _Answer:
+        answer = _ask(self.base, request, _Patience(PATIENCE, self.facts.limits.seconds + SILENCE, stopped))
         key = answer.headers.get(KEY_HEADER)
         if key != self.key:
             raise TeacherError(
@@ -176,7 +184,7 @@ class HttpEncoder:
             yield list(texts[start : start + size])
 
     def _checked(self, text: str) -> dict[str, Any]:
-        answer = self._answer(WORDS, _text_body([text]), "application/json", MAX_JSON)
+        answer = self._answer(_text_request(WORDS, [text]), Event())
         try:
             checked = json.loads(answer.body)["texts"][0]
             return {"unknown_words": list(checked["unknown_words"]), "is_truncated": checked["is_truncated"]}
@@ -191,12 +199,33 @@ def connect(teacher: Teacher) -> HttpEncoder:
         TeacherError: It is no address, it does not answer, or what answers is no encoder's server.
     """
     base = _checked_address(teacher.model)
-    answer = _ask(base, ENCODER, None, BINARY, max_bytes=MAX_JSON, patience=FIRST_PATIENCE)
+    answer = _ask(base, _Request(ENCODER), _Patience(FIRST_PATIENCE, SILENCE, Event()))
     try:
         facts = EncoderFacts.from_json(json.loads(answer.body))
     except (ValueError, RecursionError) as error:
         raise _no_encoder(base, error) from None
     return HttpEncoder(base, facts)
+
+
+@dataclass(frozen=True)
+class _Request:
+    path: str
+    body: bytes | None = None
+    """What is posted; None for a GET."""
+    kind: str = ""
+    """Media type of the body."""
+    max_bytes: int = MAX_JSON
+    """Bytes that the answer may have."""
+
+
+@dataclass(frozen=True)
+class _Patience:
+    all_attempts: float
+    """Seconds after which the server is given up."""
+    one_answer: float
+    """Seconds that an answer may take."""
+    stopped: Event
+    """Set when nobody waits any more."""
 
 
 @dataclass(frozen=True)
@@ -255,31 +284,27 @@ def _authorization(base: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def _ask(base: str, path: str, body: bytes | None, kind: str, *, max_bytes: int, patience: float) -> _Answer:
+def _ask(base: str, request: _Request, patience: _Patience) -> _Answer:
     """The answer to a request, asked for again while the server is busy or away.
 
     Args:
         base: Address of the server.
-        path: Below it.
-        body: What is posted; None for a GET.
-        kind: Media type of the body.
-        max_bytes: Bytes that the answer may have.
-        patience: Seconds after which the server is given up.
+        request: What is asked.
+        patience: How long it is waited for.
 
     Raises:
         TeacherError: The server refuses, stays away, or answers otherwise than an encoder's server does.
     """
-    headers = _authorization(base) | ({} if body is None else {"Content-Type": kind})
     retrying = tenacity.Retrying(
-        sleep=time.sleep,
-        stop=tenacity.stop_after_delay(patience),
+        sleep=tenacity.sleep_using_event(patience.stopped),
+        stop=tenacity.stop_after_delay(patience.all_attempts) | tenacity.stop_when_event_set(patience.stopped),
         wait=_wait,
         retry=tenacity.retry_if_exception_type(httpx2.TransportError) | tenacity.retry_if_result(_is_busy),
         before_sleep=lambda state: _announce(base, state),
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
     )
     try:
-        answer: _Answer = retrying(_send, "GET" if body is None else "POST", base + path, body, headers, max_bytes)
+        answer: _Answer = retrying(_send, base, request, patience.one_answer)
     except (httpx2.RequestError, httpx2.InvalidURL) as error:
         raise _away(base, str(error) or type(error).__name__) from None
     if answer.status != 200:
@@ -287,26 +312,28 @@ def _ask(base: str, path: str, body: bytes | None, kind: str, *, max_bytes: int,
     return answer
 
 
-def _send(method: str, url: str, body: bytes | None, headers: dict[str, str], max_bytes: int) -> _Answer:
-    request = _client().build_request(method, url, content=body, headers=headers)
-    with closing(_client().send(request, stream=True, follow_redirects=False)) as response:
-        limit = max_bytes if response.status_code == 200 else MAX_JSON
+def _send(base: str, request: _Request, seconds: float) -> _Answer:
+    method = "GET" if request.body is None else "POST"
+    headers = _authorization(base) | ({} if request.body is None else {"Content-Type": request.kind})
+    times = httpx2.Timeout(seconds, connect=CONNECT_SECONDS)
+    made = _client().build_request(method, base + request.path, content=request.body, headers=headers, timeout=times)
+    with closing(_client().send(made, stream=True, follow_redirects=False)) as response:
+        limit = request.max_bytes if response.status_code == 200 else MAX_JSON
         content = bytearray()
         for chunk in response.iter_raw():
             content += chunk
             if len(content) > limit:
-                raise TeacherError(f"{url}: an answer of more than the {limit:,} bytes expected")
+                raise TeacherError(f"teacher {base}: an answer of more than the {limit:,} bytes expected")
         return _Answer(response.status_code, bytes(content), response.headers)
 
 
 @cache
 def _client() -> httpx2.Client:
     """The connections of this process. No proxy stands between a machine and itself."""
-    times = httpx2.Timeout(SILENCE, connect=10.0)
     direct: dict[str, Any] = dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]"))
     agent = {"Accept-Encoding": "identity", "User-Agent": f"clip-factory/{__version__}"}
     try:
-        return httpx2.Client(timeout=times, mounts=direct, headers=agent)
+        return httpx2.Client(mounts=direct, headers=agent)
     except (ImportError, OSError, ValueError, httpx2.InvalidURL) as error:
         hint = "check HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE"
         raise TeacherError(f"no connection can be made with these settings ({error})", hint=hint) from None
@@ -382,5 +409,5 @@ def _parts(images: Sequence[Image.Image], count: int, size: int) -> Iterator[lis
         yield part
 
 
-def _text_body(texts: Sequence[str]) -> bytes:
-    return json.dumps({"texts": list(texts)}).encode()
+def _text_request(path: str, texts: Sequence[str]) -> _Request:
+    return _Request(path, json.dumps({"texts": list(texts)}).encode(), "application/json")

@@ -59,11 +59,13 @@ class Limits:
     """Of one photo."""
     bytes: int
     """Of a body."""
+    seconds: int
+    """That a request waits for its answer at most."""
 
     @classmethod
-    def of_pixels(cls, pixels: int, photos: int = 64, texts: int = 256) -> Limits:
+    def of_pixels(cls, pixels: int, seconds: int, photos: int = 64, texts: int = 256) -> Limits:
         """Limits by the pixels of the largest photo: its body fits, and so does one with many that are small."""
-        return cls(photos, texts, pixels, max(BODY_BYTES, BYTES_A_PIXEL * pixels) + HEADER_BYTES)
+        return cls(photos, texts, pixels, max(BODY_BYTES, BYTES_A_PIXEL * pixels) + HEADER_BYTES, seconds)
 
 
 @dataclass(frozen=True)
@@ -117,16 +119,18 @@ class EncoderFacts:
         limits, about = fields.get("limits"), fields.get("about")
         if not isinstance(limits, dict) or not isinstance(about, dict):
             raise WireError("its limits or what it is about are missing")
-        allowed = {name: _size(limits, name, 2**53) for name in ("photos", "texts", "pixels", "bytes")}
+        allowed = {name: _size(limits, name, 2**53) for name in ("photos", "texts", "pixels", "bytes", "seconds")}
+        names = {name: _text(fields, name) for name in ("name", "key", "license")}
+        dim = _size(fields, "dim", MAX_SIDE)
         return cls(
-            name=_text(fields, "name"),
-            key=_text(fields, "key"),
-            license=_text(fields, "license"),
-            dim=_size(fields, "dim", MAX_SIDE),
+            name=names["name"],
+            key=names["key"],
+            license=names["license"],
+            dim=dim,
             image_size=_size(fields, "image_size", MAX_SIDE),
             logit_scale=_number(fields, "logit_scale"),
             logit_bias=_number(fields, "logit_bias"),
-            about=about,
+            about={**about, **names, "dim": dim},
             limits=Limits(**allowed),
         )
 

@@ -91,7 +91,14 @@ class Batcher:
     """Embeds what requests hand in, in batches, with the one thread that calls the encoder."""
 
     def __init__(
-        self, encoder: Encoder, metrics: Metrics, *, max_batch: int, max_wait: float, max_waiting: int
+        self,
+        encoder: Encoder,
+        metrics: Metrics,
+        *,
+        max_batch: int,
+        max_wait: float,
+        max_waiting: int,
+        max_seconds: float,
     ) -> None:
         """Start the thread.
 
@@ -101,9 +108,11 @@ class Batcher:
             max_batch: Photos that the encoder is handed at once.
             max_wait: Seconds that a batch which is not full waits for more.
             max_waiting: Photos that may wait; those beyond are refused.
+            max_seconds: No more wait than can be embedded in this time, at the pace of the last batch.
         """
         self.encoder, self.metrics = encoder, metrics
-        self.max_batch, self.max_wait, self.max_waiting = max_batch, max_wait, max_waiting
+        self.max_batch, self.max_wait = max_batch, max_wait
+        self.max_waiting, self.max_seconds = max_waiting, max_seconds
         self._queue: OrderedDict[bytes, _Waiting] = OrderedDict()
         self._running: dict[bytes, _Waiting] = {}
         self._calls: list[tuple[Callable[[], Any], Future[Any]]] = []
@@ -138,7 +147,7 @@ class Batcher:
             kept = [self._kept.get(photo.digest) for photo in photos]
             missing = {photo.digest for photo, vector in zip(photos, kept, strict=True) if vector is None}
             new = missing - self._queue.keys() - self._running.keys()
-            if len(self._queue) + len(new) > self.max_waiting:
+            if new and self._is_full(len(new)):
                 raise FullError(f"{len(self._queue)} photos wait already", self.retry_after)
             for row, (photo, vector) in enumerate(zip(photos, kept, strict=True)):
                 if vector is not None:
@@ -152,10 +161,10 @@ class Batcher:
     def withdraw(self, ticket: Ticket) -> None:
         """Nobody waits for a ticket any more: its photos leave the queue, but those that others wait for."""
         with self._changed:
-            for digest, waiting in list(self._queue.items()):
+            for digest, waiting in [*self._running.items(), *self._queue.items()]:
                 waiting.rows = [row for row in waiting.rows if row[0] is not ticket]
                 if not waiting.rows:
-                    del self._queue[digest]
+                    self._queue.pop(digest, None)
             self._queue_changed()
 
     def call(self, work: Callable[[], Any]) -> Future[Any]:
@@ -184,6 +193,11 @@ class Batcher:
     def _check_ready(self) -> None:
         if not self.is_ready:
             raise StoppedError("the server ends")
+
+    def _is_full(self, new: int) -> bool:
+        waiting = len(self._queue)
+        late = self._seconds_a_photo * (waiting + new) > self.max_seconds
+        return waiting + new > self.max_waiting or (waiting > 0 and late)
 
     def _waiting(self, photo: Pixels) -> _Waiting:
         """The photo's place in the batch that is being embedded, else in the queue."""

@@ -64,8 +64,6 @@ class Settings:
     """Photos that may wait; requests beyond are refused, and come again."""
     max_held: int
     """Bytes of bodies that are held at once."""
-    timeout: float
-    """Seconds that a request waits for its vectors."""
 
 
 def application(encoder: Encoder, settings: Settings, token: str | None) -> RequestGuard:
@@ -78,6 +76,7 @@ def application(encoder: Encoder, settings: Settings, token: str | None) -> Requ
         max_batch=settings.max_batch,
         max_wait=settings.max_wait,
         max_waiting=max(settings.max_waiting, settings.limits.photos),
+        max_seconds=settings.limits.seconds / 2,
     )
     answers = _Answers(batcher, facts, settings, metrics)
     routes = [
@@ -125,12 +124,11 @@ class _Answers:
 
     async def texts(self, request: Request) -> Response:
         texts = await self._texts(request)
-        vectors = await self._outcome(request, self.batcher.call(partial(self._embed_texts, texts)))
-        return self._vectors(vectors)
+        return self._vectors(await self._called(request, partial(self._embed_texts, texts)))
 
     async def words(self, request: Request) -> Response:
         texts = await self._texts(request)
-        checks = await self._outcome(request, self.batcher.call(partial(_check_texts, self.batcher.encoder, texts)))
+        checks = await self._called(request, partial(_check_texts, self.batcher.encoder, texts))
         return JSONResponse({"texts": checks}, headers=self._headers())
 
     async def healthy(self, request: Request) -> Response:
@@ -151,18 +149,25 @@ class _Answers:
         async with self.bodies.read(request, "application/json", MAX_TEXT_BYTES, self.batcher.retry_after) as body:
             return _read_texts(bytes(body), self.settings.limits)
 
+    async def _called(self, request: Request, work: Callable[[], T]) -> T:
+        future = self.batcher.call(work)
+        try:
+            return await self._outcome(request, future)
+        finally:
+            future.cancel()
+
     async def _outcome(self, request: Request, future: Future[T]) -> T:
         """What the encoder's thread makes of a request, unless the client goes first, or its time is up."""
         outcome, gone = asyncio.wrap_future(future), asyncio.ensure_future(_until_gone(request))
         either: set[asyncio.Future[Any]] = {outcome, gone}
         try:
-            await asyncio.wait(either, timeout=self.settings.timeout, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, timeout=self.settings.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
             if outcome.done():
                 return outcome.result()
             if gone.done():
                 raise ClientDisconnect
             wait = {"Retry-After": str(self.batcher.retry_after)}
-            raise HTTPException(503, f"no answer within {self.settings.timeout:g} s; others wait, too", wait)
+            raise HTTPException(503, f"no answer within {self.settings.limits.seconds} s; others wait, too", wait)
         finally:
             gone.cancel()
 

@@ -59,18 +59,15 @@ class EncoderServer:
         return uvicorn.Server(uvicorn.Config(self.app, http=PatientProtocol, ws="none", **quiet, **limits))
 
 
-def prepare(
-    teacher: Teacher, host: str, port: int, token: str | None, settings: Settings, encoder: Encoder | None = None
-) -> EncoderServer:
+def prepare(load: Callable[[], Encoder], host: str, port: int, token: str | None, settings: Settings) -> EncoderServer:
     """Bind the port, and load the encoder.
 
     Args:
-        teacher: Which encoder; `auto` is resolved.
+        load: Loads it; called once the port is bound.
         host: Address or name to listen at.
         port: 0 for any that is free.
         token: What clients must bring; None for none, on loopback alone.
         settings: Limits and batches.
-        encoder: One that is loaded already.
 
     Raises:
         RunError: The port is taken, or the host can be reached from elsewhere and there is no token.
@@ -83,17 +80,25 @@ def prepare(
         )
     listener = listen(host, port)
     try:
-        if encoder is None:
-            chosen, warning = resolve(teacher)
-            if warning:
-                console.print(f"warning: {warning}", style="yellow", markup=False)
-            encoder = load_encoder(chosen)
+        encoder = load()
         app = application(encoder, settings, token)
     except BaseException:
         listener.close()
         raise
     shown = f"[{host}]" if ":" in host else host
     return EncoderServer(f"http://{shown}:{listener.getsockname()[1]}", encoder, app, listener)
+
+
+def load_named(teacher: Teacher) -> Encoder:
+    """The encoder of a name, `auto` among them.
+
+    Raises:
+        TeacherError: It cannot be loaded.
+    """
+    chosen, warning = resolve(teacher)
+    if warning:
+        console.print(f"warning: {warning}", style="yellow", markup=False)
+    return load_encoder(chosen)
 
 
 def read_token(file: Path | None) -> str | None:

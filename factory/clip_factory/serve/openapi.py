@@ -63,12 +63,13 @@ ENCODER_SCHEMA = {
         "about": {"type": "object"},
         "limits": {
             "type": "object",
-            "required": ["photos", "texts", "pixels", "bytes"],
+            "required": ["photos", "texts", "pixels", "bytes", "seconds"],
             "properties": {
                 "photos": {**COUNT, "description": "Of one request."},
                 "texts": {**COUNT, "description": "Of one request."},
                 "pixels": {**COUNT, "description": "Of one photo."},
                 "bytes": {**COUNT, "description": "Of one body."},
+                "seconds": {**COUNT, "description": "That a request waits for its answer at most."},
             },
         },
         "protocol": {"type": "integer", "description": "Version of this document."},
