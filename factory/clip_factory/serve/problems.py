@@ -23,17 +23,15 @@ STATUSES: dict[type[Exception], int] = {
 }
 
 
-def problem(status: int, detail: str, *, retry_after: int | None = None, close: bool = False) -> Response:
-    """A refusal.
+def problem(status: int, detail: str, *, retry_after: int | None = None) -> Response:
+    """A refusal; what is left of the request is read and forgotten, so that its client comes to read the answer.
 
     Args:
         status: Of HTTP.
         detail: What is wrong, for people.
         retry_after: Seconds after which the same request may succeed.
-        close: End the connection, since the rest of the request is not read.
     """
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-    headers |= {"Connection": "close"} if close else {}
     headers |= {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     content = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail}
     return JSONResponse(content, status, headers, "application/problem+json")
@@ -43,8 +41,7 @@ async def refused(_: Request, error: Exception) -> Response:
     """What an exception of `KINDS` is answered with."""
     if isinstance(error, HTTPException):
         seconds = (error.headers or {}).get("Retry-After")
-        # the body may not have been read: what follows on this connection would be the rest of it
-        return problem(error.status_code, error.detail, retry_after=int(seconds) if seconds else None, close=True)
+        return problem(error.status_code, error.detail, retry_after=int(seconds) if seconds else None)
     if isinstance(error, ClientDisconnect):
         return Response(status_code=GONE)  # nobody reads it
     waits = {FullError: getattr(error, "seconds", 1), StoppedError: 1}

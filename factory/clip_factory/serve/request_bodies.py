@@ -41,7 +41,6 @@ class BodyReader:
         body = bytearray()
         try:
             if self.held + length > self.max_held and self.held:
-                await _drain(request, length)  # a client that is still sending would not read the answer
                 raise _full(self.held, retry_after)
             async for chunk in _chunks(request, length):
                 if self.held + len(chunk) > self.max_held and self.held > len(body):
@@ -83,12 +82,6 @@ async def _chunks(request: Request, length: int) -> AsyncIterator[bytes]:
         except TimeoutError:
             raise HTTPException(408, "the body comes too slowly") from None
         yield part
-
-
-async def _drain(request: Request, length: int) -> None:
-    """Let a body pass by."""
-    async for _ in _chunks(request, length):
-        pass
 
 
 def _full(held: int, retry_after: int) -> HTTPException:

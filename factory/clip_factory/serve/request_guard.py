@@ -48,7 +48,7 @@ class RequestGuard:
             if objection is None:
                 await self.app(scope, receive, sending)
             else:
-                await problem(*objection, close=True)(scope, receive, sending)
+                await problem(*objection)(scope, receive, sending)
         finally:
             self.metrics.requests.labels(path, str(status)).inc()
             self.metrics.request_seconds.labels(path).observe(time.perf_counter() - start)
