@@ -2,9 +2,10 @@
 
     python benchmarks/remote_encoder.py PHOTOS --photos 400 --encoder offline --clients 1 4
 
-Reads the same photos each time into a new store, and prints seconds, photos a second, and the ratio to the encoder
-without a server. Server and clients share this machine's processors: what is measured is what the way costs, not what
-another machine would gain. `--encoder none` stands for an encoder that takes no time: what is left is the way itself.
+Reads the same photos each time into a new store, and prints photos a second and the processors' time for a photo, and
+their ratios to those without a server. Server and clients share this machine's processors: what is measured is what the
+way costs, not what another machine would gain. `--encoder none` stands for an encoder that takes no time: what is left
+is the way itself.
 
     python benchmarks/remote_encoder.py PHOTOS --photos 100 --formats
 
@@ -23,16 +24,25 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
 
+import httpx2
 import numpy as np
 from PIL import Image
 
 CLIENT = "import sys; from benchmarks.remote_encoder import run_client; run_client(*sys.argv[1:])"
+
+
+class Cost(NamedTuple):
+    """What embedding costs."""
+
+    seconds: float
+    processor: float
+    """Seconds of all processors, which do not grow when others use the machine, too."""
 
 
 class NoEncoder:
@@ -71,11 +81,11 @@ def main() -> None:
         return
     for _ in range(options.rounds):
         with tempfile.TemporaryDirectory() as folder:
-            seconds = timed_here(options.encoder, files, Path(folder) / "here")
-            report("without a server", len(files), seconds, seconds)
+            here = cost_here(options.encoder, files, Path(folder) / "here")
+            report("without a server", len(files), here, here)
             for clients in options.clients:
-                through = timed_through_server(options.encoder, files, clients, Path(folder))
-                report(f"{clients} client{'s' * (clients > 1)}", len(files), through, seconds)
+                through = cost_through_server(options.encoder, files, clients, Path(folder))
+                report(f"{clients} client{'s' * (clients > 1)}", len(files), through, here)
 
 
 def compare_formats(files: Sequence[Path]) -> None:
@@ -118,36 +128,35 @@ def loaded(name: str) -> Any:
     return NoEncoder() if name == "none" else load_encoder(Teacher.parse(name))
 
 
-def embedded(encoder: Any, files: Sequence[Path], store: Path) -> float:
-    """Seconds to embed photos into a new store."""
+def embedded(encoder: Any, files: Sequence[Path], store: Path) -> Cost:
+    """What it costs to embed photos into a new store."""
     from clip_factory.encoders import EmbeddingStore, embed
     from clip_factory.images.photo import Photo
 
     photos = [Photo.of(file) for file in files]
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     embed(encoder, photos, EmbeddingStore(store), 64, lambda done, total: None)
-    return time.perf_counter() - start
+    return Cost(time.perf_counter() - start, time.process_time() - used)
 
 
-def timed_here(name: str, files: Sequence[Path], store: Path) -> float:
-    """Seconds without a server; the first batch, which is slower, is left out of the count as it is for the server."""
+def cost_here(name: str, files: Sequence[Path], store: Path) -> Cost:
+    """Without a server; the first batch, which is slower, is left out of the count as it is for the server."""
     encoder = loaded(name)
     encoder.embed_images([Image.new("RGB", (encoder.image_size, encoder.image_size))] * 8)
     return embedded(encoder, files, store)
 
 
 def run_client(url: str, names: str, store: str) -> None:
-    """Embed the photos that a file names, once a line comes in."""
+    """Embed the photos that a file names, once a line comes in; print the processor's seconds."""
     encoder, files = loaded(url), [Path(line) for line in Path(names).read_text().splitlines()]
     embedded(encoder, [], Path(store))
     print("ready", flush=True)
     sys.stdin.readline()
-    embedded(encoder, files, Path(store))
-    print("done", flush=True)
+    print(embedded(encoder, files, Path(store)).processor, flush=True)
 
 
-def timed_through_server(name: str, files: Sequence[Path], clients: int, folder: Path) -> float:
-    """Seconds from a signal to all clients until the last one is done."""
+def cost_through_server(name: str, files: Sequence[Path], clients: int, folder: Path) -> Cost:
+    """From a signal to all clients until the last one is done; of the server and all clients."""
     command = [sys.executable, __file__, "--serve", name]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
@@ -161,17 +170,22 @@ def timed_through_server(name: str, files: Sequence[Path], clients: int, folder:
             processes.append(subprocess.Popen(arguments, stdin=pipe, stdout=pipe, text=True, env=environment))
         for process in processes:
             process.stdout.readline()
-        start = time.perf_counter()
+        start, used = time.perf_counter(), server_seconds(url)
         for process in processes:
             process.stdin.write("\n")
             process.stdin.flush()
-        if [process.stdout.readline() for process in processes] != ["done\n"] * clients:
-            raise SystemExit("a client has failed")
-        seconds = time.perf_counter() - start
+        of_clients = sum(float(process.stdout.readline()) for process in processes)
+        cost = Cost(time.perf_counter() - start, server_seconds(url) - used + of_clients)
         for process in processes:
             process.communicate()
         server.terminate()
-    return seconds
+    return cost
+
+
+def server_seconds(url: str) -> float:
+    """Seconds of the processor that a server has used."""
+    text = httpx2.get(f"{url}/metrics").text
+    return float(next(line.split()[1] for line in text.splitlines() if line.startswith("process_cpu_seconds_total ")))
 
 
 def serve(name: str) -> None:
@@ -188,9 +202,11 @@ def serve(name: str) -> None:
     made.serve(lambda url: print(url, flush=True))
 
 
-def report(what: str, count: int, seconds: float, base: float) -> None:
+def report(what: str, count: int, cost: Cost, base: Cost) -> None:
     """One line."""
-    print(f"{what:<18}{seconds:>8.2f} s{count / seconds:>10.1f} photos/s{base / seconds:>8.2f} of without", flush=True)
+    rates = f"{count / cost.seconds:>8.1f} photos/s, {base.seconds / cost.seconds:.2f} of without"
+    processor = f"{1e3 * cost.processor / count:>8.1f} ms of processors a photo, {cost.processor / base.processor:.2f}"
+    print(f"{what:<18}{rates}{processor} of without", flush=True)
 
 
 if __name__ == "__main__":

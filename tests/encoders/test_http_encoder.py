@@ -33,7 +33,7 @@ from clip_factory.runtime.preprocessing import RULES
 from clip_factory.scenario import Teacher, parse
 from support.axis_encoder import AxisEncoder
 from support.encoder_site import TOKEN, pictures
-from support.loopback import Loopback, Request, Response, reply
+from support.loopback import Loopback, Quiet, Request, Response, reply, self_signed, serving
 
 ENCODER = AxisEncoder("red", "green", "blue")
 LIMITS = Limits(photos=16, texts=8, pixels=10_000, bytes=40_000, seconds=5)
@@ -363,11 +363,28 @@ def test_a_refused_token_is_explained(server: FakeServer) -> None:
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from support.loopback import Quiet, self_signed, serving
-
     monkeypatch.setattr(http_encoder, "FIRST_PATIENCE", 0.2)
     with (
         serving(Quiet, self_signed(tmp_path / "server.pem")) as url,
         pytest.raises(TeacherError, match=r"(?i)certificate"),
     ):
         load_encoder(Teacher(model=url))
+
+
+def test_over_https_the_token_travels_to_a_certificate_that_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = self_signed(tmp_path / "server.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    monkeypatch.setenv("FACTORY_ENCODER_TOKEN", TOKEN)
+    monkeypatch.setattr(http_encoder, "LOOPBACK", ())
+    http_encoder._client.cache_clear()
+    server = FakeServer()
+    with serving(server._handler(), certificate) as url:
+        remote = load_encoder(Teacher(model=url))
+        vectors = remote.embed_images(pictures(3))
+    http_encoder._client.cache_clear()
+
+    assert url.startswith("https://")
+    assert vectors.tobytes() == ENCODER.embed_images(pictures(3)).tobytes()
+    assert {call.token for call in server.calls} == {TOKEN}
