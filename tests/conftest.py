@@ -57,8 +57,8 @@ def pytest_configure() -> None:
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees the user's store, cache or registry, and none may ask a hub."""
-    for name in ("FACTORY_REGISTRY", "FACTORY_BY", "FACTORY_EXECUTOR", "FACTORY_SIGNING_KEY", "FACTORY_PUBLIC_KEY"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("REGISTRY", "BY", "EXECUTOR", "SIGNING_KEY", "PUBLIC_KEY", "ENCODER_TOKEN", "ENCODER_INSECURE"):
+        monkeypatch.delenv(f"FACTORY_{name}", raising=False)
     monkeypatch.setenv("FACTORY_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("FACTORY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -21,7 +21,7 @@ from clip_factory import call_arguments as arguments
 from clip_factory.call_arguments import FilePath, RunOptions, Target, as_path, open_target, optional_path, store_path
 from clip_factory.run_folder import RUNS
 from clip_factory.run_result import Run, load_run
-from clip_factory.run_tools import check_store, doctor, exchange_answers, new, review, thresholds
+from clip_factory.run_tools import check_store, doctor, exchange_answers, new, review, serve_encoder, thresholds
 from clip_factory.zero_shot_tools import (
     compare_encoders,
     compare_prompts,
@@ -68,6 +68,7 @@ __all__ = [
     "run",
     "scan",
     "search",
+    "serve_encoder",
     "set_threshold",
     "suggest_prompts",
     "thresholds",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from clip_factory.encoders.store_check import StoreCheck
     from clip_factory.exporters.threshold import Threshold
     from clip_factory.review.launch import Page
+    from clip_factory.serve.encoder_server import EncoderServer
 
 
 def new(name: str, folder: FilePath = ".") -> Path:
@@ -43,6 +45,47 @@ def review(
     from clip_factory.review import launch
 
     return launch.prepare(load_run(run).path, store_path(store), reviewer, port, prove=prove)
+
+
+def serve_encoder(
+    teacher: str = "auto",
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8600,
+    token: FilePath | None = None,
+    max_batch: int = 64,
+    max_wait: float = 0.005,
+    max_waiting: int = 1024,
+    max_pixels: int = 178_000_000,
+    max_held: int = 1_100_000_000,
+    timeout: int = 120,
+) -> EncoderServer:
+    """An encoder for other machines and processes, bound to its port and loaded; `.serve(print)` serves it.
+
+    Args:
+        teacher: As `teacher` in `run`.
+        host: Address or name to listen at; one that other machines can reach needs a token.
+        port: 0 for any that is free.
+        token: File with the token that clients must bring; by default $FACTORY_ENCODER_TOKEN.
+        max_batch: Photos that the encoder is handed at once.
+        max_wait: Seconds that a batch which is not full waits for more.
+        max_waiting: Photos that may wait; clients with more are told to come again.
+        max_pixels: Of one photo.
+        max_held: Bytes of the bodies of all requests at once.
+        timeout: Seconds that a request waits for its vectors.
+
+    Raises:
+        RunError: The port is taken, or the token is missing or none.
+        TeacherError: The encoder cannot be loaded.
+    """
+    from clip_factory.encoders.wire_format import Limits
+    from clip_factory.scenario import Teacher
+    from clip_factory.serve.embedding_app import Settings
+    from clip_factory.serve.encoder_server import load_named, prepare, read_token
+
+    settings = Settings(Limits.of_pixels(max_pixels, timeout), max_batch, max_wait, max_waiting, max_held)
+    load = partial(load_named, Teacher.parse(teacher))
+    return prepare(load, host, port, read_token(optional_path(token)), settings)
 
 
 def exchange_answers(

@@ -457,7 +457,7 @@ def test_no_other_host_is_taken_for_this_one(site: Site, host: str) -> None:
     ids=["half a head", "nothing", "half a body", "half a second request"],
 )
 def test_a_request_that_does_not_go_on_is_hung_up(site: Site, begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clip_factory.review.access.REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr("clip_factory.http_server.REQUEST_SECONDS", 0.3)
     host, port = site.host.split(":")
     for name, value in (("host", site.host), ("cookie", site.cookie)):
         begun = begun.replace(b"{%s}" % name.encode(), value.encode())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clip_factory import api
+from clip_factory.cli.encoders_serve_command import serve
 from clip_factory.cli.options import Form, FormOption, PhotosArgument, StoreOption
 from clip_factory.cli.stage_commands import stoppable
 from clip_factory.terminal import DONE, SOME_UNREADABLE, err, out, plain, table
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from clip_factory.zeroshot.encoder_comparison import Trial
 
 app = typer.Typer(name="encoders", help="Encoders: which there are, and which is best here.", no_args_is_help=True)
+app.command()(serve)
 
 
 @app.callback()

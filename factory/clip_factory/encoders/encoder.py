@@ -86,11 +86,10 @@ def _onnx(teacher: Teacher) -> Encoder:
         raise TeacherError(f"teacher {teacher.model}: {error.what}", hint=error.hint) from None
 
 
-def _not_yet(teacher: Teacher) -> Encoder:
-    raise TeacherError(
-        f"teacher {teacher.model}: no encoder is served over http yet",
-        hint="these work: an open_clip model with its weights, hf-hub:OWNER/NAME, local-dir:PATH, or offline",
-    )
+def _http(teacher: Teacher) -> Encoder:
+    from clip_factory.encoders.http_encoder import connect
+
+    return connect(teacher)
 
 
 LOADERS: LoaderTable[EncoderLoader] = LoaderTable(
@@ -100,8 +99,8 @@ LOADERS: LoaderTable[EncoderLoader] = LoaderTable(
         "hf-hub": _open_clip,
         "local-dir": _open_clip,
         "onnx": _onnx,
-        "http": _not_yet,
-        "https": _not_yet,
+        "http": _http,
+        "https": _http,
     },
 )
 """By the model's name, or by what stands before its colon. Any other name is open_clip's."""

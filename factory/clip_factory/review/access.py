@@ -9,7 +9,6 @@ A body is refused by the length it claims, before it is read.
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 import threading
 from collections.abc import Callable
@@ -21,10 +20,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from clip_factory import http_server
+from clip_factory.http_server import is_loopback
+
 MAX_BODY = 1_000_000
 """Bytes. An answer for 10,000 photos at once takes 670 kB."""
-REQUEST_SECONDS = 30.0
-"""How long a request is waited for that has begun and does not go on."""
 
 ALWAYS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -36,7 +36,6 @@ ALWAYS = {
 }
 """Headers of every answer: the page loads from here alone, and no other page can hold it or its pictures."""
 
-LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?")
 ADMITTED = "clip_factory.admitted"
 """Key of a request's scope: whether it came with the token."""
 
@@ -106,7 +105,7 @@ class Guard:
 
     def _objection(self, scope: Scope) -> tuple[int, str] | None:
         headers = Headers(scope=scope)
-        if not _is_loopback(headers.getlist("host")):
+        if not is_loopback(headers.getlist("host")):
             return 403, "the request names another host: open the page as http://127.0.0.1:PORT or localhost:PORT"
         if not self._comes_from_here(scope, headers):
             return 403, "the request comes from another page"
@@ -148,14 +147,6 @@ class Guard:
         return sending
 
 
-def _is_loopback(hosts: list[str]) -> bool:
-    """Whether a request names this machine, by whichever port: a tunnel may have another one at its other end.
-
-    A name that someone else's server has made point here (DNS rebinding) is none of these.
-    """
-    return len(hosts) == 1 and LOOPBACK.fullmatch(hosts[0]) is not None
-
-
 def _equal(offered: str, secret: str) -> bool:
     """Takes the same time wherever the first wrong letter is."""
     return secrets.compare_digest(offered.encode(), secret.encode())
@@ -179,9 +170,9 @@ def _counted(receive: Receive) -> Receive:
         if whole:  # what is waited for now is that the browser goes
             return await receive()
         try:
-            message = await asyncio.wait_for(receive(), REQUEST_SECONDS)
+            message = await asyncio.wait_for(receive(), http_server.REQUEST_SECONDS)
         except TimeoutError:
-            raise HTTPException(408, f"nothing came for {REQUEST_SECONDS:.0f} s") from None
+            raise HTTPException(408, f"nothing came for {http_server.REQUEST_SECONDS:.0f} s") from None
         seen, whole = seen + len(message.get("body", b"")), not message.get("more_body", False)
         if seen > MAX_BODY:
             raise HTTPException(413, f"the body is over the limit of {MAX_BODY:,} bytes")

@@ -14,17 +14,15 @@ import tempfile
 import threading
 import time
 import webbrowser
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
 from clip_factory import run_folder as files
 from clip_factory.errors import RunError
 from clip_factory.gold.journal import default_reviewer
+from clip_factory.http_server import ended_by, listen
 from clip_factory.progress import console
 from clip_factory.review.access import Access, Guard
 from clip_factory.review.requests import About, RequestHandler
@@ -57,24 +55,11 @@ class Page:
     def serve(self, announce: Callable[[str], None], *, browser: bool) -> None:
         """Announce the page's address, open it in the user's browser, if wanted, and serve it until Ctrl-C."""
         serving = server(self.app)
-        with _ended_by_ctrl_c(serving):  # who has read the address may end it at once
+        with ended_by(serving, signal.SIGINT):  # who has read the address may end it at once
             announce(self.url)
             if browser:
                 _open_in_browser(self.url)
             serving.run(sockets=[self.listener])
-
-
-@contextmanager
-def _ended_by_ctrl_c(serving: uvicorn.Server) -> Iterator[None]:
-    """Have Ctrl-C end the server in order, also while it starts: an exception raised then would break the start."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: setattr(serving, "should_exit", True))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _open_in_browser(url: str) -> None:
@@ -156,17 +141,9 @@ def _bound(port: int, *, strict: bool) -> socket.socket:
     Raises:
         RunError: The port is taken, and `strict` forbids another.
     """
-    listener = socket.socket()
-    if os.name == "posix":  # elsewhere this would share the port with a server that is still there
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(("127.0.0.1", port))
-        listener.listen()  # a browser that is quicker than the server waits, and nobody else can have the port
-    except OSError as error:
-        listener.close()
-        if not strict:
-            return _bound(0, strict=True)
-        raise RunError(
-            f"port {port} cannot be used: {error.strerror or error}", hint="name another, or leave --port out"
-        ) from None
-    return listener
+        return listen("127.0.0.1", port)
+    except RunError:
+        if strict:
+            raise
+        return listen("127.0.0.1", 0)

@@ -17,10 +17,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from clip_factory.errors import FactoryError
-from clip_factory.review import access as gate
+from clip_factory.http_server import PatientProtocol
 from clip_factory.review.access import Access, Guard, Log
 from clip_factory.review.requests import RequestError, RequestHandler, StaleError
 from clip_factory.review.thumbnails import Thumbnails
@@ -69,25 +68,6 @@ def application(requests: RequestHandler, thumbs: Thumbnails, access: Access, lo
     handlers: dict[Any, Callable[[Request, Exception], Any]] = dict.fromkeys(kinds, refused)
     guard = Guard(Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan), access, log)
     return guard
-
-
-class PatientProtocol(H11Protocol):
-    """HTTP as uvicorn speaks it, which would wait for ever for the end of a request that has begun."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request."""
-        super().connection_made(transport)
-        self._deadline: asyncio.TimerHandle | None = self.loop.call_later(gate.REQUEST_SECONDS, transport.close)
-
-    def data_received(self, data: bytes) -> None:
-        """Wait no longer once all headers are there; begin anew with the next request of the connection."""
-        super().data_received(data)
-        begun = self.cycle is not None and not self.cycle.response_complete
-        if begun and self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-        elif not begun and self._deadline is None:
-            self._deadline = self.loop.call_later(gate.REQUEST_SECONDS, self.transport.close)
 
 
 def server(app: Guard) -> uvicorn.Server:

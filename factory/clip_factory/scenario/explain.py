@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from clip_factory.runtime.safe_text import without_secrets
 from clip_factory.scenario.schema import Scenario
 
 
@@ -70,6 +71,7 @@ def _explain(problem: Any, tree: Any, source: str) -> str:
 
 
 def _short(value: Any) -> str:
+    value = without_secrets(value) if isinstance(value, str) else value
     text = repr(list(value)) if isinstance(value, (list, tuple)) else repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 

@@ -51,6 +51,16 @@ def _of_kind(*suffixes: str) -> Callable[[str], str]:
     return checked
 
 
+def _without_password(model: str) -> str:
+    address = model.partition("://")[2]
+    if "@" in address.partition("/")[0]:
+        raise ValueError(
+            "this address holds a user or a password, and a scenario holds no secrets; name the address alone, "
+            "and put the token of an encoder's server into $FACTORY_ENCODER_TOKEN"
+        )
+    return model
+
+
 def _shown_as_it_is(text: str) -> str:
     hidden = next((sign for sign in text if not is_plain(sign)), None)
     if hidden is not None:
@@ -112,9 +122,10 @@ class Teacher(_Section):
 
     newer = frozenset({"engine"})
 
-    model: Annotated[str, StringConstraints(min_length=1)] = "auto"
+    model: Annotated[str, StringConstraints(min_length=1), AfterValidator(_without_password)] = "auto"
     """`auto`, `offline`, an open_clip model name, `hf-hub:OWNER/NAME`, `local-dir:PATH`, `onnx:DIR` (what `factory
-    encoders export` wrote), or the name of an encoder that an installed package adds."""
+    encoders export` wrote), `http://HOST:PORT` (where `factory encoders serve` runs), or the name of an encoder that an
+    installed package adds."""
     pretrained: str | None = None
     """open_clip's tag of the weights, with a model name; `python -m open_clip` lists them."""
     engine: Literal["torch", "onnx"] = "torch"
@@ -130,10 +141,14 @@ class Teacher(_Section):
         stands, slashes and all.
 
         Raises:
-            ScenarioError: The text is empty.
+            ScenarioError: The text is empty, or an address with a password.
         """
         if not text.strip():
             raise ScenarioError("a teacher needs a name", hint="such as: offline, or ViT-B-32-256/datacomp_s34b_b86k")
+        try:
+            _without_password(text)
+        except ValueError as error:
+            raise ScenarioError(f"teacher: {error}") from None
         model, _, weights = text.strip().partition("/")
         if not weights or ":" in model:
             return cls(model=text.strip())
