@@ -3,6 +3,7 @@
 from clip_factory.encoders.auto import RECOMMENDED, recommended, resolve
 from clip_factory.encoders.embedding import embed
 from clip_factory.encoders.encoder import Encoder, load_encoder
+from clip_factory.encoders.region_encoder import for_region
 from clip_factory.store import EmbeddingStore
 
-__all__ = ["RECOMMENDED", "EmbeddingStore", "Encoder", "embed", "load_encoder", "recommended", "resolve"]
+__all__ = ["RECOMMENDED", "EmbeddingStore", "Encoder", "embed", "for_region", "load_encoder", "recommended", "resolve"]
