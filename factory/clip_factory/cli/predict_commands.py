@@ -154,6 +154,8 @@ def _answered(
         for model in models:
             yes_from = model.threshold if threshold is None else threshold
             err.print(f"{plain(model.name)}: {plain(model.question)}  (yes from {yes_from:.3g} on)")
+            if model.region is not None:
+                err.print(f"{plain(model.name)} sees a region of each photo: {model.region.says}", markup=False)
     histograms = [counted, *[None] * (len(models) - 1)]
     for row in tally.filter(iter_predict_all(models, noted(), threshold=threshold, scores=histograms)):
         path = row[0].path

@@ -349,7 +349,9 @@ class _ScanCache:
 
     def keep(self, sha256: str, properties: ImageProperties) -> None:
         """Remember what decoding these bytes has shown."""
-        self._query("INSERT OR REPLACE INTO decoded VALUES (?, ?, ?, ?, ?, ?, ?, ?)", sha256, self._decoder, *properties)
+        self._query(
+            "INSERT OR REPLACE INTO decoded VALUES (?, ?, ?, ?, ?, ?, ?, ?)", sha256, self._decoder, *properties
+        )
 
     def _query(self, query: str, *values: object) -> Any:
         with self._lock:

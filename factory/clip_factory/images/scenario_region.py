@@ -47,12 +47,15 @@ def read_mask(path: Path) -> Region | None:
     try:
         gray = read_rgb(path).convert("L")
     except ImageError as error:
-        raise ScenarioError(f"region.mask: {error.what}", hint="check the path; it starts at the scenario file") from None
+        raise ScenarioError(
+            f"region.mask: {error.what}", hint="check the path; it starts at the scenario file"
+        ) from None
     size = (min(gray.width, MAX_CELLS), min(gray.height, MAX_CELLS))
     cells = np.asarray(gray.resize(size, Image.Resampling.BOX)) >= SEEN
     try:
         return Region.of_cells(cells)
     except ValueError:
         raise ScenarioError(
-            f"region.mask: {path}: nothing in it is white", hint="paint white what the model is to look at, the rest black"
+            f"region.mask: {path}: nothing in it is white",
+            hint="paint white what the model is to look at, the rest black",
         ) from None

@@ -24,8 +24,8 @@ PREPROCESSING = {
 }
 """What this runtime does with pixels, `to_square`; a file that asks for anything else is refused."""
 REGION_RESIZE = "region, squash"
-"""The `resize` of a model that sees a region alone. Runtimes that know no regions refuse it: they would answer about the
-whole photo."""
+"""The `resize` of a model that sees a region alone. Runtimes that know no regions refuse such a file: they would answer
+about the whole photo."""
 LICENSE_0_1_0 = "licence"
 """The key for which version 0.1.0 wrote the British spelling."""
 GRAPH_HASH = "graph_sha256"

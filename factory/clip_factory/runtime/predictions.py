@@ -90,7 +90,7 @@ def iter_predict_all(
     workers: int | None = None,
     scores: Sequence[ScoreHistogram | None] = (),
 ) -> Generator[tuple[Prediction, ...], None, None]:
-    """Answer with several models at once; each photo is decoded once for all that ask for squares of one size and region.
+    """Answer with several models at once; each photo is decoded once for all that see it alike: size and region.
 
     Args:
         models: One or more.

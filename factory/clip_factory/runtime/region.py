@@ -51,12 +51,12 @@ class Mask:
 
     @property
     def cells(self) -> np.ndarray:
-        """bool `(rows, columns)`."""
+        """Bool `(rows, columns)`."""
         flat = np.unpackbits(np.frombuffer(self.bits, np.uint8), count=self.columns * self.rows)
         return flat.reshape(self.rows, self.columns).astype(bool)
 
     def stretched(self, width: int, height: int) -> np.ndarray:
-        """bool `(height, width)`: each pixel has the value of the cell that its center lies in."""
+        """Bool `(height, width)`: each pixel has the value of the cell that its center lies in."""
         rows = (2 * np.arange(height) + 1) * self.rows // (2 * height)
         columns = (2 * np.arange(width) + 1) * self.columns // (2 * width)
         return self.cells[rows[:, None], columns[None, :]]
@@ -135,13 +135,17 @@ class Region:
         masked = "" if self.mask is None else f", of which a mask shows {self.mask.cells.mean():.0%}"
         return f"{width} of the width from {x} on, {height} of the height from {y} on{masked}"
 
+    @property
+    def edges(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom, in shares; sums of decimal fractions may be a trifle over 1."""
+        x, y, width, height = self.box
+        return x, y, x + width, y + height
+
     def pixels(self, width: int, height: int) -> Pixels:
         """Where the region lies in a photo of this size; edges are rounded, halves up, and it has a pixel at least."""
-        x, y, w, h = self.box
-        left = min(math.floor(x * width + 0.5), width - 1)
-        top = min(math.floor(y * height + 0.5), height - 1)
-        right = min(max(math.floor((x + w) * width + 0.5), left + 1), width)
-        bottom = min(max(math.floor((y + h) * height + 0.5), top + 1), height)
+        (left, right), (top, bottom) = (
+            _between(self.edges[axis], self.edges[axis + 2], side) for axis, side in enumerate((width, height))
+        )
         return Pixels(left, top, right, bottom)
 
     def crop(self, image: Image.Image) -> Image.Image:
@@ -155,6 +159,12 @@ class Region:
     def min_side(self, wanted: int) -> int:
         """The least side of a whole photo whose region has `wanted` pixels a side, whichever way the photo lies."""
         return math.ceil(wanted / min(self.box[2:]))
+
+
+def _between(start: float, end: float, side: int) -> tuple[int, int]:
+    """Two edges in shares of a side, as pixels."""
+    first = min(math.floor(start * side + 0.5), side - 1)
+    return first, min(max(math.floor(end * side + 0.5), first + 1), side)
 
 
 def box_fault(box: Any) -> str | None:

@@ -115,8 +115,9 @@ class RegionMask(_Section):
     the scenario file."""
 
 
-Region = Annotated[
-    Annotated[tuple[Share, Share, Share, Share], BeforeValidator(_box), Tag("box")] | Annotated[RegionMask, Tag("mask")],
+NamedRegion = Annotated[
+    Annotated[tuple[Share, Share, Share, Share], BeforeValidator(_box), Tag("box")]
+    | Annotated[RegionMask, Tag("mask")],
     Discriminator(lambda value: "mask" if isinstance(value, (dict, RegionMask)) else "box"),
 ]
 
@@ -263,9 +264,9 @@ class Scenario(_Section):
     templates: TemplateSet | Annotated[tuple[Template, ...], Field(min_length=1, max_length=200)] = "photo"
     """A named set of templates, or a list of strings that each hold `{}` once."""
     images: Images = Images()
-    region: Region | None = None
-    """The part of each photo that is asked about, for cameras that do not move: `[x, y, w, h]`, left edge, top edge, width
-    and height in shares of the upright photo's width and height, or `{mask: door.png}`. Left out: the whole photo."""
+    region: NamedRegion | None = None
+    """The part of each photo that is asked about, for cameras that do not move: `[x, y, w, h]`, left edge, top edge,
+    width and height in shares of the upright photo's width and height, or `{mask: door.png}`. Left out: the whole."""
     gold: Annotated[str, AfterValidator(_of_kind(".csv", ".tsv", ".txt", ".parquet"))] | None = None
     """Labels from a person: a CSV with the columns `path` (relative to the images) and `label` (yes or no), or the
     NAME.gold.parquet of another review of the same photos."""

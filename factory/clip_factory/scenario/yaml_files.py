@@ -14,7 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from clip_factory.errors import ScenarioError
 from clip_factory.scenario.explain import explain
-from clip_factory.scenario.schema import Region, RegionMask, Scenario
+from clip_factory.scenario.schema import NamedRegion, RegionMask, Scenario
 
 
 def load(path: Path) -> Scenario:
@@ -86,7 +86,7 @@ def _anchored(scenario: Scenario, file: Path) -> Scenario:
     return scenario.model_copy(update={"images": images, "region": region, "gold": gold, "answers": answers})
 
 
-def anchored_region(region: Region | None, folder: Path) -> Region | None:
+def anchored_region(region: NamedRegion | None, folder: Path) -> NamedRegion | None:
     """The region with the path of its mask, where it has one, starting at a folder."""
     return RegionMask(mask=str(folder / Path(region.mask).expanduser())) if isinstance(region, RegionMask) else region
 
