@@ -73,7 +73,7 @@ def _picture(labels: LabeledPhotos, i: int, image: Image.Image | None) -> Pictur
 
 
 def tile(root: Path, path: str, sha256: str | None = None, region: Region | None = None) -> Image.Image | None:
-    """The photo, or its region, made small; None where it cannot be read, is another now, or its path leaves the folder.
+    """The photo or its region, made small; None where it cannot be read, is another now, or its path leaves the folder.
 
     Args:
         root: The folder that the path starts from.
