@@ -216,7 +216,7 @@ def test_a_model_answers_about_its_region_alone(region: Region, tmp_path: Path) 
 def test_a_runtime_that_knows_no_regions_refuses_such_a_model() -> None:
     """Every version compares these keys of `preprocessing`, and refuses a file in which one is another."""
     assert PREPROCESSING["resize"] == "squash"
-    assert REGION_RESIZE != PREPROCESSING["resize"]
+    assert PREPROCESSING["resize"] != REGION_RESIZE
 
 
 @pytest.mark.parametrize(
