@@ -29,7 +29,8 @@ from clip_factory.gold.gold_labels import collect
 from clip_factory.images import scan as image_scan
 from clip_factory.images.fixed_camera import warning
 from clip_factory.images.photo import Photo
-from clip_factory.images.scenario_region import scenario_region
+from clip_factory.images.scenario_region import scenario_region, small_regions
+from clip_factory.images.scenario_region import warning as small_region_warning
 from clip_factory.label_sources.labeling import label as label_photos
 from clip_factory.label_sources.refinement import load_refinement
 from clip_factory.label_sources.source import find_label_source
@@ -37,6 +38,7 @@ from clip_factory.progress import bar, console
 from clip_factory.report import write_card, write_labels, write_report
 from clip_factory.run_folder import RunFolder
 from clip_factory.runtime.atomic import write_json
+from clip_factory.runtime.region import Region
 from clip_factory.scenario import Scenario, load
 from clip_factory.scenario.prompts import may_deny
 from clip_factory.seen_photos import write_splits
@@ -84,6 +86,16 @@ def scan(job: Job) -> None:
     console.print(image_scan.summarize(table), markup=False)
     if frames := image_scan.frames_of_a_fixed_camera(table):
         message = warning(frames, table["reason"].null_count)
+        console.print(message, markup=False, style="yellow")
+        job.run.log("warning", text=message)
+    if region is not None:
+        _describe_region(job, region, table)
+
+
+def _describe_region(job: Job, region: Region, table: pa.Table) -> None:
+    console.print(f"of each photo a region is looked at: {region.says}", markup=False)
+    if small := small_regions(table, region):
+        message = small_region_warning(small, table["reason"].null_count)
         console.print(message, markup=False, style="yellow")
         job.run.log("warning", text=message)
 

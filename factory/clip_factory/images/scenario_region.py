@@ -1,15 +1,17 @@
-"""The region that a scenario names: its numbers as they are, its mask read and made small."""
+"""The region that a scenario names: its numbers as they are, its mask read and made small; and what it is of photos."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from clip_factory.errors import ImageError, ScenarioError
 from clip_factory.runtime.preprocessing import read_rgb
-from clip_factory.runtime.region import MAX_CELLS, Region
+from clip_factory.runtime.region import MAX_CELLS, MIN_PIXELS, Region
 from clip_factory.scenario import RegionMask, Scenario
 
 SEEN = 128
@@ -59,3 +61,23 @@ def read_mask(path: Path) -> Region | None:
             f"region.mask: {path}: nothing in it is white",
             hint="paint white what the model is to look at, the rest black",
         ) from None
+
+
+def small_regions(table: pa.Table, region: Region) -> int:
+    """Of how many photos the region has fewer than `MIN_PIXELS` a side, by their width and height as stored.
+
+    Args:
+        table: images.parquet.
+        region: The region.
+    """
+    used = table.filter(pc.is_null(table["reason"]))
+    sizes = zip(used["width"].to_pylist(), used["height"].to_pylist(), strict=True)
+    return sum(region.is_small(width, height) for width, height in sizes)
+
+
+def warning(small: int, photos: int) -> str:
+    """What a person must know of a region of few pixels."""
+    return (
+        f"warning: of {small:,} of {photos:,} photos the region is smaller than {MIN_PIXELS} pixels on a side: neither"
+        " teacher nor student sees much in it; choose a larger region, or use larger photos"
+    )

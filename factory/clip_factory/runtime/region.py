@@ -20,6 +20,8 @@ FILL = (128, 128, 128)
 """What stands in the place of pixels that a mask leaves out: the middle of the range, RGB."""
 MAX_CELLS = 128
 """Most columns and most rows of a mask's cells over the whole photo."""
+MIN_PIXELS = 32
+"""A region of fewer pixels a side shows a model little: no student sees smaller squares."""
 MIN_SHARE = 0.001
 """Least width and height of a region."""
 ROUNDING = 1e-9
@@ -131,9 +133,9 @@ class Region:
     @property
     def says(self) -> str:
         """The region in words."""
-        x, y, width, height = (f"{100 * share:.3g} %" for share in self.box)
-        masked = "" if self.mask is None else f", of which a mask shows {self.mask.cells.mean():.0%}"
-        return f"{width} of the width from {x} on, {height} of the height from {y} on{masked}"
+        left, top, right, bottom = (f"{100 * edge:.3g}" for edge in self.edges)
+        masked = "" if self.mask is None else f", of which a mask shows {100 * self.mask.cells.mean():.0f} %"
+        return f"{left} to {right} % of the width, {top} to {bottom} % of the height{masked}"
 
     @property
     def edges(self) -> tuple[float, float, float, float]:
@@ -147,6 +149,11 @@ class Region:
             _between(self.edges[axis], self.edges[axis + 2], side) for axis, side in enumerate((width, height))
         )
         return Pixels(left, top, right, bottom)
+
+    def is_small(self, width: int, height: int) -> bool:
+        """Whether the region has fewer than `MIN_PIXELS` a side in a photo of this size."""
+        left, top, right, bottom = self.pixels(width, height)
+        return min(right - left, bottom - top) < MIN_PIXELS
 
     def crop(self, image: Image.Image) -> Image.Image:
         """The region of an upright RGB image, as a new RGB image; what its mask leaves out has the color `FILL`."""
