@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
+from typer.testing import CliRunner
 
+from clip_factory.cli.main import app
 from clip_factory.runtime import Model, ModelError, ScoreHistogram, iter_predict_all, read_rgb, to_square
 from clip_factory.runtime.model_checks import PREPROCESSING, REGION_RESIZE
 from clip_factory.runtime.preprocessing import load_square
@@ -228,3 +230,17 @@ def test_a_region_and_a_resize_that_contradict_each_other_are_refused(
     known = json.loads(METADATA["preprocessing"]) | {"resize": resize} | ({} if region is None else {"region": region})
     with pytest.raises(ModelError, match="region"):
         Model.load(save(tmp_path / "red.onnx", preprocessing=json.dumps(known)))
+
+
+def test_predict_warns_once_of_a_region_of_few_pixels(tmp_path: Path) -> None:
+    seeing(tmp_path / "red.onnx", DOOR.to_json())
+    for name, side, warned in (("small", 100, 1), ("large", 400, 0)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(b"no picture")
+        for number in range(3):
+            noise(side, side, number).save(tmp_path / name / f"b{number}.png")
+        done = CliRunner().invoke(app, ["predict", str(tmp_path / "red.onnx"), str(tmp_path / name), "--format", "json"])
+        assert done.exit_code == 3
+        assert done.stderr.count("warning:") == warned
+        assert ("b0.png: the region that red sees is only 30 x 60 pixels" in " ".join(done.stderr.split())) is bool(warned)
+        assert len(done.stdout.splitlines()) == 4
