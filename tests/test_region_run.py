@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -112,7 +113,10 @@ def scanned(folder: Path, store: Path, region: Region | None) -> pa.Table:
 def labeled(folder: Path, store: Path, region: object) -> tuple[Scenario, Labels]:
     scenario = asked(folder, region)
     usable = images.usable_photos(scanned(folder, store, scenario_region(scenario)))
-    photos = [Photo(sha256, folder / path) for sha256, path in zip(*map(pa.ChunkedArray.to_pylist, usable.columns[:2]))]
+    photos = [
+        Photo(sha256, folder / path)
+        for sha256, path in zip(*(usable[name].to_pylist() for name in ("sha256", "path")), strict=True)
+    ]
     return scenario, labeling.label(scenario, photos, usable, EmbeddingStore(store), {}).labels
 
 
@@ -132,11 +136,14 @@ def test_near_duplicates_are_told_by_the_region(frames: Path, cropped: Path, reg
     for column in ("sha256", "width", "height", "bytes"):
         assert part[column] == whole[column], "a photo is its file, whole as it is"
     assert scanned(frames, tmp_path / frames.parent.name, None).equals(whole), "from the memory of the whole photos"
-    groups = [
-        read_folder(folder.parent / "gold.csv", folder, what) for folder, what in ((frames, chosen), (cropped, None))
-    ]
-    paths = [dict(zip(one.path, one.group.tolist(), strict=True)) for one in groups]
-    assert len(set(paths[0].values())) == len(set(paths[1].values()))
+    evaluated = read_folder(frames.parent / "gold.csv", frames, chosen)
+    groups = partition(evaluated.path, evaluated.group.tolist())
+    assert groups == partition(part["path"].to_pylist(), part["group"].to_pylist()), "an evaluation tells them alike"
+
+
+def partition(paths: Sequence[str], groups: Sequence[int]) -> set[frozenset[str]]:
+    pairs = list(zip(paths, groups, strict=True))
+    return {frozenset(path for path, other in pairs if other == group) for group in groups}
 
 
 def test_vectors_scores_and_squares_are_those_of_cropped_photos(
@@ -263,15 +270,12 @@ def test_the_file_answers_alone_as_the_run_said(finished: api.Run, many: Path, t
     """On another machine: the file and photos, and nothing else."""
     alone = Model.load(shutil.copy(finished.path / files.MODEL, tmp_path / "door.onnx"))
     said = RunFolder(finished.path).table(files.PREDICTIONS, "evaluate").to_pydict()
-    paths = {
-        sha: path
-        for sha, path in zip(
-            *(RunFolder(finished.path).table(files.IMAGES, "scan")[c].to_pylist() for c in ("sha256", "path"))
-        )
-    }
-    asked_again = [one.probability for one in alone.predict([many / paths[sha] for sha in said["sha256"]])]
+    seen = RunFolder(finished.path).table(files.IMAGES, "scan").to_pydict()
+    path_of = dict(zip(seen["sha256"], seen["path"], strict=True))
+    paths = [many / path_of[sha] for sha in said["sha256"]]
+    asked_again = [one.probability for one in alone.predict(paths)]
     assert asked_again == pytest.approx(said["probability"], abs=1e-6)
-    crops = [Image.open(many / paths[sha]).crop(alone.region.pixels(200, 140)) for sha in said["sha256"]]
+    crops = [Image.open(path).crop((80, 42, 130, 112)) for path in paths]
     squares = np.stack([to_square(one, 32) for one in crops])
     assert alone.probabilities(squares).tolist() == pytest.approx(said["probability"], abs=1e-6)
     assert json.loads(alone.metadata["preprocessing"])["region"] == {"box": list(DOOR)}

@@ -59,7 +59,7 @@ def test_what_is_wrong_with_a_region_is_said_once_and_with_its_line(region: str,
     lines = [line for line in caught.value.what.splitlines() if line.startswith("door.yaml:3: region")]
     assert lines
     assert words in caught.value.what
-    assert len(caught.value.what.splitlines()) == (2 if "box" in region else 1)
+    assert len(caught.value.what.splitlines()) == (2 if "box" in region else 1), "of the branch that was meant alone"
 
 
 def test_a_mask_is_made_small_by_the_mean_of_its_pixels(tmp_path: Path) -> None:

@@ -239,8 +239,12 @@ def test_predict_warns_once_of_a_region_of_few_pixels(tmp_path: Path) -> None:
         (tmp_path / name / "a.png").write_bytes(b"no picture")
         for number in range(3):
             noise(side, side, number).save(tmp_path / name / f"b{number}.png")
-        done = CliRunner().invoke(app, ["predict", str(tmp_path / "red.onnx"), str(tmp_path / name), "--format", "json"])
+        done = CliRunner().invoke(
+            app, ["predict", str(tmp_path / "red.onnx"), str(tmp_path / name), "--format", "json"]
+        )
         assert done.exit_code == 3
         assert done.stderr.count("warning:") == warned
-        assert ("b0.png: the region that red sees is only 30 x 60 pixels" in " ".join(done.stderr.split())) is bool(warned)
+        assert ("b0.png: the region that red sees is only 30 x 60 pixels" in " ".join(done.stderr.split())) is bool(
+            warned
+        )
         assert len(done.stdout.splitlines()) == 4

@@ -13,7 +13,7 @@ LINE = (255, 196, 0)
 EDGE = (0, 0, 0)
 """The region's outline is a bright line between two dark ones: it shows on any photo."""
 WIDTH = 250
-"""The outline is one pixel wide for each so many of the photo's shorter side."""
+"""The outline is one pixel wide for each so many of the photo's shorter side, and two at least: JPEG blurs colors."""
 
 
 def marked(photo: Image.Image, region: Region) -> Image.Image:
@@ -32,7 +32,7 @@ def marked(photo: Image.Image, region: Region) -> Image.Image:
     seen[top:bottom, left:right] = inside
     pixels = np.asarray(photo)
     image = Image.fromarray(np.where(seen[:, :, None], pixels, (pixels * DIMMED).astype(np.uint8)))
-    draw, width = ImageDraw.Draw(image), max(1, min(photo.size) // WIDTH)
+    draw, width = ImageDraw.Draw(image), max(2, min(photo.size) // WIDTH)
     for start, color in ((0, EDGE), (width, LINE), (2 * width, EDGE)):
         box = (left - 2 * width + start, top - 2 * width + start, right + 2 * width - start, bottom + 2 * width - start)
         draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=color, width=width)
