@@ -115,7 +115,7 @@ def measure(run: RunFolder, model: Model, labels: Labels) -> Evidence:
     from clip_factory.images.photo import read_squares
 
     scenario = load(run.file(SCENARIO))
-    photos = labels.of_split("test").photos(Path(scenario.images.path or "."))
+    photos = labels.of_split("test").photos(Path(scenario.images.path or "."), model.region)
     return collect(labels, model.threshold, model.probabilities(read_squares(photos, model.image_size)))
 
 

@@ -12,9 +12,11 @@ from PIL import Image
 from automation import runs
 from automation.command import outputs, program, say
 from clip_factory.errors import FactoryError
+from clip_factory.images.scenario_region import scenario_region
 from clip_factory.report.embedded_images import GRAY, QUALITY, SIDE, tile
 from clip_factory.report.plot_data import Indices, confident_mistakes
 from clip_factory.report.run_data import LabeledPhotos
+from clip_factory.runtime.region import Region
 
 MAX_IMAGES, COLUMNS = 16, 4
 GROUND = (246, 248, 250)
@@ -40,7 +42,7 @@ def worst(labels: LabeledPhotos, threshold: float, max_images: int = MAX_IMAGES)
     return np.concatenate([wrong, right[doubt]]).astype(np.intp)[:max_images]
 
 
-def sheet(labels: LabeledPhotos, threshold: float, root: Path) -> Image.Image | None:
+def sheet(labels: LabeledPhotos, threshold: float, root: Path, region: Region | None = None) -> Image.Image | None:
     """The worst images as squares of `SIDE` pixels, four a row, with no words; None where nothing was tested."""
     chosen = worst(labels, threshold)
     if not len(chosen):
@@ -48,7 +50,7 @@ def sheet(labels: LabeledPhotos, threshold: float, root: Path) -> Image.Image | 
     rows = -(-len(chosen) // COLUMNS)
     page = Image.new("RGB", (COLUMNS * SIDE, rows * SIDE), GROUND)
     for place, index in enumerate(chosen):
-        image = tile(root, labels.path[int(index)]) or Image.new("RGB", (SIDE, SIDE), GRAY)
+        image = tile(root, labels.path[int(index)], region=region) or Image.new("RGB", (SIDE, SIDE), GRAY)
         left, top = place % COLUMNS * SIDE, place // COLUMNS * SIDE
         page.paste(image, (left + (SIDE - image.width) // 2, top + (SIDE - image.height) // 2))
     return page
@@ -69,7 +71,7 @@ def main(
         if isinstance(run, FactoryError):
             say(run)
             continue
-        page = sheet(run.labels, run.threshold, Path(run.scenario.images.path or "."))
+        page = sheet(run.labels, run.threshold, Path(run.scenario.images.path or "."), scenario_region(run.scenario))
         if page is not None:
             out.mkdir(parents=True, exist_ok=True)
             page.save(out / f"{run.name}{SUFFIX}", "JPEG", quality=QUALITY, optimize=True)

@@ -82,8 +82,8 @@ class Trained:
             ops=calibrated(plan(student), Calibration.read(metadata["calibration"])),
             size=size,
             mirror=bool(student.config["mirror"]),
-            sample=read_squares(train.photos(root)[:: max(1, len(train) // TRAIN_SAMPLE)], size),
-            test=read_squares(test.photos(root), size),
+            sample=read_squares(train.photos(root, None)[:: max(1, len(train) // TRAIN_SAMPLE)], size),
+            test=read_squares(test.photos(root, None), size),
             truth=np.array([path.split("/")[0] == yes for path in test.path]),
             threshold=float(metadata["threshold"]),
         )

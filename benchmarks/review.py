@@ -170,7 +170,7 @@ def trainer(options: argparse.Namespace) -> Trainer:
         scores = zero_shot(model, vectors, scenario)
         labels = build(scenario, teacher_about(model), scores, usable, vectors, gold, picked)
         learned, held = (
-            [photo.path for photo in labels.of_split(part).photos(photos.root)] for part in ("train", "test")
+            [photo.path for photo in labels.of_split(part).photos(photos.root, None)] for part in ("train", "test")
         )
         task = student.Task(student.Question(photos.root, options.yes), seed, learned, held)
         with tempfile.TemporaryDirectory() as folder:

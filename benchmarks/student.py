@@ -217,7 +217,7 @@ def label(
     vectors = store.get(model.key, sorted(paths))
     scores = zero_shot(model, vectors, scenario)
     labels = build(scenario, teacher_about(model), scores, usable, vectors, given if gold else {})
-    files = [photo.path for photo in labels.photos(question.root)]
+    files = [photo.path for photo in labels.photos(question.root, None)]
     truth = task.truth(files).astype(float) if gold else labels.gold
     return scenario, replace(labels, split=np.array([splits[file] for file in files]), gold=truth)
 

@@ -95,7 +95,7 @@ def test_splits_keep_order_and_metadata(labels: Labels) -> None:
     held_out = labels.of_split("val", "test")
 
     assert held_out.path.tolist() == ["a/2.jpg", "a/3.jpg", "a/5.jpg"]
-    assert held_out.photos(Path("photos")) == [
+    assert held_out.photos(Path("photos"), None) == [
         Photo(sha256, Path(f"photos/a/{n}.jpg")) for sha256, n in zip(held_out.sha256, (2, 3, 5), strict=True)
     ]
     assert held_out.scores.shape == (3, 3)

@@ -20,6 +20,7 @@ from clip_factory.encoders.weights import weights_state
 from clip_factory.errors import RunError
 from clip_factory.gold.gold_labels import read_ledger
 from clip_factory.images.scan import usable_photos
+from clip_factory.images.scenario_region import scenario_region
 from clip_factory.run_folder import RunFolder
 from clip_factory.runtime.photo_files import find_images
 from clip_factory.scenario import Scenario, stamped
@@ -49,6 +50,8 @@ def fingerprint(
 ) -> dict[str, str]:
     """A hash of each thing that a stage reads: files by their bytes, keys by their values, gold by its file's bytes.
 
+    A region counts by what of a photo it shows, however it is named.
+
     Args:
         run: The run.
         scenario: Its scenario.
@@ -67,7 +70,7 @@ def fingerprint(
         STAMPED: lambda: _hash(stamped(scenario)),
     }
     hashes |= {name: special[name]() for name in reads if name in special}
-    tree = scenario.model_dump(mode="json")
+    tree = _tree(scenario)
     for key in _keys(reads):
         hashes[key] = _value_hash(tree, key)
     if "gold" in reads and scenario.gold and Path(scenario.gold).is_file():
@@ -92,7 +95,7 @@ def changed(
     before: dict[str, str] = done[-1]
     new = [key for key in _keys(reads) if key not in before and key not in WATCHED_LATER]
     if new:
-        defaults = Scenario(name=scenario.name, positive=scenario.positive).model_dump(mode="json")
+        defaults = _tree(Scenario(name=scenario.name, positive=scenario.positive))
         before = {key: _value_hash(defaults, key) for key in new} | before
     watched = (*SPECIAL, *WATCHED_LATER, *files.FILES)
     before = {name: now[name] for name in now if name.startswith(VERSION) or name in watched} | before
@@ -102,6 +105,12 @@ def changed(
 
 def _keys(reads: Sequence[str]) -> list[str]:
     return [name for name in reads if name not in files.FILES and name not in SPECIAL]
+
+
+def _tree(scenario: Scenario) -> dict[str, Any]:
+    """The scenario's values, and of its region what it shows."""
+    region = scenario_region(scenario)
+    return scenario.model_dump(mode="json") | {"region": region and region.to_json()}
 
 
 def _hash(text: str) -> str:

@@ -22,6 +22,7 @@ from clip_factory.images.photo import Photo
 from clip_factory.images.photo_paths import file_at
 from clip_factory.run_folder import LABELS, RunFolder
 from clip_factory.runtime.atomic import atomic
+from clip_factory.runtime.region import Region
 from clip_factory.statistics import break_even
 
 if TYPE_CHECKING:  # a second to import, which only a notebook needs
@@ -163,13 +164,13 @@ class Labels:
         """The rows of one or more splits, in the same order."""
         return self.select(np.isin(self.split, names))
 
-    def photos(self, root: Path) -> list[Photo]:
-        """The N photos, below the folder that their paths start from.
+    def photos(self, root: Path, region: Region | None) -> list[Photo]:
+        """The N photos, below the folder that their paths start from, and the part of them that is looked at.
 
         Raises:
             ImagesError: A path leads out of it.
         """
-        return [Photo(sha256, file_at(root, path)) for sha256, path in zip(self.sha256, self.path, strict=True)]
+        return [Photo(sha256, file_at(root, path), region) for sha256, path in zip(self.sha256, self.path, strict=True)]
 
     @property
     def labeled(self) -> np.ndarray:

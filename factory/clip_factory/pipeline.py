@@ -29,6 +29,8 @@ from clip_factory.gold.gold_labels import collect
 from clip_factory.images import scan as image_scan
 from clip_factory.images.fixed_camera import warning
 from clip_factory.images.photo import Photo
+from clip_factory.images.scenario_region import scenario_region, small_regions
+from clip_factory.images.scenario_region import warning as small_region_warning
 from clip_factory.label_sources.labeling import label as label_photos
 from clip_factory.label_sources.refinement import load_refinement
 from clip_factory.label_sources.source import find_label_source
@@ -36,6 +38,7 @@ from clip_factory.progress import bar, console
 from clip_factory.report import write_card, write_labels, write_report
 from clip_factory.run_folder import RunFolder
 from clip_factory.runtime.atomic import write_json
+from clip_factory.runtime.region import Region
 from clip_factory.scenario import Scenario, load
 from clip_factory.scenario.prompts import may_deny
 from clip_factory.seen_photos import write_splits
@@ -75,13 +78,24 @@ class Stage:
 
 
 def scan(job: Job) -> None:
-    """Find, check and group the photos."""
+    """Find, check and group the photos; of a scenario with a region, by what of them it shows."""
+    region = scenario_region(job.scenario)
     with bar("checking photos") as progress:
-        table = image_scan.scan(_root(job), job.store / "scan.sqlite", progress)
+        table = image_scan.scan(_root(job), job.store / "scan.sqlite", progress, region)
     image_scan.write(table, job.run.file(files.IMAGES))
     console.print(image_scan.summarize(table), markup=False)
     if frames := image_scan.frames_of_a_fixed_camera(table):
         message = warning(frames, table["reason"].null_count)
+        console.print(message, markup=False, style="yellow")
+        job.run.log("warning", text=message)
+    if region is not None:
+        _describe_region(job, region, table)
+
+
+def _describe_region(job: Job, region: Region, table: pa.Table) -> None:
+    console.print(f"of each photo a region is looked at: {region.says}", markup=False)
+    if small := small_regions(table, region):
+        message = small_region_warning(small, table["reason"].null_count)
         console.print(message, markup=False, style="yellow")
         job.run.log("warning", text=message)
 
@@ -134,7 +148,7 @@ EXPORT = Stage(
     "export",
     (
         *(files.LABELS, TRAINING_LABELS, files.STUDENT, files.HELD_OUT),
-        *("name", "question", "positive", "target", "student.budget_kb", "student.precision"),
+        *("name", "question", "positive", "region", "target", "student.budget_kb", "student.precision"),
         *("gate.parity", "gate.false_yes_cost", "gate.false_no_cost"),
     ),
     (files.MODEL,),
@@ -142,12 +156,12 @@ EXPORT = Stage(
     ("torch", "onnx", "onnxruntime", "numpy", "pillow", "scipy"),
 )
 STAGES = (
-    Stage("scan", ("images", PHOTOS), (files.IMAGES,), scan, ("pillow", "pillow-heif", "imagehash")),
+    Stage("scan", ("images", "region", PHOTOS), (files.IMAGES,), scan, ("pillow", "pillow-heif", "imagehash")),
     Stage(
         "label",
         (
             *(USABLE, "question", "positive", "negative", "templates", "gold", "answers", "labels"),
-            *("teacher", WEIGHTS, "student.seed"),
+            *("teacher", WEIGHTS, "student.seed", "region"),
         ),
         (files.LABELS,),
         label,
@@ -155,7 +169,7 @@ STAGES = (
     ),
     Stage(
         "train",
-        (TRAINING_LABELS, "student"),
+        (TRAINING_LABELS, "student", "region"),
         (files.STUDENT, files.TRAINING, files.HELD_OUT),
         train,
         ("torch", "torchvision", "timm", "lightning", "numpy", "pillow"),
@@ -163,7 +177,7 @@ STAGES = (
     EXPORT,
     Stage(
         "evaluate",
-        (files.LABELS, files.STUDENT, files.MODEL, files.HELD_OUT, "target", "gate", STAMPED),
+        (files.LABELS, files.STUDENT, files.MODEL, files.HELD_OUT, "target", "gate", "region", STAMPED),
         (files.MODEL, files.PREDICTIONS, files.GATE),
         evaluate,
         ("torch", "onnxruntime", "numpy", "pillow"),
@@ -172,7 +186,7 @@ STAGES = (
         "report",
         (
             *(files.IMAGES, files.LABELS, files.TRAINING, files.HELD_OUT, files.MODEL, files.PREDICTIONS, files.GATE),
-            STAMPED,
+            *("region", STAMPED),
         ),
         (files.REPORT, files.CARD),
         report,
@@ -250,6 +264,7 @@ def _check_early(scenario: Scenario) -> None:
                 markup=False,
                 style="yellow",
             )
+    scenario_region(scenario)
     find_label_source(scenario)
     load_refinement(scenario)
     students.choose(scenario.student.backbone, scenario.student.budget_kb, scenario.student.precision)

@@ -25,7 +25,7 @@ from clip_factory.runtime.atomic import sweep
 from clip_factory.runtime.photo_files import find_images
 from clip_factory.runtime.safe_text import without_secrets
 from clip_factory.runtime.suggestions import nearest_file
-from clip_factory.scenario import Labeling, Scenario, Teacher, dump, load, validated
+from clip_factory.scenario import Labeling, Scenario, Teacher, anchored_region, dump, load, validated
 
 if TYPE_CHECKING:
     from clip_factory.scenario import Images
@@ -100,8 +100,8 @@ def _anchored(scenario: Scenario) -> Scenario:
         name and str(Path(name).expanduser().absolute())
         for name in (scenario.images.path, scenario.gold, scenario.answers)
     )
-    images = scenario.images.model_copy(update={"path": path})
-    return scenario.model_copy(update={"images": images, "gold": gold, "answers": answers})
+    images, region = scenario.images.model_copy(update={"path": path}), anchored_region(scenario.region, Path.cwd())
+    return scenario.model_copy(update={"images": images, "region": region, "gold": gold, "answers": answers})
 
 
 def _load(target: Path, runs: Path) -> Scenario:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from clip_factory.encoders.encoder_catalog import CatalogEntry
     from clip_factory.encoders.onnx_export import ExportedEncoder
     from clip_factory.label_sources.source import Phrases
+    from clip_factory.runtime.region import Region
     from clip_factory.scenario import Scenario
     from clip_factory.zeroshot.classes import ClassPrompts
     from clip_factory.zeroshot.embedded_folder import EmbeddedFolder
@@ -150,6 +151,7 @@ def compare_prompts(
     yes_folders: Sequence[str] = (),
     encoder: str = AUTO,
     store: FilePath | None = None,
+    region: Region | None = None,
 ) -> tuple[list[WordingResult], EmbeddedFolder]:
     """Several ways to ask one question, on one folder, from stored vectors; the one to use comes first.
 
@@ -160,10 +162,11 @@ def compare_prompts(
         yes_folders: Top folders whose photos are yes; all others are no.
         encoder: As `teacher` in `run`.
         store: As for `run`.
+        region: The part of each photo that is asked about, as a scenario's; None: the whole.
     """
     from clip_factory.zeroshot.wordings import PhraseScorer, compare_wordings
 
-    folder = _folder(as_path(images), encoder, store)
+    folder = _folder(as_path(images), encoder, store, region)
     truth = _truth(folder, gold, yes_folders)
     return compare_wordings(PhraseScorer(folder.encoder, folder.vectors), wordings, truth), folder
 
@@ -175,6 +178,7 @@ def suggest_prompts(
     most: int = 12,
     encoder: str = AUTO,
     store: FilePath | None = None,
+    region: Region | None = None,
 ) -> tuple[list[Suggestion], EmbeddedFolder]:
     """Negative phrases for what a folder holds beside what is looked for, and the photos that each would take.
 
@@ -184,12 +188,13 @@ def suggest_prompts(
         most: How many phrases.
         encoder: As `teacher` in `run`.
         store: As for `run`; the vectors of the vocabulary are kept there, too.
+        region: The part of each photo that is asked about, as a scenario's; None: the whole.
     """
     from clip_factory.encoders import EmbeddingStore
     from clip_factory.zeroshot.look_alikes import suggest
     from clip_factory.zeroshot.wordings import PhraseScorer
 
-    folder = _folder(as_path(images), encoder, store)
+    folder = _folder(as_path(images), encoder, store, region)
     kept = EmbeddingStore(store_path(store))
     return suggest(PhraseScorer(folder.encoder, folder.vectors), wording, kept, most), folder
 
@@ -254,11 +259,11 @@ def compare_encoders(
     return tried(as_path(images), names, store_path(store), _templates(templates))
 
 
-def _folder(images: Path, encoder: str, store: FilePath | None) -> EmbeddedFolder:
+def _folder(images: Path, encoder: str, store: FilePath | None, region: Region | None = None) -> EmbeddedFolder:
     from clip_factory.scenario import Teacher
     from clip_factory.zeroshot.embedded_folder import embed_folder
 
-    return embed_folder(images, Teacher.parse(encoder), store_path(store))
+    return embed_folder(images, Teacher.parse(encoder), store_path(store), region=region)
 
 
 def _loaded(encoder: str) -> Any:

@@ -57,9 +57,9 @@ def decoded(monkeypatch) -> list[str]:
     hashes: list[str] = []
     real = images._properties
 
-    def look(data):
+    def look(data, region):
         hashes.append(hashlib.sha256(data).hexdigest())
-        return real(data)
+        return real(data, region)
 
     monkeypatch.setattr(images, "_properties", look)
     return hashes

@@ -20,6 +20,7 @@ from clip_factory.runtime import FactoryError, ImageError, Model, ModelError, Pr
 from clip_factory.runtime import prefetch as ahead
 from clip_factory.runtime.inputs import covers, inputs
 from clip_factory.runtime.predictions import is_unsure
+from clip_factory.runtime.region import Region
 from support.red_model import METADATA, SIZE, graph, save
 
 COLORS = {"red": "yes", "tomato": "yes", "white": "yes", "gray": "yes", "blue": "no", "lime": "no"}
@@ -269,9 +270,9 @@ def test_a_photo_is_decoded_once_for_each_size_and_answered_as_by_each_model_alo
     read: list[tuple[str, int]] = []
     load_square = ahead.load_square
 
-    def counting(source: Path, size: int) -> np.ndarray:
+    def counting(source: Path, size: int, region: Region | None) -> np.ndarray:
         read.append((str(source), size))
-        return load_square(source, size)
+        return load_square(source, size, region)
 
     monkeypatch.setattr(ahead, "load_square", counting)
     together = list(iter_predict_all(models, "photos"))

@@ -67,7 +67,7 @@ def test_each_member_answers_for_its_fold_and_for_val(shapes: Path, tmp_path: Pa
         assert member.sha256 == rows.sha256.tolist()
         for found, part in ((member.train, rows), (member.val, val)):
             with torch.inference_mode():
-                wanted = network.eval()(torch.from_numpy(read_squares(part.photos(shapes), 24))).double().numpy()
+                wanted = network.eval()(torch.from_numpy(read_squares(part.photos(shapes, None), 24))).double().numpy()
             assert found == pytest.approx(wanted, abs=1e-5)
             assert found.dtype == np.float64
 

@@ -35,7 +35,7 @@ def test_it_learns_the_shapes_and_leaves_three_files(shapes: Path, tmp_path: Pat
     student.train(scenario, run, store)
     test = Labels.of_run(run).of_split("test")
     with torch.inference_mode():
-        logits = student.load(run)(torch.from_numpy(read_squares(test.photos(shapes), 48))).numpy()
+        logits = student.load(run)(torch.from_numpy(read_squares(test.photos(shapes, None), 48))).numpy()
 
     assert ((logits > 0) == (test.p_teacher > 0.5)).mean() >= 0.8
     assert sorted(p.name for p in run.path.iterdir()) == sorted([HELD_OUT, LABELS, "log.jsonl", STUDENT, TRAINING])

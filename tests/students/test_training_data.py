@@ -288,8 +288,8 @@ def test_photos_are_read_as_the_labels_name_them(shapes: Path, tmp_path: Path) -
     vectors = store.get("shapes-key", train.sha256.tolist())
     centered = vectors - vectors.mean(axis=0)
 
-    assert np.array_equal(found.train.images.numpy(), read_squares(train.photos(shapes), 36))
-    assert np.array_equal(found.val.images.numpy(), read_squares(val.photos(shapes), 24))
+    assert np.array_equal(found.train.images.numpy(), read_squares(train.photos(shapes, None), 36))
+    assert np.array_equal(found.val.images.numpy(), read_squares(val.photos(shapes, None), 24))
     assert found.train.vectors.numpy() == pytest.approx(
         centered / np.linalg.norm(centered, axis=1, keepdims=True), abs=1e-6
     )

@@ -154,12 +154,29 @@ def _answered(
         for model in models:
             yes_from = model.threshold if threshold is None else threshold
             err.print(f"{plain(model.name)}: {plain(model.question)}  (yes from {yes_from:.3g} on)")
+            if model.region is not None:
+                err.print(f"{plain(model.name)} sees a region of each photo: {model.region.says}", markup=False)
+    looked_at = False
     histograms = [counted, *[None] * (len(models) - 1)]
     for row in tally.filter(iter_predict_all(models, noted(), threshold=threshold, scores=histograms)):
         path = row[0].path
+        if not looked_at and row[0].error is None and path is not None:
+            looked_at = True
+            _warn_of_small_regions(models, path)
         if copies is not None and path is not None and row[0].error is None:
             copies.add(path, names[path])
         yield row
+
+
+def _warn_of_small_regions(models: Sequence[Model], path: str) -> None:
+    """Say where the region that a model sees has few pixels in a photo: others of the same camera are like it."""
+    from clip_factory.runtime.preprocessing import read_rgb
+
+    for model in models:
+        if model.region is not None and model.region.is_small(*(size := read_rgb(path).size)):
+            left, top, right, bottom = model.region.pixels(*size)
+            what = f"the region that {plain(model.name)} sees is only {right - left} x {bottom - top} pixels"
+            err.print(f"warning: {plain(path)}: {what}: its answers may mean little", markup=False, style="yellow")
 
 
 def _write(form: Format, columns: Sequence[str], shown: Iterator[Row], target: Path | None) -> None:

@@ -88,6 +88,7 @@ def compare(
             yes_folders=yes_folder or (),
             encoder=encoder or asked.encoder,
             store=store,
+            region=asked.region,
         )
     if form is Form.json:
         print(json.dumps([_as_json(one) for one in results], ensure_ascii=False))  # noqa: T201
@@ -96,7 +97,7 @@ def compare(
     if page is not None:
         from clip_factory.zeroshot.pages import prompts_page, write_page
 
-        text = prompts_page(folder.root, folder.paths, results, (), ", ".join(asked.stated.positive))
+        text = prompts_page(folder, results, (), ", ".join(asked.stated.positive))
         err.print(f"page: {write_page(page, text)}", markup=False)
 
 
@@ -122,7 +123,7 @@ def suggest(
     wording, named = asked.wordings[0], encoder or asked.encoder
     with stoppable():
         suggestions, folder = api.suggest_prompts(
-            wording, _images(asked, images), most=most, encoder=named, store=store
+            wording, _images(asked, images), most=most, encoder=named, store=store, region=asked.region
         )
     if form is Form.json:
         print(json.dumps([_suggestion(one, folder.paths) for one in suggestions], ensure_ascii=False))  # noqa: T201
@@ -135,7 +136,7 @@ def suggest(
     if page is not None:
         from clip_factory.zeroshot.pages import prompts_page, write_page
 
-        text = prompts_page(folder.root, folder.paths, (), suggestions, ", ".join(wording.phrases.positive))
+        text = prompts_page(folder, (), suggestions, ", ".join(wording.phrases.positive))
         err.print(f"page: {write_page(page, text)}", markup=False)
 
 

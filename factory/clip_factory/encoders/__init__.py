@@ -4,6 +4,7 @@ from clip_factory.encoders.auto import RECOMMENDED, recommended, resolve
 from clip_factory.encoders.embedding import embed
 from clip_factory.encoders.encoder import Encoder, load_encoder
 from clip_factory.encoders.faster_engine import with_faster_engine
+from clip_factory.encoders.region_encoder import for_region
 from clip_factory.store import EmbeddingStore
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "EmbeddingStore",
     "Encoder",
     "embed",
+    "for_region",
     "load_encoder",
     "recommended",
     "resolve",

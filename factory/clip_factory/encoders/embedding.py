@@ -40,7 +40,7 @@ class EmbedShard:
         done = 0
         with closing(images), self.store.writer(self.encoder.key, self.encoder.about) as writer:
             for batch in _batches(images, self.batch_size):
-                names = [sha256 for sha256, _ in photos[done : done + len(batch)]]
+                names = [photo.sha256 for photo in photos[done : done + len(batch)]]
                 writer.add(names, _checked(self.encoder.embed_images(batch), len(batch), self.encoder))
                 done += len(batch)
                 yield len(batch)

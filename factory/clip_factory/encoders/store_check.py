@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from clip_factory.encoders.encoder import Encoder, load_encoder
+from clip_factory.encoders.region_encoder import for_region
 from clip_factory.errors import FactoryError, ImagesError
 from clip_factory.images.photo import Photo, read_photo_rgb
 from clip_factory.images.scan import forget_hashes, known_files
 from clip_factory.progress import Report
 from clip_factory.runtime.photo_files import find_images
+from clip_factory.runtime.region import Region
 from clip_factory.scenario import Teacher
 from clip_factory.store import EmbeddingStore
 
@@ -71,8 +73,8 @@ def check_store(store: Path, folders: Sequence[Path], progress: Report, *, repai
         if remembered.get(file) not in (None, photo.sha256):
             result.wrong_hashes.append(file)
     embedded = EmbeddingStore(store)
-    for encoder in _encoders(store, result):  # one at a time: each may take gigabytes
-        known, wrong = _known(embedded, encoder, photos), []
+    for encoder, region in _encoders(store, result):  # one at a time: each may take gigabytes
+        known, wrong = [photo._replace(region=region) for photo in _known(embedded, encoder, photos)], []
         for start in range(0, len(known), BATCH):
             part = known[start : start + BATCH]
             wrong += _wrong(embedded, encoder, part, result)
@@ -85,18 +87,20 @@ def check_store(store: Path, folders: Sequence[Path], progress: Report, *, repai
     return result
 
 
-def _encoders(store: Path, result: StoreCheck) -> Iterator[Encoder]:
-    """The encoders whose vectors the store holds, as far as they can be had."""
+def _encoders(store: Path, result: StoreCheck) -> Iterator[tuple[Encoder, Region | None]]:
+    """The encoders whose vectors the store holds, as far as they can be had, and the region that each was shown."""
     for about in sorted((store / "vectors").glob("*/teacher.json")):
         try:
-            name = str(json.loads(about.read_bytes())["name"])
-            encoder = load_encoder(Teacher.parse(name))
+            tree = json.loads(about.read_bytes())
+            name = str(tree["name"])
+            region = Region.parse(tree["region"]) if "region" in tree else None
+            encoder = for_region(load_encoder(Teacher.parse(name)), region)
         except (OSError, ValueError, KeyError, TypeError, FactoryError) as error:
             reason = str(error).splitlines()[0]
             result.not_checked.append(f"{about.parent}: its encoder cannot be loaded ({reason})")
             continue
         if encoder.key == about.parent.name:
-            yield encoder
+            yield encoder, region
         else:
             result.not_checked.append(f"{about.parent}: made by another version of {name}, and not used any more")
 

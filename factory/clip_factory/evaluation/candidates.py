@@ -12,6 +12,7 @@ from clip_factory.errors import RunError
 from clip_factory.labels import Labels
 from clip_factory.run_folder import MODEL, SCENARIO, RunFolder, find_run, means_run
 from clip_factory.runtime import Model
+from clip_factory.runtime.region import Region
 from clip_factory.scenario import load
 
 Loader = Callable[[Path], Model]
@@ -45,6 +46,12 @@ class Candidate:
         predictions = list(self.model.iter_predict(files))
         p = np.array([np.nan if one.probability is None else one.probability for one in predictions], np.float64)
         return p, {i: one.error for i, one in enumerate(predictions) if one.error is not None}
+
+
+def common_region(candidates: Sequence[Candidate]) -> Region | None:
+    """The part of photos that all candidates see; the whole, as None, where they see different ones."""
+    regions = {one.model.region for one in candidates}
+    return regions.pop() if len(regions) == 1 else None
 
 
 def find_candidate(target: Path, loader: Loader) -> Candidate:

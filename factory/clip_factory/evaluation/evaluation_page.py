@@ -13,6 +13,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader
 from PIL import Image
 
 from clip_factory import __version__
+from clip_factory.evaluation.candidates import common_region
 from clip_factory.evaluation.difference_intervals import Interval
 from clip_factory.evaluation.joint_evaluation import JointEvaluation
 from clip_factory.evaluation.measure import Evaluation, Figure, OperatingPoint
@@ -22,6 +23,7 @@ from clip_factory.report.embedded_images import GRAY, SIDE, tile, uri
 from clip_factory.report.plot_data import confident_mistakes
 from clip_factory.report.report_page import environment
 from clip_factory.runtime.processors import usable_cpus
+from clip_factory.runtime.region import Region
 from clip_factory.statistics import Confusion
 
 MAX_PHOTOS = 60
@@ -162,7 +164,8 @@ def _mistakes(evaluation: Evaluation) -> list[Gallery]:
         shown = [evaluation.folder.path[evaluation.index[kept[i]]] for i in chosen[:MAX_PHOTOS]]
         texts = [f"says {'no' if side else 'yes'}, {words.score(float(p[i]))}" for i in chosen[:MAX_PHOTOS]]
         files = [evaluation.folder.root / path for path in shown]
-        galleries.append(Gallery(title, _photos(files, shown, [side] * len(shown), texts), len(chosen)))
+        photos = _photos(files, shown, [side] * len(shown), texts, evaluation.candidate.model.region)
+        galleries.append(Gallery(title, photos, len(chosen)))
     return galleries
 
 
@@ -187,12 +190,15 @@ def _changed(joint: JointEvaluation, second: int, chosen: np.ndarray, title: str
     pairs = sample.probability[[0, second]][:, shown].T
     texts = [f"{words.score(float(one))}, then {words.score(float(two))}" for one, two in pairs]
     files, names = [sample.files[i] for i in shown], [sample.names[i] for i in shown]
-    return Gallery(title, _photos(files, names, sample.truth[shown].tolist(), texts), len(chosen))
+    region = common_region([joint.candidates[0], joint.candidates[second]])
+    return Gallery(title, _photos(files, names, sample.truth[shown].tolist(), texts, region), len(chosen))
 
 
-def _photos(files: Sequence[Path], names: Sequence[str], truth: Sequence[bool], texts: Sequence[str]) -> list[Photo]:
+def _photos(
+    files: Sequence[Path], names: Sequence[str], truth: Sequence[bool], texts: Sequence[str], region: Region | None
+) -> list[Photo]:
     with ThreadPoolExecutor(usable_cpus()) as pool:
-        images = list(pool.map(lambda file: tile(file.parent, file.name), files))
+        images = list(pool.map(lambda file: tile(file.parent, file.name, region=region), files))
     gray = Image.new("RGB", (SIDE, SIDE), GRAY)
     rows = zip(images, names, truth, texts, strict=True)
     return [Photo(uri(image or gray), image is None, name, right, what) for image, name, right, what in rows]

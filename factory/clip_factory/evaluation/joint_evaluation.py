@@ -11,7 +11,7 @@ import numpy as np
 
 from clip_factory.errors import GoldError, RunError
 from clip_factory.evaluation import gate_comparison
-from clip_factory.evaluation.candidates import Candidate
+from clip_factory.evaluation.candidates import Candidate, common_region
 from clip_factory.evaluation.comparison_text import AGAINST_TEACHER, BY_PEOPLE
 from clip_factory.evaluation.difference_intervals import Interval, area
 from clip_factory.evaluation.labeled_folder import read_folder
@@ -125,7 +125,7 @@ def evaluate_on_labels(candidates: Sequence[Candidate], gold: Path, root: Path) 
         ImagesError: There are no photos.
     """
     _require_two(candidates)
-    folder = read_folder(gold, root)
+    folder = read_folder(gold, root, common_region(candidates))
     seen = np.any([one.was_used(folder.sha256) for one in candidates], axis=0)
     kept = np.flatnonzero(~seen)
     if not len(kept):

@@ -16,6 +16,7 @@ from clip_factory.images.scan import near_duplicate_groups
 from clip_factory.run_folder import sha256_file
 from clip_factory.runtime.photo_files import find_images
 from clip_factory.runtime.processors import usable_cpus
+from clip_factory.runtime.region import Region
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,13 @@ class LabeledFolder:
     """Labels left out since people were asked because the photo looked doubtful: such photos are harder than most."""
 
 
-def read_folder(gold: Path, root: Path) -> LabeledFolder:
+def read_folder(gold: Path, root: Path, region: Region | None) -> LabeledFolder:
     """Read the photos below `root` and their labels.
 
     Args:
         gold: CSV with the columns path,label, or the gold.parquet of a review; as `gold_csv.read_gold` takes them.
         root: Folder of photos, searched recursively.
+        region: The part of each photo by which near-duplicates are told; None: the whole.
 
     Raises:
         ImagesError: There are no photos.
@@ -71,7 +73,7 @@ def read_folder(gold: Path, root: Path) -> LabeledFolder:
         path=[first[name] for name in chosen],
         sha256=chosen,
         truth=np.array([labels[name] for name in chosen], bool),
-        group=np.array(near_duplicate_groups(root, [first[name] for name in chosen])),
+        group=np.array(near_duplicate_groups(root, [first[name] for name in chosen], region)),
         unlabeled=len(first) - len(labels),
         copies=len(paths) - len(first),
         picked=len(doubtful),

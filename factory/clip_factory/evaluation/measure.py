@@ -148,7 +148,7 @@ def evaluate(candidate: Candidate, gold: Path, root: Path) -> Evaluation:
         GoldError: The labels cannot be used, or every labeled photo has shaped the model.
         ImagesError: There are no photos.
     """
-    folder = read_folder(gold, root)
+    folder = read_folder(gold, root, candidate.model.region)
     p, reasons = candidate.predict(root / path for path in folder.path)
     index = np.flatnonzero(~np.isnan(p))
     used = candidate.was_used(folder.sha256[i] for i in index)

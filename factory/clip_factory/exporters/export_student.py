@@ -23,9 +23,10 @@ from clip_factory.exporters.exporter import (
 from clip_factory.exporters.onnx_metadata import read
 from clip_factory.exporters.threshold import Threshold, choose_threshold
 from clip_factory.images.photo import read_squares
+from clip_factory.images.scenario_region import scenario_region
 from clip_factory.labels import Labels
 from clip_factory.run_folder import LABELS, MODEL, RunFolder, sha256_file
-from clip_factory.runtime.model_checks import CLASSES, FORMAT, PREPROCESSING
+from clip_factory.runtime.model_checks import CLASSES, FORMAT, PREPROCESSING, REGION_RESIZE
 from clip_factory.runtime.preprocessing import RULES
 from clip_factory.scenario import Scenario, stamped
 
@@ -109,7 +110,8 @@ def network_probabilities(run: RunFolder, pixels: np.ndarray) -> np.ndarray:
 
 def _metadata(scenario: Scenario, run: RunFolder, student: FloatStudent, threshold: Threshold) -> dict[str, str]:
     config, teacher = student.network.config, Labels.of_run(run).teacher
-    size = int(config["image_size"])
+    size, region = int(config["image_size"]), scenario_region(scenario)
+    cropping = {} if region is None else {"resize": REGION_RESIZE, "region": region.to_json()}
     decoding = (
         f"rules {RULES}: upright by EXIF, deep gray to 8 bits (stretched between its 0.1 and 99.9 % where it spans less"
         " than half of its range), transparency laid on white"
@@ -123,7 +125,7 @@ def _metadata(scenario: Scenario, run: RunFolder, student: FloatStudent, thresho
         "threshold": f"{threshold.threshold:g}",
         "cut": json.dumps(threshold.to_dict()),
         "image_size": str(size),
-        "preprocessing": json.dumps({"decode": decoding, **PREPROCESSING, "size": size}),
+        "preprocessing": json.dumps({"decode": decoding, **PREPROCESSING, **cropping, "size": size}),
         "teacher": json.dumps({key: teacher.get(key) for key in ("name", "key", "license")}),
         "data_sha256": sha256_file(run.file(LABELS)),
         "backbone": str(config["backbone"]),
@@ -139,5 +141,6 @@ def _images(scenario: Scenario, run: RunFolder, size: int, val_truth: SoftTruth)
     train = labels.of_split("train")
     sample = train.select(np.arange(0, len(train), max(1, len(train) // TRAIN_SAMPLE)))
     parts = (sample, labels.of_split("val"), labels.of_split("test"))
-    pixels = [read_squares(part.photos(root), size) for part in parts]
+    region = scenario_region(scenario)
+    pixels = [read_squares(part.photos(root, region), size) for part in parts]
     return ExportImages(pixels[0], pixels[1], pixels[2], val_truth)

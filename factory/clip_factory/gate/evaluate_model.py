@@ -39,7 +39,8 @@ def evaluate(scenario: Scenario, run: RunFolder) -> None:
     path = run.need(files.MODEL, "export")
     labels, model = Labels.of_run(run), Model.load(path)
     held_out = labels.of_split("val", "test")
-    pixels = read_squares(held_out.photos(Path(scenario.images.path or ".")), model.image_size)
+    photos = held_out.photos(Path(scenario.images.path or "."), model.region)
+    pixels = read_squares(photos, model.image_size)
     probabilities = model.probabilities(pixels)
     _write_predictions(run, held_out, probabilities)
 

@@ -16,6 +16,7 @@ from clip_factory.run_folder import sha256_file
 from clip_factory.runtime.photo_files import read_file
 from clip_factory.runtime.preprocessing import load_square, read_rgb
 from clip_factory.runtime.processors import usable_cpus
+from clip_factory.runtime.region import Region
 
 MEMORY_BYTES = 2_000_000_000
 """Decoded photos beyond this live in a memory-mapped file instead of memory."""
@@ -28,6 +29,8 @@ class Photo(NamedTuple):
     sha256: str
     """Hex, of the file's bytes."""
     path: Path
+    region: Region | None = None
+    """The part of it that is looked at; None: the whole."""
 
     @classmethod
     def of(cls, path: Path) -> Photo:
@@ -51,14 +54,14 @@ def read_photo(photo: Photo) -> bytes:
 
 
 def read_photo_rgb(photo: Photo, *, min_side: int | None = None) -> Image.Image:
-    """The photo, decoded by `read_rgb`.
+    """The photo's region, decoded by `read_rgb`.
 
     Raises:
         ImagesError: As of `read_photo`, or it cannot be decoded.
     """
     data = read_photo(photo)
     try:
-        return read_rgb(data, min_side=min_side)
+        return read_rgb(data, min_side=min_side, region=photo.region)
     except ImageError as error:
         raise _undecodable(photo, error) from None
 
@@ -86,7 +89,7 @@ def read_squares(photos: Sequence[Photo], size: int, scratch: Path | None = None
 
     def read(index: int) -> None:
         try:
-            images[index] = load_square(read_photo(photos[index]), size)
+            images[index] = load_square(read_photo(photos[index]), size, photos[index].region)
         except ImageError as error:
             raise _undecodable(photos[index], error) from None
 

@@ -28,6 +28,7 @@ from clip_factory.runtime.atomic import atomic
 from clip_factory.runtime.photo_files import EXTENSIONS, SeenFile, find_files, path_text, read_file
 from clip_factory.runtime.preprocessing import decoder, header, read_rgb
 from clip_factory.runtime.processors import usable_cpus
+from clip_factory.runtime.region import Region
 
 PHASH_BITS = 10
 DHASH_BITS = 16
@@ -81,13 +82,15 @@ SCHEMA = pa.schema(
 )
 
 
-def scan(root: Path, cache: Path, progress: Progress) -> pa.Table:
+def scan(root: Path, cache: Path, progress: Progress, region: Region | None = None) -> pa.Table:
     """Account for every file below `root`; image files are checked by decoding, once for each content ever.
 
     Args:
         root: Folder of images, searched recursively.
         cache: SQLite file that remembers hashes (by path, size and times) and what decoding showed (by sha256).
         progress: Called after each image file.
+        region: The part of each photo by which near-duplicates are told; None: the whole. Size and sha256 are always
+            the whole photo's.
 
     Returns:
         A table of `SCHEMA`, sorted by path, one row a file seen; what is not used carries a reason and group -1.
@@ -101,7 +104,7 @@ def scan(root: Path, cache: Path, progress: Progress) -> pa.Table:
     left_out = [ImageRecord.unused(text, file.reason) for file, text in seen if file.reason is not None]
     if not files:
         raise ImagesError(f"{root}: no image files ({', '.join(sorted(EXTENSIONS))})", hint=_what_else(left_out))
-    with _ScanCache(cache) as known, ThreadPoolExecutor(usable_cpus()) as pool:
+    with _ScanCache(cache, region) as known, ThreadPoolExecutor(usable_cpus()) as pool:
         records = []
         for record in pool.map(lambda file: _examine(file[0], file[1], known), files):
             records.append(record)
@@ -177,18 +180,19 @@ def near_duplicates(records: list[ImageRecord]) -> list[int]:
     return [numbers.setdefault(root(i), len(numbers)) for i in range(len(records))]
 
 
-def near_duplicate_groups(root: Path, paths: list[str]) -> list[int]:
+def near_duplicate_groups(root: Path, paths: list[str], region: Region | None = None) -> list[int]:
     """Group ids of some photos, one a path: near-duplicates share one; a file that cannot be read has its own.
 
     Args:
         root: Folder that the paths start from.
         paths: POSIX, relative to `root`.
+        region: As for `scan`.
     """
 
     def examine(path: str) -> ImageRecord:
         try:
             data = read_file(file_at(root, path))
-            return ImageRecord(path, "", len(data), *_properties(data))
+            return ImageRecord(path, "", len(data), *_properties(data, region))
         except ImageError as error:
             return ImageRecord.unused(path, error.what)
 
@@ -239,7 +243,7 @@ def _examine(file: Path, text: str, known: _ScanCache) -> ImageRecord:
         began = time.time()
         data = read_file(file)
         sha256 = hashlib.sha256(data).hexdigest()
-        properties = known.properties_of(sha256) or _properties(data)
+        properties = known.properties_of(sha256) or _properties(data, known.region)
         known.keep(sha256, properties)
         if began - max(status.st_mtime, status.st_ctime) > SETTLED_SECONDS:
             known.keep_hash(file, status, sha256)
@@ -261,14 +265,14 @@ class ImageProperties(NamedTuple):
     reason: str | None
 
 
-def _properties(data: bytes) -> ImageProperties:
-    """What decoding shows.
+def _properties(data: bytes, region: Region | None) -> ImageProperties:
+    """What decoding shows; the hashes are the region's.
 
     Raises:
         ImageError: The machine failed, not the picture: nothing to remember.
     """
     try:
-        image = read_rgb(data, min_side=64)
+        image = read_rgb(data, min_side=64, region=region)
     except ImageError as error:
         if error.__cause__ is not None:
             raise
@@ -280,8 +284,10 @@ def _properties(data: bytes) -> ImageProperties:
 class _ScanCache:
     """What earlier scans found, so that a photo is read once; SQLite survives kill -9 and two writers."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, region: Region | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self.region = region
+        self._decoder = decoder() if region is None else f"{decoder()}, region {region.key}"
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False, isolation_level=None)
         try:
@@ -336,14 +342,16 @@ class _ScanCache:
         self._query("DELETE FROM hashes WHERE path = ?", _key(file))
 
     def properties_of(self, sha256: str) -> ImageProperties | None:
-        """What decoding these bytes has shown, by the decoder of now."""
+        """What decoding these bytes has shown, by the decoder and in the region of now."""
         query = "SELECT width, height, format, phash, dhash, reason FROM decoded WHERE sha256 = ? AND decoder = ?"
-        known = self._query(query, sha256, decoder())
+        known = self._query(query, sha256, self._decoder)
         return ImageProperties(*known) if known else None
 
     def keep(self, sha256: str, properties: ImageProperties) -> None:
         """Remember what decoding these bytes has shown."""
-        self._query("INSERT OR REPLACE INTO decoded VALUES (?, ?, ?, ?, ?, ?, ?, ?)", sha256, decoder(), *properties)
+        self._query(
+            "INSERT OR REPLACE INTO decoded VALUES (?, ?, ?, ?, ?, ?, ?, ?)", sha256, self._decoder, *properties
+        )
 
     def _query(self, query: str, *values: object) -> Any:
         with self._lock:

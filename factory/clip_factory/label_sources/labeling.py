@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from clip_factory.encoders import EmbeddingStore, Encoder, embed, load_encoder
+from clip_factory.encoders import EmbeddingStore, Encoder, embed, for_region, load_encoder
 from clip_factory.errors import LabelsError, PluginError
 from clip_factory.images.photo import Photo
+from clip_factory.images.scenario_region import scenario_region
 from clip_factory.label_sources.refinement import PseudoLabels, checked, load_refinement
 from clip_factory.label_sources.source import LabelSource, Phrases, Scores, find_label_source
 from clip_factory.labels import Labels, hard_labels
@@ -50,7 +51,7 @@ def label(
 
     Args:
         scenario: The question, the encoder, the label source and the refinement.
-        photos: N photos.
+        photos: N photos; the scenario's region of each is looked at.
         images: The same N photos, one row a content, sorted by sha256: columns sha256, path, group.
         store: Where vectors and scores are kept; what it holds is not computed again.
         gold: People's labels by sha256; they outrank the teacher.
@@ -62,8 +63,10 @@ def label(
     """
     load_source = find_label_source(scenario)
     start = time.perf_counter()
-    encoder = load_encoder(scenario.teacher)
+    loaded = load_encoder(scenario.teacher)
     seconds = time.perf_counter() - start
+    region = scenario_region(scenario)
+    encoder, photos = for_region(loaded, region), [photo._replace(region=region) for photo in photos]
     source = load_source(scenario, encoder, store)
     with bar("embedding") as progress:
         embedded = embed(encoder, photos, store, scenario.teacher.batch_size, progress)
@@ -116,6 +119,8 @@ def question_hash(scenario: Scenario) -> str:
         "templates": template_set(templates) if isinstance(templates, str) else templates,
         "labels": scenario.labels.model_dump(mode="json", exclude={"refine"}),
     }
+    if (region := scenario_region(scenario)) is not None:
+        asked["region"] = region.to_json()
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:24]
 
 

@@ -44,7 +44,7 @@ class ZeroShot:
             ImagesError: A file has changed or vanished since it was scanned.
         """
         embed(self.encoder, photos, self.store, scenario.teacher.batch_size, lambda done, total: None)
-        return zero_shot(self.encoder, self.store.get(self.encoder.key, [sha256 for sha256, _ in photos]), scenario)
+        return zero_shot(self.encoder, self.store.get(self.encoder.key, [photo.sha256 for photo in photos]), scenario)
 
 
 def zero_shot(encoder: Encoder, vectors: np.ndarray, scenario: Scenario) -> Scores:

@@ -17,6 +17,7 @@ from clip_factory.report.plot_data import Indices
 from clip_factory.report.run_data import LabeledPhotos
 from clip_factory.runtime.preprocessing import read_rgb
 from clip_factory.runtime.processors import usable_cpus
+from clip_factory.runtime.region import Region
 
 SIDE = 192
 """Longest side of a picture, in pixels: sharp at the 160 or so that the page gives it."""
@@ -44,16 +45,17 @@ class Picture:
     """What counts as right: gold, else the teacher's answer."""
 
 
-def pictures(labels: LabeledPhotos, chosen: Indices, root: Path) -> list[Picture]:
+def pictures(labels: LabeledPhotos, chosen: Indices, root: Path, region: Region | None) -> list[Picture]:
     """The chosen images, in order, read in threads.
 
     Args:
         labels: The labeled images.
         chosen: Indices into them.
         root: Folder that their paths start from.
+        region: The part of each that is shown; None: the whole.
     """
     with ThreadPoolExecutor(usable_cpus()) as pool:
-        images = list(pool.map(lambda i: tile(root, labels.path[i], labels.sha256[i]), chosen))
+        images = list(pool.map(lambda i: tile(root, labels.path[i], labels.sha256[i], region), chosen))
     return [_picture(labels, int(i), image) for i, image in zip(chosen, images, strict=True)]
 
 
@@ -70,17 +72,21 @@ def _picture(labels: LabeledPhotos, i: int, image: Image.Image | None) -> Pictur
     )
 
 
-def tile(root: Path, path: str, sha256: str | None = None) -> Image.Image | None:
-    """The photo made small; None where it cannot be read, is another one now, or its path would leave the folder.
+def tile(root: Path, path: str, sha256: str | None = None, region: Region | None = None) -> Image.Image | None:
+    """The photo or its region, made small; None where it cannot be read, is another now, or its path leaves the folder.
 
     Args:
         root: The folder that the path starts from.
         path: Of the photo, as tables hold it.
         sha256: Of the photo that was labeled; None where any will do.
+        region: The part of it that is shown; None: the whole.
     """
     try:
         file = file_at(root, path)
-        image = read_rgb(file, min_side=SIDE) if sha256 is None else read_photo_rgb(Photo(sha256, file), min_side=SIDE)
+        if sha256 is None:
+            image = read_rgb(file, min_side=SIDE, region=region)
+        else:
+            image = read_photo_rgb(Photo(sha256, file, region), min_side=SIDE)
     except (ImageError, ImagesError, OSError, ValueError):
         return None
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)

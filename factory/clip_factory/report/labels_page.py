@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clip_factory.images.scenario_region import scenario_region
 from clip_factory.labels import Labels
 from clip_factory.readiness import BARS, Readiness
 from clip_factory.report import plots
 from clip_factory.report.embedded_images import Picture, pictures
 from clip_factory.report.plot_data import Floats, Indices, most_moved
+from clip_factory.report.region_view import region_view
 from clip_factory.report.report_page import environment
 from clip_factory.report.run_data import LabeledPhotos, read_labels
 from clip_factory.run_folder import RunFolder
@@ -45,7 +47,8 @@ def render(scenario: Scenario, run: RunFolder, readiness: Readiness, labels: Lab
     """
     read = read_labels(labels)
     kinds = [*_moved(read), *examples(read.teacher, labels.group)]
-    shown = pictures(read, np.concatenate([rows for _, _, rows in kinds]), Path(scenario.images.path or "."))
+    root, region = Path(scenario.images.path or "."), scenario_region(scenario)
+    shown = pictures(read, np.concatenate([rows for _, _, rows in kinds]), root, region)
     ends = np.cumsum([len(rows) for _, _, rows in kinds])
     return (
         environment(html=True)
@@ -56,6 +59,7 @@ def render(scenario: Scenario, run: RunFolder, readiness: Readiness, labels: Lab
             readiness=readiness,
             facts=readiness.facts,
             labels=read,
+            region=region_view(region, root, read.path),
             tone=TONES[readiness.verdict],
             word=WORDS[readiness.verdict],
             bars=BARS,

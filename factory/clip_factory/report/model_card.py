@@ -17,6 +17,8 @@ from clip_factory.report.plot_data import splits
 from clip_factory.report.report_page import clause_row, environment, quality_rows
 from clip_factory.report.run_data import RunData
 from clip_factory.report.summary import summarize
+from clip_factory.runtime.model_checks import read_region
+from clip_factory.runtime.region import FILL
 
 LICENSE = "apache-2.0"
 """The student's, unless its metadata says otherwise."""
@@ -44,6 +46,8 @@ def render(data: RunData) -> str:
         files=data.files,
         figures=figures,
         size=int(data.model["image_size"]),
+        region=read_region(data.model),
+        fill=FILL[0],
         clauses=[clause_row(clause) for clause in data.gate["clauses"]],
         summary=summarize(data),
         threshold_record=data.threshold_record,

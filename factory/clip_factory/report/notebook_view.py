@@ -12,10 +12,12 @@ import numpy as np
 from clip_factory import run_folder as files
 from clip_factory.errors import FactoryError
 from clip_factory.gate.gate_result import GateResult
+from clip_factory.images.scenario_region import scenario_region
 from clip_factory.labels import Labels
 from clip_factory.report.embedded_images import tile, uri
 from clip_factory.report.labels_page import examples
 from clip_factory.run_folder import RunFolder
+from clip_factory.runtime.region import Region
 from clip_factory.scenario import load
 
 SHOWN = 6
@@ -42,7 +44,7 @@ def run_html(run: RunFolder, state: str) -> str:
     if run.file(files.LABELS).is_file():
         labels = Labels.of_run(run)
         parts.append(f"<div>{_counts(labels)}</div>")
-        parts += _galleries(labels, Path(scenario.images.path or "."))
+        parts += _galleries(labels, Path(scenario.images.path or "."), scenario_region(scenario))
     there = [name for name in LINKS if run.file(name).is_file()]
     links = (f'<a href="{escape(os.path.relpath(run.file(name)), quote=True)}">{name}</a>' for name in there)
     parts.append(f"<div>{escape(str(run.path))} {' · '.join(links)}</div>")
@@ -64,17 +66,17 @@ def _counts(labels: Labels) -> str:
     return f"{answers}; {count['train']:,} to train, {count['val']:,} to validate, {count['test']:,} to test"
 
 
-def _galleries(labels: Labels, root: Path) -> Iterator[str]:
+def _galleries(labels: Labels, root: Path, region: Region | None) -> Iterator[str]:
     """A row of pictures for each kind that the page of the labels has, too."""
     p = labels.p_teacher.astype(np.float64)
     for title, _, rows in examples(p, labels.group):
         if title in KINDS:
-            figures = "".join(_figure(root, str(labels.path[row]), float(p[row])) for row in rows[:SHOWN])
+            figures = "".join(_figure(root, region, str(labels.path[row]), float(p[row])) for row in rows[:SHOWN])
             yield f'<div style="margin-top:6px;color:#57606a">{title}</div><div>{figures}</div>'
 
 
-def _figure(root: Path, path: str, p: float) -> str:
-    image = tile(root, path)
+def _figure(root: Path, region: Region | None, path: str, p: float) -> str:
+    image = tile(root, path, region=region)
     if image is None:
         return ""
     image.thumbnail((96, 96))

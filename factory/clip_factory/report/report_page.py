@@ -14,6 +14,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from clip_factory.images.scenario_region import scenario_region
 from clip_factory.report import formatting as words
 from clip_factory.report import gold_section as people
 from clip_factory.report import plots
@@ -27,6 +28,7 @@ from clip_factory.report.plot_data import (
     phrase_wins,
     splits,
 )
+from clip_factory.report.region_view import region_view
 from clip_factory.report.run_data import RunData
 from clip_factory.report.summary import command, confusion, summarize
 from clip_factory.report.svg import Plot
@@ -67,8 +69,9 @@ def render(data: RunData) -> str:
     """The whole page."""
     labels, figures = data.labels, data.gate["figures"]
     template, script = environment(html=True).get_template("report.html.j2"), _script()
-    root = Path(data.scenario.images.path or ".")
+    root, region = Path(data.scenario.images.path or "."), scenario_region(data.scenario)
     mistakes = confident_mistakes(labels.student, labels.reference, data.threshold, most=len(labels.path))
+    moved = most_moved(labels.words, labels.teacher, MOVED) if labels.refined else NONE
     doubtful = most_doubtful(labels.teacher, labels.labeled, PICTURES)
     return template.render(
         data=data,
@@ -86,11 +89,12 @@ def render(data: RunData) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         quality=quality_rows(figures),
         plots=_plots(data),
-        mistakes=pictures(labels, mistakes[:PICTURES], root),
+        mistakes=pictures(labels, mistakes[:PICTURES], root, region),
         mistakes_in_all=len(mistakes),
         asked=int(labels.asked.sum()),
-        doubtful=pictures(labels, doubtful, root),
-        moved=pictures(labels, most_moved(labels.words, labels.teacher, MOVED) if labels.refined else NONE, root),
+        doubtful=pictures(labels, doubtful, root, region),
+        moved=pictures(labels, moved, root, region),
+        region=region_view(region, root, labels.path),
         phrases=_phrase_table(data),
         splits=splits(labels.split, labels.reference, labels.labeled),
         skipped=data.files.skipped[:SKIPPED_SHOWN],

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from clip_factory.images.scenario_region import scenario_region
 from clip_factory.report import formatting as words
 from clip_factory.report.embedded_images import Picture, pictures
 from clip_factory.report.plot_data import Floats, Indices, sweep
@@ -232,7 +233,8 @@ def _photos(data: RunData) -> list[NearPhoto]:
     order = nearest(labels.student, np.flatnonzero(labels.test), data.threshold, EMBEDDED)
     rest = set(nearest(labels.student, order, data.threshold, AT_REST).tolist())
     yes = labels.student[order].astype(np.float32) >= np.float32(data.threshold)
-    shown = pictures(labels, order, Path(data.scenario.images.path or "."))
+    root, region = Path(data.scenario.images.path or "."), scenario_region(data.scenario)
+    shown = pictures(labels, order, root, region)
     return [
         NearPhoto(photo, float(labels.student[i]), answer, bool(labels.picked[i]), i in rest)
         for i, photo, answer in zip(order.tolist(), shown, yes.tolist(), strict=True)

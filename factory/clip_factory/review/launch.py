@@ -23,6 +23,7 @@ from clip_factory import run_folder as files
 from clip_factory.errors import RunError
 from clip_factory.gold.journal import default_reviewer
 from clip_factory.http_server import ended_by, listen
+from clip_factory.images.scenario_region import scenario_region
 from clip_factory.progress import console
 from clip_factory.review.access import Access, Guard
 from clip_factory.review.requests import About, RequestHandler
@@ -94,8 +95,11 @@ def prepare(
     paths = dict(zip(table["sha256"].to_pylist(), table["path"].to_pylist(), strict=True))
     scenario = load(run.file(files.SCENARIO))
     name = hashlib.sha256(f"{run.path.resolve()}\n{reviewer}".encode()).hexdigest()[:32]
-    about = About(name, scenario.asked, reviewer, shlex.quote(str(run.path)))
-    thumbs = Thumbnails(Path(scenario.images.path or ""), paths, store / "thumbs" / f"rules-{RULES}")
+    region = scenario_region(scenario)
+    shown = (region.says, region.key) if region else ("", "")
+    about = About(name, scenario.asked, reviewer, shlex.quote(str(run.path)), *shown)
+    cache = store / "thumbs" / (f"rules-{RULES}-region-{region.key}" if region else f"rules-{RULES}")
+    thumbs = Thumbnails(Path(scenario.images.path or ""), paths, cache, region)
     # The address is kept outside the run, which is handed on to others.
     listener, access = _address(store / "review" / f"{about.id}.json", port)
     thumbs.warm(_shown_first(table))

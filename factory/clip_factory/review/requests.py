@@ -51,6 +51,10 @@ class About:
     reviewer: str
     run: str = "RUN"
     """How a command names the run, quoted for a shell."""
+    region: str = ""
+    """The part of each photo that is asked about, in words; empty: the whole."""
+    region_key: str = ""
+    """Changes with the region: a browser keeps pictures."""
 
 
 class RequestHandler:

@@ -1,4 +1,7 @@
-"""Small pictures of the run's photos, by content: made in threads, kept on disk, the latest ones in memory too."""
+"""Small pictures of the run's photos, by content: made in threads, kept on disk, the latest ones in memory too.
+
+Where a region is asked about, a thumbnail shows it alone, and a photo shown large has it marked.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,11 @@ from pathlib import Path
 from PIL import Image
 
 from clip_factory.errors import ImageError
+from clip_factory.images.region_picture import marked
 from clip_factory.runtime.atomic import write_bytes
 from clip_factory.runtime.preprocessing import FORMATS, read_rgb
 from clip_factory.runtime.processors import usable_cpus
+from clip_factory.runtime.region import Region
 
 SIDE = 224
 """Shorter side of a thumbnail, in pixels: sharp on a tile of 112 on a dense screen. Smaller photos stay as they are."""
@@ -38,9 +43,12 @@ END = b"\xff\xd9"
 class Thumbnails:
     """Thumbnails and larger views of photos, asked for by sha256."""
 
-    def __init__(self, root: Path, paths: Mapping[str, str], cache: Path) -> None:
-        """The folder of the photos, their paths below it by sha256, and the folder to keep thumbnails in."""
-        self._root, self._paths, self._cache = root, paths, cache
+    def __init__(self, root: Path, paths: Mapping[str, str], cache: Path, region: Region | None = None) -> None:
+        """The folder of the photos, their paths below it by sha256, and the folder to keep thumbnails in.
+
+        `region`: the part of photos that is asked about; thumbnails of another one need another folder.
+        """
+        self._root, self._paths, self._cache, self._region = root, paths, cache, region
         self._memory: OrderedDict[str, bytes] = OrderedDict()
         self._held = 0
         self._lock, self._large = threading.Lock(), threading.Lock()
@@ -147,15 +155,23 @@ class Thumbnails:
         with Image.open(io.BytesIO(data), formats=FORMATS) as header:
             pixels = header.width * header.height
         if pixels <= LARGE:
-            return _shrunk(data, shorter, longest)
+            return self._shrunk(data, shorter, longest)
         with self._large:
-            return _shrunk(data, shorter, longest)
+            return self._shrunk(data, shorter, longest)
+
+    def _shrunk(self, data: bytes, shorter: int | None, longest: int) -> bytes:
+        if shorter is not None or self._region is None:
+            return _jpeg(_fitted(read_rgb(data, min_side=shorter or longest, region=self._region), shorter, longest))
+        return _jpeg(marked(_fitted(read_rgb(data, min_side=longest), shorter, longest), self._region))
 
 
-def _shrunk(data: bytes, shorter: int | None, longest: int) -> bytes:
-    image = read_rgb(data, min_side=shorter or longest)
+def _fitted(image: Image.Image, shorter: int | None, longest: int) -> Image.Image:
     scale = min(1.0, longest / max(image.size), (shorter or longest) / min(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+
+
+def _jpeg(image: Image.Image) -> bytes:
     out = io.BytesIO()
-    image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0).save(out, "JPEG", quality=QUALITY)
+    image.save(out, "JPEG", quality=QUALITY)
     return out.getvalue()

@@ -14,10 +14,17 @@ import numpy as np
 import onnxruntime as ort
 from PIL import Image
 
-from clip_factory.runtime.model_checks import check_graph, check_metadata, read_test_vectors, with_current_keys
+from clip_factory.runtime.model_checks import (
+    check_graph,
+    check_metadata,
+    read_region,
+    read_test_vectors,
+    with_current_keys,
+)
 from clip_factory.runtime.model_file import check_integrity, first_line, open_session, read_metadata, read_model
 from clip_factory.runtime.predictions import BATCH_SIZE, Images, Prediction, is_single, iter_predict_all
 from clip_factory.runtime.preprocessing import ImageSource
+from clip_factory.runtime.region import Region
 from clip_factory.runtime.runtime_errors import FactoryError, ImageError, ModelError, RegistryError
 from clip_factory.runtime.safe_text import plain
 from clip_factory.runtime.score_histogram import ScoreHistogram
@@ -42,6 +49,8 @@ class Model:
     """Probability in [0, 1] from which the answer is yes."""
     image_size: int
     """Side in pixels of the square that the network sees."""
+    region: Region | None
+    """The part of each photo that it sees; None: the whole."""
     metadata: Mapping[str, str]
     """All metadata of the file, as strings; the structured ones are JSON. Cannot be changed. Keys that version 0.1.0
     wrote otherwise are there by today's name as well."""
@@ -107,12 +116,12 @@ class Model:
             metadata = MappingProxyType(with_current_keys(read_metadata(session)))
             check_integrity(data, metadata)
             threshold, size = check_metadata(metadata)
+            region = read_region(metadata)
             check_graph(session.get_inputs(), session.get_outputs(), size)
         except ModelError as error:
             raise ModelError(f"{path}: {plain(error.what, 400)}", hint=error.hint) from None
-        return cls(
-            metadata["name"], metadata["question"], threshold, size, metadata, actual, release, session, data, threads
-        )
+        name, question = metadata["name"], metadata["question"]
+        return cls(name, question, threshold, size, region, metadata, actual, release, session, data, threads)
 
     @overload
     def predict(
@@ -199,7 +208,7 @@ class Model:
         return _only_model(rows)
 
     def probabilities(self, batch: np.ndarray) -> np.ndarray:
-        """Run the network on squares made by `to_square`.
+        """Run the network on squares made by `load_square`, of the model's region.
 
         Args:
             batch: uint8 `(N, image_size, image_size, 3)`, RGB in [0, 255].

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from clip_factory.runtime.region import Region
 from clip_factory.runtime.runtime_errors import ModelError
 
 FORMAT = "clip-factory/1"
@@ -21,7 +22,10 @@ PREPROCESSING = {
     "dtype": "uint8",
     "channels": "RGB",
 }
-"""The only preprocessing that this runtime does, `to_square`; a file that asks for another is refused."""
+"""What this runtime does with pixels, `to_square`; a file that asks for anything else is refused."""
+REGION_RESIZE = "region, squash"
+"""The `resize` of a model that sees a region alone. Runtimes that know no regions refuse such a file: they would answer
+about the whole photo."""
 LICENSE_0_1_0 = "licence"
 """The key for which version 0.1.0 wrote the British spelling."""
 GRAPH_HASH = "graph_sha256"
@@ -71,6 +75,21 @@ def check_metadata(metadata: Mapping[str, str]) -> tuple[float, int]:
     return threshold, size
 
 
+def read_region(metadata: Mapping[str, str]) -> Region | None:
+    """The part of each photo that the model sees, of metadata that `check_metadata` has passed; None: the whole.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
+    preprocessing = _json(metadata, "preprocessing")
+    if preprocessing["resize"] != REGION_RESIZE:
+        return None
+    try:
+        return Region.parse(preprocessing.get("region"))
+    except (ValueError, OverflowError) as error:
+        raise ModelError(f"`preprocessing` has no region that can be read ({error})") from None
+
+
 def check_graph(inputs: Sequence[Any], outputs: Sequence[Any], size: int) -> None:
     """Check inputs and outputs of the graph, as onnxruntime describes them.
 
@@ -111,7 +130,10 @@ def read_test_vectors(metadata: Mapping[str, str], size: int) -> tuple[np.ndarra
 
 
 def _check_preprocessing(actual: Any, size: int) -> None:
-    for key, expected in {**PREPROCESSING, "size": size}.items():
+    known = {**PREPROCESSING, "size": size}
+    if isinstance(actual, dict) and (actual.get("resize") == REGION_RESIZE or "region" in actual):
+        known["resize"] = REGION_RESIZE
+    for key, expected in known.items():
         value = actual.get(key) if isinstance(actual, dict) else None
         if value != expected:
             raise ModelError(

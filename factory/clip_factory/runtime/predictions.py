@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from clip_factory.runtime.photo_files import find_images
-from clip_factory.runtime.prefetch import path_of, predict_ahead
+from clip_factory.runtime.prefetch import Network, path_of, predict_ahead
 from clip_factory.runtime.preprocessing import ImageSource
 from clip_factory.runtime.processors import usable_cpus
 from clip_factory.runtime.runtime_errors import FactoryError
@@ -90,7 +90,7 @@ def iter_predict_all(
     workers: int | None = None,
     scores: Sequence[ScoreHistogram | None] = (),
 ) -> Generator[tuple[Prediction, ...], None, None]:
-    """Answer with several models at once; each photo is decoded once for all that ask for squares of one size.
+    """Answer with several models at once; each photo is decoded once for all that see it alike: size and region.
 
     Args:
         models: One or more.
@@ -118,7 +118,7 @@ def iter_predict_all(
     for model, histogram in zip(models, counted, strict=True):
         if histogram is not None and histogram.sha256 != model.sha256:
             raise FactoryError("scores is the histogram of another model", hint="ScoreHistogram(model.sha256)")
-    networks = [(m.image_size, _counted(m, histogram)) for m, histogram in zip(models, counted, strict=True)]
+    networks = [Network(m.image_size, _counted(m, hist), m.region) for m, hist in zip(models, counted, strict=True)]
     thresholds = [model.threshold if threshold is None else threshold for model in models]
     return _stream(pictures(images), networks, thresholds, batch_size, workers)
 
@@ -135,7 +135,7 @@ def _counted(model: Model, histogram: ScoreHistogram | None) -> Callable[[np.nda
 
 def _stream(
     images: Iterable[ImageSource],
-    networks: Sequence[tuple[int, Callable[[np.ndarray], np.ndarray]]],
+    networks: Sequence[Network],
     thresholds: Sequence[float],
     batch_size: int,
     workers: int,

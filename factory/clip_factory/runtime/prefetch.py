@@ -9,15 +9,26 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from itertools import chain, count, islice, takewhile
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from clip_factory.runtime.preprocessing import ImageSource, load_square
+from clip_factory.runtime.region import Region
 from clip_factory.runtime.runtime_errors import ImageError
 
-Network = tuple[int, Callable[[np.ndarray], np.ndarray]]
-"""The side in pixels of the squares that a network sees, and the network: uint8 `(N, side, side, 3)` -> `(N,)`."""
+
+class Network(NamedTuple):
+    """A network and what it sees of photos."""
+
+    size: int
+    """Side in pixels of its squares."""
+    run: Callable[[np.ndarray], np.ndarray]
+    """uint8 `(N, size, size, 3)` -> `(N,)`."""
+    region: Region | None = None
+    """The part of each photo that is squashed; None: the whole."""
+
 
 Result = tuple[ImageSource, tuple[float, ...] | str]
 """An image and its probability by each network, or the reason why it cannot be read."""
@@ -35,7 +46,7 @@ def predict_ahead(
 ) -> Generator[Result, None, None]:
     """Read images into squares and run networks on them, each batch in one thread from end to end.
 
-    An image is decoded once for each size of square, however many networks use it.
+    An image is decoded once for each size of square and each region, however many networks use it.
 
     The first batches are of one image and the later ones larger, so that a few large photos are spread over all
     threads, and the first answer does not wait for a whole batch to be read. A single image is answered in the
@@ -43,7 +54,7 @@ def predict_ahead(
 
     Args:
         images: Read from the iterable `workers + 1` batches before they are predicted.
-        networks: Each with the side of its squares; called from several threads at once.
+        networks: Called from several threads at once.
         batch_size: Maximum of images a call of a network.
         workers: Threads; 1 is the caller's own.
 
@@ -76,10 +87,11 @@ def path_of(source: ImageSource) -> str | None:
 
 
 def _predict_chunk(chunk: list[ImageSource], networks: Sequence[Network]) -> list[Result]:
-    squares = {size: [_square(source, size) for source in chunk] for size in {size for size, _ in networks}}
+    views = {(network.size, network.region) for network in networks}
+    squares = {view: [_square(source, *view) for source in chunk] for view in views}
     failed = [next((one for one in read if isinstance(one, str)), None) for read in zip(*squares.values(), strict=True)]
     readable = [place for place, reason in enumerate(failed) if reason is None]
-    outputs = [_run(network, [squares[size][place] for place in readable]) for size, network in networks]
+    outputs = [_run(one.run, [squares[one.size, one.region][place] for place in readable]) for one in networks]
     probabilities = iter(zip(*outputs, strict=True))
     return [
         (source, next(probabilities) if reason is None else reason)
@@ -92,9 +104,9 @@ def _run(network: Callable[[np.ndarray], np.ndarray], squares: list[np.ndarray |
     return outputs
 
 
-def _square(source: ImageSource, size: int) -> np.ndarray | str:
+def _square(source: ImageSource, size: int, region: Region | None) -> np.ndarray | str:
     try:
         with _PIL_LOCK if isinstance(source, Image.Image) else nullcontext():
-            return load_square(source, size)
+            return load_square(source, size, region)
     except ImageError as error:
         return error.what.removeprefix(f"{path_of(source) or type(source).__name__}: ")

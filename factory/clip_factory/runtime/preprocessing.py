@@ -18,6 +18,7 @@ import PIL
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from clip_factory.runtime.photo_files import EXTENSIONS, VIDEOS, find_images, heif_is_read, heif_version, read_file
+from clip_factory.runtime.region import Region
 from clip_factory.runtime.runtime_errors import ImageError
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | np.ndarray"
@@ -67,7 +68,7 @@ UPRIGHT = {
 """EXIF orientation -> what makes the image upright (Exif 3.0, section 4.6.5, tag 274)."""
 
 
-def read_rgb(source: ImageSource, *, min_side: int | None = None) -> Image.Image:
+def read_rgb(source: ImageSource, *, min_side: int | None = None, region: Region | None = None) -> Image.Image:
     """Decode one image to upright RGB, 8 bits a channel.
 
     Args:
@@ -76,10 +77,11 @@ def read_rgb(source: ImageSource, *, min_side: int | None = None) -> Image.Image
         min_side: When the caller will shrink the image, the side in pixels that it needs. JPEG files are then decoded
             at a half, quarter or eighth of their size (a JPEG's own DCT scaling) while both sides stay at least twice
             this, which is several times faster on photos from a camera.
+        region: The part that is wanted, instead of the whole image; `min_side` is then that of the part.
 
     Returns:
         A new PIL image of mode RGB: upright by EXIF, transparency laid on white, deep gray scaled to 8 bits (stretched
-        where it spans less than half of its range).
+        where it spans less than half of its range); of that, the region.
 
     Raises:
         ImageError: The source is empty, truncated, not an image, of an unknown format, or over `MAX_PIXELS` or
@@ -88,7 +90,9 @@ def read_rgb(source: ImageSource, *, min_side: int | None = None) -> Image.Image
     name = str(source) if isinstance(source, (str, os.PathLike)) else type(source).__name__
     try:
         image = _open(source)
-        return _decode(image, name, None if image is source else min_side)
+        needed = min_side if min_side is None or region is None else region.min_side(min_side)
+        whole = _decode(image, name, None if image is source else needed)
+        return whole if region is None else region.crop(whole)
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -125,8 +129,13 @@ def to_square(image: Image.Image, size: int) -> np.ndarray:
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=None))
 
 
-def load_square(source: ImageSource, size: int) -> np.ndarray:
-    """The student's whole preprocessing: decode, make RGB, squash. Training, export and runtime all call this.
+def load_square(source: ImageSource, size: int, region: Region | None = None) -> np.ndarray:
+    """The student's whole preprocessing: decode, make RGB, crop, squash. Training, export and runtime all call this.
+
+    Args:
+        source: As `read_rgb` takes it.
+        size: Side in pixels.
+        region: The part of the image that is squashed; None: the whole.
 
     Returns:
         uint8 `(size, size, 3)`, RGB in [0, 255].
@@ -134,7 +143,7 @@ def load_square(source: ImageSource, size: int) -> np.ndarray:
     Raises:
         ImageError: The image cannot be read.
     """
-    return to_square(read_rgb(source, min_side=size), size)
+    return to_square(read_rgb(source, min_side=size, region=region), size)
 
 
 def _open(source: ImageSource) -> Image.Image:

@@ -7,13 +7,14 @@ from clip_factory.scenario.schema import (
     Images,
     Labeling,
     Need,
+    RegionMask,
     Scenario,
     Student,
     Target,
     Teacher,
     json_schema,
 )
-from clip_factory.scenario.yaml_files import dump, load, means_the_same, parse, stamped, validated
+from clip_factory.scenario.yaml_files import anchored_region, dump, load, means_the_same, parse, stamped, validated
 
 __all__ = [
     "Costs",
@@ -21,10 +22,12 @@ __all__ = [
     "Images",
     "Labeling",
     "Need",
+    "RegionMask",
     "Scenario",
     "Student",
     "Target",
     "Teacher",
+    "anchored_region",
     "dump",
     "example",
     "json_schema",

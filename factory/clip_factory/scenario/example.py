@@ -66,6 +66,11 @@ templates: photo
 images:
   path: photos/
 
+# Of photos from a camera that does not move, the part that is asked about: left edge, top edge, width and height in
+# shares of the photo, or a picture of it in which that part is white and the rest black.
+# region: [0.4, 0.3, 0.25, 0.5]
+# region: {{mask: door.png}}
+
 # Labels from a person, if you have some: a CSV with the columns path,label (yes or no).
 # gold: gold.csv
 

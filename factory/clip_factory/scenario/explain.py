@@ -96,9 +96,10 @@ def _known_keys(section: tuple[Any, ...]) -> list[str]:
 
 
 def _models(annotation: Any) -> list[Any]:
-    """The sections among the branches of a type."""
-    branches = get_args(annotation) or (annotation,)
-    return [branch for branch in branches if hasattr(branch, "model_fields")]
+    """The sections among the branches of a type, and among theirs."""
+    if hasattr(annotation, "model_fields"):
+        return [annotation]
+    return [section for branch in get_args(annotation) for section in _models(branch)]
 
 
 def _line(location: tuple[Any, ...], tree: Any) -> int:

@@ -8,15 +8,19 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     SerializerFunctionWrapHandler,
     StringConstraints,
+    Tag,
     model_serializer,
     model_validator,
 )
 
 from clip_factory.errors import ScenarioError
+from clip_factory.runtime.region import box_fault
 from clip_factory.runtime.safe_text import is_plain
 from clip_factory.scenario.prompts import TemplateSet, negation_in
 
@@ -68,6 +72,12 @@ def _shown_as_it_is(text: str) -> str:
     return text
 
 
+def _box(value: Any) -> Any:
+    if (fault := box_fault(value)) is not None:
+        raise ValueError(f"{fault}; or a mask, as {{mask: door.png}}")
+    return value
+
+
 Phrase = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
@@ -115,6 +125,21 @@ class Images(_Section):
         if self.url is not None and self.sha256 is None:
             raise ValueError("a url needs its sha256, so that a run can be repeated; get it with: sha256sum FILE")
         return self
+
+
+class RegionMask(_Section):
+    """A region of any shape."""
+
+    mask: Annotated[str, AfterValidator(_of_kind(".png", ".bmp", ".gif", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"))]
+    """A picture of a whole photo's outline: white where it is looked at, black where it is not. Relative paths start at
+    the scenario file."""
+
+
+NamedRegion = Annotated[
+    Annotated[tuple[Share, Share, Share, Share], BeforeValidator(_box), Tag("box")]
+    | Annotated[RegionMask, Tag("mask")],
+    Discriminator(lambda value: "mask" if isinstance(value, (dict, RegionMask)) else "box"),
+]
 
 
 class Teacher(_Section):
@@ -255,6 +280,8 @@ class Gate(_Section):
 class Scenario(_Section):
     """One yes/no question about one set of photos."""
 
+    newer = frozenset({"region"})
+
     name: Annotated[str, StringConstraints(pattern=SLUG, max_length=64)]
     """Slug: names the run folder and the model in a registry."""
     question: Annotated[
@@ -268,6 +295,9 @@ class Scenario(_Section):
     templates: TemplateSet | Annotated[tuple[Template, ...], Field(min_length=1, max_length=200)] = "photo"
     """A named set of templates, or a list of strings that each hold `{}` once."""
     images: Images = Images()
+    region: NamedRegion | None = None
+    """The part of each photo that is asked about, for cameras that do not move: `[x, y, w, h]`, left edge, top edge,
+    width and height in shares of the upright photo's width and height, or `{mask: door.png}`. Left out: the whole."""
     gold: Annotated[str, AfterValidator(_of_kind(".csv", ".tsv", ".txt", ".parquet"))] | None = None
     """Labels from a person: a CSV with the columns `path` (relative to the images) and `label` (yes or no), or the
     NAME.gold.parquet of another review of the same photos."""

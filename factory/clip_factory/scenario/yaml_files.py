@@ -14,7 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from clip_factory.errors import ScenarioError
 from clip_factory.scenario.explain import explain
-from clip_factory.scenario.schema import Scenario
+from clip_factory.scenario.schema import NamedRegion, RegionMask, Scenario
 
 
 def load(path: Path) -> Scenario:
@@ -82,11 +82,22 @@ def _anchored(scenario: Scenario, file: Path) -> Scenario:
         images = images.model_copy(update={"path": str(folder / Path(images.path).expanduser())})
     gold = scenario.gold and str(folder / Path(scenario.gold).expanduser())
     answers = str(folder / Path(scenario.answers or f"{file.stem}.answers.jsonl").expanduser())
-    return scenario.model_copy(update={"images": images, "gold": gold, "answers": answers})
+    region = anchored_region(scenario.region, folder)
+    return scenario.model_copy(update={"images": images, "region": region, "gold": gold, "answers": answers})
+
+
+def anchored_region(region: NamedRegion | None, folder: Path) -> NamedRegion | None:
+    """The region with the path of its mask, where it has one, starting at a folder."""
+    return RegionMask(mask=str(folder / Path(region.mask).expanduser())) if isinstance(region, RegionMask) else region
 
 
 def stamped(scenario: Scenario) -> str:
-    """The scenario as a model holds it, JSON: without the paths of the machine that made it, since a model travels."""
+    """The scenario as a model holds it, JSON: without the paths of the machine that made it, since a model travels.
+
+    Of a mask the file's name is left; what it shows is in the model's preprocessing.
+    """
+    if isinstance(scenario.region, RegionMask):
+        scenario = scenario.model_copy(update={"region": RegionMask(mask=Path(scenario.region.mask).name)})
     return scenario.model_dump_json(exclude={"images", "gold", "answers"})
 
 

@@ -20,6 +20,7 @@ from clip_factory.images.photo import read_squares
 from clip_factory.labels import Labels
 from clip_factory.run_folder import HELD_OUT, RunFolder
 from clip_factory.runtime.atomic import atomic
+from clip_factory.runtime.region import Region
 from clip_factory.students.network import Student
 from clip_factory.students.training_data import PhotoDataModule
 
@@ -51,14 +52,19 @@ def logits(network: Student, pixels: np.ndarray) -> np.ndarray:
 
 
 def member_logits(
-    networks: Sequence[Student], photos: PhotoDataModule, root: Path, run: RunFolder, size: int
+    networks: Sequence[Student],
+    photos: PhotoDataModule,
+    root: Path,
+    run: RunFolder,
+    size: int,
+    region: Region | None = None,
 ) -> list[MemberLogits]:
     """Each member's logits for the fold of train that it left out, decoded as the exported model will decode photos."""
     train = Labels.of_run(run).of_split("train")
     members = []
     for number, network in enumerate(networks):
         rows = train.select(photos.folds == number)
-        pixels = read_squares(rows.photos(root), size)
+        pixels = read_squares(rows.photos(root, region), size)
         ready = network.to(memory_format=torch.channels_last).eval()
         val = logits(ready, photos.val.images.numpy())
         members.append(MemberLogits(rows.sha256.tolist(), logits(ready, pixels), val))

@@ -22,6 +22,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from clip_factory.errors import TrainError
+from clip_factory.images.scenario_region import scenario_region
 from clip_factory.memory import keep_memory, keep_to_quota
 from clip_factory.progress import console
 from clip_factory.run_folder import LABELS, STUDENT, TRAINING, RunFolder, sha256_file
@@ -61,7 +62,8 @@ def train(scenario: Scenario, run: RunFolder, store: Store, recipe: Recipe | Non
     backbone = backbones.choose(wanted.backbone, wanted.budget_kb, wanted.precision)
     size = recipe.image_size if wanted.image_size == "auto" else wanted.image_size
     root = Path(scenario.images.path or "")
-    photos = load_photos(root, run, store, recipe, size, wanted.seed)
+    region = scenario_region(scenario)
+    photos = load_photos(root, run, store, recipe, size, wanted.seed, region)
     epochs = recipe.epochs(len(photos.train)) if wanted.epochs == "auto" else wanted.epochs
     scratch = run.path / "tmp" / f"train-{_fingerprint(run, scenario, recipe)}"
 
@@ -78,7 +80,7 @@ def train(scenario: Scenario, run: RunFolder, store: Store, recipe: Recipe | Non
     with _quiet(), _progress(epochs * recipe.members) as on_epoch:
         members = [member(number, on_epoch) for number in range(recipe.members)]
     networks = [network for network, _ in members]
-    held_out = member_logits(networks, photos, root, run, size)
+    held_out = member_logits(networks, photos, root, run, size, region)
     student = soup(networks)
     if not all(torch.isfinite(p).all() for p in student.parameters()):
         raise TrainError(

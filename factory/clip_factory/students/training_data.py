@@ -17,6 +17,7 @@ from clip_factory.errors import TrainError
 from clip_factory.images.photo import read_squares
 from clip_factory.labels import Labels, hard_labels
 from clip_factory.run_folder import RunFolder
+from clip_factory.runtime.region import Region
 from clip_factory.students.recipe import Recipe
 
 MIN_CONTRAST = 0.1
@@ -98,8 +99,16 @@ class PhotoDataModule(pl.LightningDataModule):
         return DataLoader(self.val, batch_size=None, sampler=rows)
 
 
-def load_photos(root: Path, run: RunFolder, store: Store, recipe: Recipe, size: int, seed: int) -> PhotoDataModule:
-    """Read labels.parquet and the photos it names.
+def load_photos(
+    root: Path,
+    run: RunFolder,
+    store: Store,
+    recipe: Recipe,
+    size: int,
+    seed: int,
+    region: Region | None = None,
+) -> PhotoDataModule:
+    """Read labels.parquet and the photos it names, or the region of each.
 
     Raises:
         TrainError: A split is empty, or all training images lie on one side.
@@ -113,11 +122,10 @@ def load_photos(root: Path, run: RunFolder, store: Store, recipe: Recipe, size: 
             )
     vectors = _vectors(rows["train"], store) if recipe.vector_weight else None
     larger = max(size, round(size * recipe.oversize))
-    photos = read_squares(rows["train"].photos(root), larger, run.path / "tmp" / "train.npy")
+    photos = read_squares(rows["train"].photos(root, region), larger, run.path / "tmp" / "train.npy")
     train = examples(rows["train"], photos, recipe, vectors)
-    val = examples(
-        rows["val"], read_squares(rows["val"].photos(root), size, run.path / "tmp" / "val.npy"), recipe, None
-    )
+    val_photos = read_squares(rows["val"].photos(root, region), size, run.path / "tmp" / "val.npy")
+    val = examples(rows["val"], val_photos, recipe, None)
     gold = rows["train"].gold
     yes = hard_labels(targets(rows["train"].p_teacher, gold, recipe), gold)
     folds = cross_fit_folds(rows["train"].group, yes, recipe.folds, seed)

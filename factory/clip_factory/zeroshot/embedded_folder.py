@@ -11,13 +11,22 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from clip_factory.encoders import EmbeddingStore, Encoder, embed, load_encoder, resolve, with_faster_engine
+from clip_factory.encoders import (
+    EmbeddingStore,
+    Encoder,
+    embed,
+    for_region,
+    load_encoder,
+    resolve,
+    with_faster_engine,
+)
 from clip_factory.errors import ImagesError
 from clip_factory.images import sources
 from clip_factory.images.photo import Photo
 from clip_factory.images.scan import scan
 from clip_factory.progress import bar, console
 from clip_factory.runtime.preprocessing import read_rgb
+from clip_factory.runtime.region import Region
 from clip_factory.scenario import Images, Teacher
 
 
@@ -36,6 +45,8 @@ class EmbeddedFolder:
     encoder: Encoder
     unused: list[tuple[str, str]]
     """Path and reason of each file that was seen and is not used."""
+    region: Region | None = None
+    """The part of each photo that was embedded; None: the whole."""
 
     @property
     def files(self) -> list[Path]:
@@ -48,7 +59,9 @@ class EmbeddedFolder:
         return np.sort(np.unique(self.sha256, return_index=True)[1])
 
 
-def embed_folder(images: Path, teacher: Teacher, store: Path, encoder: Encoder | None = None) -> EmbeddedFolder:
+def embed_folder(
+    images: Path, teacher: Teacher, store: Path, encoder: Encoder | None = None, region: Region | None = None
+) -> EmbeddedFolder:
     """Scan a folder or archive of photos and embed those that the store does not hold.
 
     Args:
@@ -56,6 +69,7 @@ def embed_folder(images: Path, teacher: Teacher, store: Path, encoder: Encoder |
         teacher: The encoder; `auto` is resolved here, with a warning where it is not the recommended one.
         store: Folder of the embedding store.
         encoder: The loaded encoder, where it is at hand.
+        region: The part of each photo that is embedded; None: the whole.
 
     Raises:
         ImagesError: There are no photos.
@@ -63,12 +77,12 @@ def embed_folder(images: Path, teacher: Teacher, store: Path, encoder: Encoder |
     """
     root = sources.locate(Images(path=str(images)), store)
     with bar("checking photos") as progress:
-        table = scan(root, store / "scan.sqlite", progress)
+        table = scan(root, store / "scan.sqlite", progress, region)
     rows = table.select(["path", "sha256", "group", "reason"]).to_pylist()
     used = [row for row in rows if row["reason"] is None]
-    loaded = encoder or load_named(teacher, len(used))
+    loaded = for_region(encoder or load_named(teacher, len(used)), region)
     kept, names = EmbeddingStore(store), [row["sha256"] for row in used]
-    photos = {row["sha256"]: Photo(row["sha256"], root / row["path"]) for row in used}
+    photos = {row["sha256"]: Photo(row["sha256"], root / row["path"], region) for row in used}
     with bar("embedding") as progress:
         embed(loaded, list(photos.values()), kept, teacher.batch_size, progress)
     return EmbeddedFolder(
@@ -79,6 +93,7 @@ def embed_folder(images: Path, teacher: Teacher, store: Path, encoder: Encoder |
         vectors=kept.get(loaded.key, names),
         encoder=loaded,
         unused=[(row["path"], row["reason"]) for row in rows if row["reason"] is not None],
+        region=region,
     )
 
 

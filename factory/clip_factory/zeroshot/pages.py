@@ -19,12 +19,14 @@ from clip_factory.report.embedded_images import GRAY, SIDE, tile, uri
 from clip_factory.report.report_page import environment
 from clip_factory.runtime.atomic import atomic
 from clip_factory.runtime.processors import usable_cpus
+from clip_factory.runtime.region import Region
 from clip_factory.zeroshot.accuracy import Accuracy
 from clip_factory.zeroshot.accuracy_plots import few_shot_plot
 from clip_factory.zeroshot.classification import UNSURE
 from clip_factory.zeroshot.folder_result import FolderResult
 
 if TYPE_CHECKING:  # a page of answers needs none of these
+    from clip_factory.zeroshot.embedded_folder import EmbeddedFolder
     from clip_factory.zeroshot.look_alikes import Suggestion
     from clip_factory.zeroshot.search import Match
     from clip_factory.zeroshot.wordings import WordingResult
@@ -93,15 +95,15 @@ def search_page(root: Path, matches: Sequence[Match], asked: str, total: int) ->
 
 
 def prompts_page(
-    root: Path, paths: Sequence[str], results: Sequence[WordingResult], suggestions: Sequence[Suggestion], title: str
+    folder: EmbeddedFolder, results: Sequence[WordingResult], suggestions: Sequence[Suggestion], title: str
 ) -> str:
     """Wordings side by side, and the phrases that are suggested."""
     shown = [
         {"result": one, "plot": plots.teacher_scores(one.p, name=f"wording-{number}")}
         for number, one in enumerate(results)
     ]
-    galleries = [_suggested(root, paths, number, one) for number, one in enumerate(suggestions)]
-    return _render("prompts.html.j2", title=title, shown=shown, suggestions=galleries, total=len(paths))
+    galleries = [_suggested(folder, number, one) for number, one in enumerate(suggestions)]
+    return _render("prompts.html.j2", title=title, shown=shown, suggestions=galleries, total=len(folder.paths))
 
 
 def _render(name: str, **filled: Any) -> str:
@@ -190,9 +192,10 @@ def _counts(result: FolderResult) -> list[tuple[str, int]]:
     return [(name, answers.count(name)) for name in (*result.classification.names, UNSURE) if answers.count(name)]
 
 
-def _suggested(root: Path, paths: Sequence[str], number: int, one: Suggestion) -> dict[str, Any]:
+def _suggested(folder: EmbeddedFolder, number: int, one: Suggestion) -> dict[str, Any]:
     def shown(rows: np.ndarray) -> list[Tile]:
-        return _tiles(root, [paths[row] for row in rows[:A_SUGGESTION]], [""] * len(rows[:A_SUGGESTION]))
+        paths = [folder.paths[row] for row in rows[:A_SUGGESTION]]
+        return _tiles(folder.root, paths, [""] * len(paths), region=folder.region)
 
     turned = Gallery(
         f"turned-{number}", f"{len(one.turned):,} photos would turn from yes to no", shown(one.turned), len(one.turned)
@@ -207,9 +210,11 @@ def _answered(result: FolderResult, rows: np.ndarray, notes: Sequence[str] = ())
     return _tiles(result.root, [result.paths[row] for row in rows], says, notes)
 
 
-def _tiles(root: Path, paths: Sequence[str], says: Sequence[str], notes: Sequence[str] = ()) -> list[Tile]:
+def _tiles(
+    root: Path, paths: Sequence[str], says: Sequence[str], notes: Sequence[str] = (), region: Region | None = None
+) -> list[Tile]:
     with ThreadPoolExecutor(usable_cpus()) as pool:
-        images = list(pool.map(lambda path: tile(root, path), paths))
+        images = list(pool.map(lambda path: tile(root, path, region=region), paths))
     gray = Image.new("RGB", (SIDE, SIDE), GRAY)
     rows = zip(images, paths, says, notes or [""] * len(paths), strict=True)
     return [Tile(uri(image or gray), image is None, path, what, note) for image, path, what, note in rows]

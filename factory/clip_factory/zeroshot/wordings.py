@@ -18,12 +18,14 @@ from sklearn.metrics import roc_auc_score
 
 from clip_factory.encoders import Encoder
 from clip_factory.errors import ScenarioError
+from clip_factory.images.scenario_region import scenario_region
 from clip_factory.label_sources.probabilities import log_odds, sigmoid
 from clip_factory.label_sources.refinement import PseudoLabels
 from clip_factory.label_sources.source import Phrases
 from clip_factory.label_sources.transduction import MIN_PHOTOS, transduce
 from clip_factory.label_sources.zero_shot import phrase_probabilities
 from clip_factory.readiness.facts import auc_interval, separation
+from clip_factory.runtime.region import Region
 from clip_factory.scenario import Scenario, Teacher, load, validated
 from clip_factory.scenario.prompts import TemplateSet, fill, template_set
 from clip_factory.statistics import Confusion, Share
@@ -99,6 +101,8 @@ class Asked:
     """As `Teacher.parse` reads it."""
     stated: Phrases
     """The phrases as they are given, without everyday things in the place of negatives."""
+    region: Region | None = None
+    """The part of each photo that the scenario asks about; None: the whole."""
 
 
 def read_wordings(
@@ -126,6 +130,7 @@ def read_wordings(
         images=Path(scenario.images.path) if scenario and scenario.images.path else None,
         encoder=scenario.teacher.name if scenario else Teacher().name,
         stated=Phrases(yes, no),
+        region=scenario_region(scenario) if scenario else None,
     )
 
 

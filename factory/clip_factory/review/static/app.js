@@ -29,6 +29,8 @@ async function start() {
   const pictures = new Pictures((i) => page.model.columns.sha256[i], (i) => page.grid.arrived(i));
   page.grid = new Grid($("grid"), $("space"), pictures, { paint, moved });
   $("question").textContent = page.about.question;
+  $("region").hidden = !page.about.region;
+  $("region").title = page.about.region;
   document.title = `Review: ${page.about.question}`;
   page.queue = new Queue(page.about.id, { sent: confirmed, dropped: refused, changed: status });
   if (matchMedia(NARROW).matches) page.grid.size = Number(($("size").value = SMALL));

@@ -10,7 +10,7 @@ export function zoom(at = page.grid.focus) {
   const sha256 = model.columns.sha256[i];
   if ($("zoomed").dataset.sha256 !== sha256) {
     $("zoomed").dataset.sha256 = sha256;
-    $("zoomed").src = `/photo/${sha256}`;
+    $("zoomed").src = `/photo/${sha256}${page.about.region_key && `?region=${page.about.region_key}`}`;
     $("zoomed").alt = model.name(i);
   }
   $("caption").replaceChildren(bold(model.name(i)), ` ${model.words(i, page.view === "prove")}`);
