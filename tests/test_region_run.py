@@ -1,4 +1,4 @@
-"""A region in every stage: what a run makes of photos and a region is what it makes of photos that Pillow has cropped."""
+"""A region in every stage: a run about it is the run about photos that Pillow has cropped."""
 
 from __future__ import annotations
 

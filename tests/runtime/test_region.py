@@ -177,7 +177,7 @@ def test_the_largest_mask_takes_3_kb_of_a_model() -> None:
 )
 def test_a_region_that_was_altered_is_refused(change: dict[str, object], tmp_path: Path) -> None:
     tree = masked().to_json() | change
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"region|mask|fill|photo|base64|Only|bits|bytes"):
         Region.parse(tree)
     with pytest.raises(ModelError, match="no region that can be read"):
         Model.load(seeing(tmp_path / "red.onnx", tree))
