@@ -77,11 +77,18 @@ def listen(host: str, port: int) -> socket.socket:
 
 @contextmanager
 def ended_by(serving: uvicorn.Server, *signals: signal.Signals) -> Iterator[None]:
-    """Have signals end the server in order, also while it starts: an exception raised then would break the start."""
+    """Have signals end the server in order, also while it starts: an exception raised then would break the start.
+
+    A second one has it wait for nobody.
+    """
+
+    def end(*_: object) -> None:
+        serving.force_exit, serving.should_exit = serving.should_exit, True
+
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {one: signal.signal(one, lambda *_: setattr(serving, "should_exit", True)) for one in signals}
+    before = {one: signal.signal(one, end) for one in signals}
     try:
         yield
     finally:

@@ -44,7 +44,7 @@ def schemas(tree: Any) -> Iterator[dict[str, Any]]:
 
 
 def test_every_route_is_in_it_and_nothing_else(document: dict[str, Any]) -> None:
-    guard = application(AxisEncoder("red", "green", "blue"), settings(), None)
+    guard, _ = application(AxisEncoder("red", "green", "blue"), settings(), None)
     routes = {(route.path, method) for route in guard.app.routes for method in route.methods - {"HEAD"}}
 
     assert {(path, method) for path, method, _ in operations(document)} == routes

@@ -73,13 +73,12 @@ def settings(**given: Any) -> Settings:
 def served(encoder: Any, token: str | None = None, **given: Any) -> Iterator[EncoderServer]:
     """A server that answers for as long as the context lasts."""
     made = prepare(lambda: encoder, "127.0.0.1", 0, token, settings(**given))
-    serving = made.server()
-    thread = threading.Thread(target=serving.run, kwargs={"sockets": [made.listener]})
+    thread = threading.Thread(target=made.serve, args=(lambda url: None,))
     thread.start()
     try:
         yield made
     finally:
-        serving.should_exit = True
+        made.serving.should_exit = True
         thread.join()
 
 

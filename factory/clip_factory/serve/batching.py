@@ -1,4 +1,4 @@
-"""One thread that owns the encoder, and the bounded queue before it: photos of all clients in common batches.
+"""The thread that owns the encoder, and the bounded queue before it: photos of all clients in common batches.
 
 Photos are told apart by the hash of their pixels. One that waits already, or that was embedded a while ago, is not
 embedded again: an answer that was lost on its way costs nothing when it is asked for anew.
@@ -88,7 +88,7 @@ class _Waiting:
 
 
 class Batcher:
-    """Embeds what requests hand in, in batches, with the one thread that calls the encoder."""
+    """Embeds what requests hand in, in batches; `work` is the one thread that calls the encoder."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Batcher:
         max_waiting: int,
         max_seconds: float,
     ) -> None:
-        """Start the thread.
+        """An empty queue.
 
         Args:
             encoder: What embeds.
@@ -120,13 +120,11 @@ class Batcher:
         self._changed = threading.Condition()
         self._stopped = False
         self._seconds_a_photo = 0.0
-        self._thread = threading.Thread(target=self._work, name="encoder", daemon=True)
-        self._thread.start()
 
     @property
     def is_ready(self) -> bool:
         """Whether it accepts work."""
-        return self._thread.is_alive() and not self._stopped
+        return not self._stopped
 
     @property
     def retry_after(self) -> int:
@@ -183,12 +181,28 @@ class Batcher:
             self._queue_changed()
         return future
 
+    def work(self) -> None:
+        """Embed what comes, until `stop`; then finish what waits.
+
+        On Linux it matters which thread this is: in all but the main one glibc has the kernel zero the memory of large
+        tensors anew each time, whatever `keep_memory` says, which is a third of the offline teacher's time.
+        """
+        keep_memory()
+        try:
+            while (work := self._next()) is not None:
+                calls, batch = work
+                for one, future in calls:
+                    _run(one, future)
+                if batch:
+                    self._embed(batch)
+        finally:
+            self.stop()
+
     def stop(self) -> None:
-        """Accept nothing more, finish what waits, and end the thread."""
+        """Accept nothing more; `work` ends once nobody waits."""
         with self._changed:
             self._stopped = True
             self._queue_changed()
-        self._thread.join()
 
     def _check_ready(self) -> None:
         if not self.is_ready:
@@ -206,15 +220,6 @@ class Batcher:
     def _queue_changed(self) -> None:
         self.metrics.waiting.set(len(self._queue) + len(self._running))
         self._changed.notify_all()
-
-    def _work(self) -> None:
-        keep_memory()
-        while (work := self._next()) is not None:
-            calls, batch = work
-            for one, future in calls:
-                _run(one, future)
-            if batch:
-                self._embed(batch)
 
     def _next(self) -> tuple[list[tuple[Callable[[], Any], Future[Any]]], list[_Waiting]] | None:
         """What the thread does next: calls that wait, and a batch of photos; None at the end."""

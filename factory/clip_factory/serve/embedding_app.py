@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -66,8 +65,8 @@ class Settings:
     """Bytes of bodies that are held at once."""
 
 
-def application(encoder: Encoder, settings: Settings, token: str | None) -> RequestGuard:
-    """The ASGI application behind its guard; the encoder's thread has started."""
+def application(encoder: Encoder, settings: Settings, token: str | None) -> tuple[RequestGuard, Batcher]:
+    """The ASGI application behind its guard, and what has to `work` for it."""
     facts = EncoderFacts.of(encoder, settings.limits)
     metrics = Metrics(facts)
     batcher = Batcher(
@@ -90,14 +89,9 @@ def application(encoder: Encoder, settings: Settings, token: str | None) -> Requ
         Route("/openapi.json", answers.openapi),
     ]
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
-        await run_in_threadpool(batcher.stop)
-
     handlers: dict[Any, Callable[[Request, Exception], Any]] = dict.fromkeys(KINDS, refused)
-    app = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
-    return RequestGuard(app, metrics, token, frozenset(route.path for route in routes))
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    return RequestGuard(app, metrics, token, frozenset(route.path for route in routes)), batcher
 
 
 class _Answers:

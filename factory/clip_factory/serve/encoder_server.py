@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -20,6 +21,7 @@ from clip_factory.errors import RunError
 from clip_factory.http_server import PatientProtocol, ended_by, listen
 from clip_factory.progress import console
 from clip_factory.scenario import Teacher
+from clip_factory.serve.batching import Batcher
 from clip_factory.serve.embedding_app import Settings, application
 from clip_factory.serve.request_guard import RequestGuard
 
@@ -38,25 +40,27 @@ class EncoderServer:
 
     url: str
     encoder: Encoder
-    app: RequestGuard
+    batcher: Batcher
+    serving: uvicorn.Server
     listener: socket.socket
 
     def serve(self, announce: Callable[[str], None]) -> None:
-        """Announce the address, and answer until Ctrl-C or SIGTERM; requests that have begun are finished."""
-        serving = self.server()
-        with ended_by(serving, signal.SIGINT, signal.SIGTERM):  # who has read the address may end it at once
-            announce(self.url)
-            serving.run(sockets=[self.listener])
+        """Announce the address, and answer until Ctrl-C or SIGTERM; requests that have begun are finished.
 
-    def server(self) -> uvicorn.Server:
-        """What answers requests: `run(sockets=[listener])` does so until `should_exit` is set."""
-        quiet: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False}
-        limits: dict[str, Any] = {
-            "limit_concurrency": MAX_CONNECTIONS,
-            "timeout_keep_alive": KEEP_ALIVE,
-            "timeout_graceful_shutdown": GRACE,
-        }
-        return uvicorn.Server(uvicorn.Config(self.app, http=PatientProtocol, ws="none", **quiet, **limits))
+        This thread is the encoder's; another one speaks HTTP.
+        """
+        with ended_by(self.serving, signal.SIGINT, signal.SIGTERM):  # who has read the address may end it at once
+            announce(self.url)
+            speaking = threading.Thread(target=self._speak, name="http")
+            speaking.start()
+            self.batcher.work()
+            speaking.join()
+
+    def _speak(self) -> None:
+        try:
+            self.serving.run(sockets=[self.listener])
+        finally:
+            self.batcher.stop()
 
 
 def prepare(load: Callable[[], Encoder], host: str, port: int, token: str | None, settings: Settings) -> EncoderServer:
@@ -81,12 +85,23 @@ def prepare(load: Callable[[], Encoder], host: str, port: int, token: str | None
     listener = listen(host, port)
     try:
         encoder = load()
-        app = application(encoder, settings, token)
+        app, batcher = application(encoder, settings, token)
     except BaseException:
         listener.close()
         raise
     shown = f"[{host}]" if ":" in host else host
-    return EncoderServer(f"http://{shown}:{listener.getsockname()[1]}", encoder, app, listener)
+    url = f"http://{shown}:{listener.getsockname()[1]}"
+    return EncoderServer(url, encoder, batcher, _server(app), listener)
+
+
+def _server(app: RequestGuard) -> uvicorn.Server:
+    quiet: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False}
+    limits: dict[str, Any] = {
+        "limit_concurrency": MAX_CONNECTIONS,
+        "timeout_keep_alive": KEEP_ALIVE,
+        "timeout_graceful_shutdown": GRACE,
+    }
+    return uvicorn.Server(uvicorn.Config(app, http=PatientProtocol, ws="none", **quiet, **limits))
 
 
 def load_named(teacher: Teacher) -> Encoder:
