@@ -1,4 +1,4 @@
-"""A region in every stage: a run about it is the run about photos that Pillow has cropped."""
+"""A region in every stage: a run about a region is the run about photos that Pillow has cropped to it."""
 
 from __future__ import annotations
 
