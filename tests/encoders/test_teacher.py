@@ -35,7 +35,7 @@ def files(shapes: Path, n: int) -> list[Photo]:
 
 
 def test_vectors_have_unit_length_and_the_named_dimension(tiny: OpenClipEncoder, shapes: Path) -> None:
-    images = [read_rgb(path) for _, path in files(shapes, 3)]
+    images = [read_rgb(photo.path) for photo in files(shapes, 3)]
 
     for vectors in (tiny.embed_images(images), tiny.embed_texts(["a disc", "a bar", "x"])):
         assert vectors.shape == (3, tiny.dim)
@@ -76,7 +76,7 @@ def test_images_are_embedded_once(tiny: OpenClipEncoder, shapes: Path, tmp_path:
 def test_stored_vectors_are_the_teachers(tiny: OpenClipEncoder, shapes: Path, tmp_path: Path) -> None:
     store, some = teacher.EmbeddingStore(tmp_path), files(shapes, 5)
     teacher.embed(tiny, some, store, 2, lambda *_: None)
-    direct = tiny.embed_images([read_rgb(path) for _, path in some])
+    direct = tiny.embed_images([read_rgb(photo.path) for photo in some])
 
     assert store.get(tiny.key, [name for name, _ in some]) == pytest.approx(direct, abs=1e-3)
 
@@ -163,7 +163,7 @@ def test_large_photos_make_small_batches_of_the_same_vectors(
     teacher.embed(tiny, files(shapes, 9), whole, 4, lambda *_: None)
     monkeypatch.setattr(embedding, "MAX_BATCH_BYTES", 72 * 72 * 3)
     teacher.embed(tiny, files(shapes, 9), parts, 4, lambda done, _: progress.append(done))
-    names = [name for name, _ in files(shapes, 9)]
+    names = [photo.sha256 for photo in files(shapes, 9)]
 
     assert progress == [0, 2, 4, 6, 8, 9]
     assert parts.get(tiny.key, names) == pytest.approx(whole.get(tiny.key, names), abs=1e-3)
@@ -181,7 +181,7 @@ def test_work_goes_through_the_executor_in_shards(tiny: OpenClipEncoder, shapes:
     here, there = teacher.EmbeddingStore(tmp_path / "a"), teacher.EmbeddingStore(tmp_path / "b")
     teacher.embed(tiny, files(shapes, 130), here, 1, lambda *_: None)
     teacher.embed(tiny, files(shapes, 130), there, 1, lambda *_: None, Recording())
-    names = [name for name, _ in files(shapes, 130)]
+    names = [photo.sha256 for photo in files(shapes, 130)]
 
     assert Recording.sizes == [64, 64, 2]
     assert np.array_equal(here.get(tiny.key, names), there.get(tiny.key, names))
