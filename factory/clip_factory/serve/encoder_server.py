@@ -53,8 +53,11 @@ class EncoderServer:
             announce(self.url)
             speaking = threading.Thread(target=self._speak, name="http")
             speaking.start()
-            self.batcher.work()
-            speaking.join()
+            try:
+                self.batcher.work()
+            finally:
+                self.serving.should_exit = True
+                speaking.join()
 
     def _speak(self) -> None:
         try:
