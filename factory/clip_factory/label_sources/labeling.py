@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -67,7 +67,8 @@ def label(
     source = load_source(scenario, encoder, store)
     with bar("embedding") as progress:
         embedded = embed(encoder, photos, store, scenario.teacher.batch_size, progress)
-    scores = score(source, photos, scenario, store)
+    several = scenario.labels.sources is not None  # their own answers are stored, and what is made of them is not
+    scores = source.score(photos, scenario) if several else score(source, photos, scenario, store)
     vectors = store.get(encoder.key, [photo.sha256 for photo in photos])
     labels = build(scenario, teacher_about(encoder, source.about), scores, images, vectors, gold, picked)
     return Labeled(labels, embedded, seconds)
@@ -80,7 +81,7 @@ def score(source: LabelSource, photos: Sequence[Photo], scenario: Scenario, stor
         LabelsError: N is 0.
         PluginError: The source's answers are not scores.
     """
-    question = question_hash(scenario)
+    question = question_hash(scenario, source)
     phrases = _stored_phrases(store, source.key, question)
     rows = store.scores(source.key, question, [photo.sha256 for photo in photos]) if phrases else {}
     missing = [photo for photo in photos if photo.sha256 not in rows]
@@ -107,8 +108,11 @@ def score(source: LabelSource, photos: Sequence[Photo], scenario: Scenario, stor
     return Scores(phrases, np.stack([rows[photo.sha256] for photo in photos]))
 
 
-def question_hash(scenario: Scenario) -> str:
-    """Hash of all that a label source may be asked: 24 hex digits."""
+def question_hash(scenario: Scenario, source: LabelSource | None = None) -> str:
+    """Hash of all that a label source may be asked, or of what it says by `question` that it reads: 24 hex digits."""
+    own: Callable[[Scenario], Mapping[str, object]] | None = getattr(source, "question", None)
+    if own is not None:
+        return _digest(own(scenario))
     templates = scenario.templates
     asked = {
         "question": scenario.question,
@@ -116,6 +120,10 @@ def question_hash(scenario: Scenario) -> str:
         "templates": template_set(templates) if isinstance(templates, str) else templates,
         "labels": scenario.labels.model_dump(mode="json", exclude={"refine"}),
     }
+    return _digest(asked)
+
+
+def _digest(asked: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -148,7 +156,7 @@ def build(
     log_odds, p = scores.log_odds, scores.p
     splits = assign(sha256s, groups, hard_labels(p, known).tolist(), scenario.student.seed)
     pseudo = PseudoLabels(
-        log_odds, p, vectors, known, np.array(groups), np.array(splits), ~doubtful, scenario.labels.source
+        log_odds, p, vectors, known, np.array(groups), np.array(splits), ~doubtful, scenario.labels.name
     )
     refined = checked(load_refinement(scenario).refine(pseudo), len(sha256s), scenario.labels.refine)
     return Labels(
