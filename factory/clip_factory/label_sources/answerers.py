@@ -10,6 +10,7 @@ Three kinds, told apart by what their checkpoint holds; each answers in one forw
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
@@ -28,8 +29,10 @@ INSTRUCTION = "Answer yes or no."
 MAX_FLOAT32 = 2_000_000_000
 """On a GPU models with more weights than this compute in bfloat16: half the memory, log-odds rounded to about 0.1."""
 DEFAULT_SIDE = 448
-SIDES = ("height", "width", "shortest_edge")
-"""Keys of a processor's `size` that are lengths of a side; others are areas, or bounds for large photos."""
+SIDES = ("height", "width", "shortest_edge", "longest_edge")
+"""Keys of a processor's `size` ..."""
+MIN_AREA = 10_000
+"""... where the same keys hold areas in place of lengths, as Qwen2-VL's do: from here on."""
 REFUSED = (AttributeError, ImportError, IndexError, KeyError, TypeError, ValueError)
 """What processors and networks raise that are no models of these kinds, or lack a package."""
 
@@ -60,6 +63,7 @@ def load_answerer(checkpoint: Checkpoint) -> Answerer:
     import transformers
 
     keep_to_quota()
+    transformers.logging.disable_progress_bar()
     config = _loaded(checkpoint, transformers.AutoConfig)
     architecture = str((getattr(config, "architectures", None) or [""])[0])
     if architecture.endswith("ForQuestionAnswering") and type(config) in _kinds("VISUAL_QUESTION_ANSWERING"):
@@ -241,8 +245,8 @@ def _reason(error: Exception) -> str:
 def _side(processor: Any) -> int:
     """Pixels of each side that a processor keeps of a photo."""
     size = getattr(getattr(processor, "image_processor", None), "size", None) or {}
-    sides = [value for name, value in dict(size).items() if value and name in SIDES]
-    return max(map(int, sides), default=DEFAULT_SIDE)
+    side = max((int(value) for name, value in dict(size).items() if value and name in SIDES), default=DEFAULT_SIDE)
+    return side if side < MIN_AREA else math.isqrt(side)
 
 
 def _check_length(checkpoint: Checkpoint, tokenizer: Any, model: Any, question: Any) -> None:
