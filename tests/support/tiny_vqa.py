@@ -9,12 +9,55 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-WORDS = """yes no Yes No is are there a an the red blue green disc bar photo thing in it this of question answer or any
-Question Answer User Assistant ? . : !""".split()
-SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>")
+WORDS = (
+    "yes",
+    "no",
+    "Yes",
+    "No",
+    "is",
+    "are",
+    "there",
+    "a",
+    "an",
+    "the",
+    "red",
+    "blue",
+    "green",
+    "disc",
+    "bar",
+    "photo",
+    "thing",
+    "in",
+    "it",
+    "this",
+    "of",
+    "question",
+    "answer",
+    "or",
+    "any",
+    "Question",
+    "Answer",
+    "User",
+    "Assistant",
+    "?",
+    ".",
+    ":",
+    "!",
+)
+SPECIAL = (
+    "<pad>",
+    "<s>",
+    "</s>",
+    "<unk>",
+    "<image>",
+    "<fake_token_around_image>",
+    "<global-img>",
+    "<end_of_utterance>",
+)
 CHAT = (
     "{{ bos_token }}{% for message in messages %}User:{% for part in message.content %}"
-    "{% if part.type == 'image' %}<image>{% else %} {{ part.text }}{% endif %}{% endfor %}<end_of_utterance>{% endfor %}"
+    "{% if part.type == 'image' %}<image>{% else %} {{ part.text }}{% endif %}{% endfor %}"
+    "<end_of_utterance>{% endfor %}"
     "{% if add_generation_prompt %} Assistant:{% endif %}"
 )
 README = "---\nlicense: cc0-1.0\n---\nRandom weights.\n"
@@ -98,8 +141,13 @@ def idefics3(folder: Path, *missing: str, chat: str | None = CHAT) -> Path:
         scale_factor=2,
         pad_token_id=0,
         vision_config={
-            **{"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
-            **{"image_size": 16, "patch_size": 4, "initializer_range": 0.5},
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 16,
+            "patch_size": 4,
+            "initializer_range": 0.5,
         },
         text_config=_llama(len(tokenizer)),
     )
@@ -121,9 +169,7 @@ def llava(folder: Path, chat: str | None = None) -> Path:
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         image_seq_length=16,
     )
-    image_processor = transformers.CLIPImageProcessor(
-        size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}
-    )
+    image_processor = transformers.CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
     processor = transformers.LlavaProcessor(
         image_processor,
         tokenizer,
@@ -137,9 +183,18 @@ def llava(folder: Path, chat: str | None = None) -> Path:
 
 def _llama(words: int) -> dict[str, object]:
     return {
-        **{"model_type": "llama", "vocab_size": words, "hidden_size": 16, "intermediate_size": 16, "pad_token_id": 0},
-        **{"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "initializer_range": 0.5},
-        **{"max_position_embeddings": 512, "bos_token_id": 1, "eos_token_id": 2},
+        "model_type": "llama",
+        "vocab_size": words,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "pad_token_id": 0,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "initializer_range": 0.5,
+        "max_position_embeddings": 512,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
     }
 
 

@@ -18,13 +18,15 @@ from clip_factory.images.photo import Photo
 from clip_factory.label_sources.refinement import PseudoLabels, checked, load_refinement
 from clip_factory.label_sources.source import LabelSource, Phrases, Scores, find_label_source
 from clip_factory.labels import Labels, hard_labels
-from clip_factory.progress import bar
+from clip_factory.progress import bar, console
 from clip_factory.scenario import Scenario
 from clip_factory.scenario.prompts import template_set
 from clip_factory.splits import assign
 
 MIN_WEIGHT = 0.05
 """The training weight of an image on which the teacher is wholly undecided."""
+MIN_MASS = 0.01
+"""Of all that a label source could answer, the share that its columns hold together; below this it speaks of else."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,15 @@ def score(source: LabelSource, photos: Sequence[Photo], scenario: Scenario, stor
                 progress(start + len(batch), len(missing))
     if phrases is None:
         raise LabelsError("there are no photos to label")
-    return Scores(phrases, np.stack([rows[photo.sha256] for photo in photos]))
+    scores = Scores(phrases, np.stack([rows[photo.sha256] for photo in photos]))
+    if (mass := float(scores.by_phrase.sum(axis=1, dtype=np.float64).mean())) < MIN_MASS:
+        console.print(
+            f"warning: {source.about['name']} does not answer this question with yes or no: both together are "
+            f"{mass:.2g} of what it would say, of which the labels are the ratio; ask in other words",
+            markup=False,
+            style="yellow",
+        )
+    return scores
 
 
 def question_hash(scenario: Scenario, source: LabelSource | None = None) -> str:

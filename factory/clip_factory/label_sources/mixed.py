@@ -89,11 +89,9 @@ class Mixed:
 
     def _sentence(self) -> str:
         """Who answered about how many photos."""
+        parts = [f"{member.name} about {count:,}" for member, count in zip(self.members, self.asked, strict=True)]
         where = " in doubt" if self.doubt else ""
-        first, *others = [
-            f"{member.name} answers about {count:,}" for member, count in zip(self.members, self.asked, strict=True)
-        ]
-        return ", ".join([f"{first} photos", *(f"{other}{where}" for other in others)])
+        return f"asked: {parts[0]} photos, {', '.join(f'{part}{where}' for part in parts[1:])}"
 
 
 def load_mixed(scenario: Scenario, encoder: Encoder, store: EmbeddingStore) -> Mixed:

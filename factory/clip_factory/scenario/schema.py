@@ -220,6 +220,10 @@ class Labeling(_Source):
             raise ValueError("`doubt` is for `combine: cascade`; the mean asks all sources about all photos")
         return self
 
+    def asks(self, source: str) -> bool:
+        """Whether a label source of this name is asked, alone or among others."""
+        return source in (self.source, *(part.source for part in self.sources or ()))
+
     @property
     def name(self) -> str:
         """What sentences call the source: `zero-shot`, or `zero-shot and vqa`."""
