@@ -63,7 +63,7 @@ def load_answerer(checkpoint: Checkpoint) -> Answerer:
     import transformers
 
     keep_to_quota()
-    transformers.logging.disable_progress_bar()
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     config = _loaded(checkpoint, transformers.AutoConfig)
     architecture = str((getattr(config, "architectures", None) or [""])[0])
     if architecture.endswith("ForQuestionAnswering") and type(config) in _kinds("VISUAL_QUESTION_ANSWERING"):
@@ -223,7 +223,9 @@ def _inputs(
     inputs = _refusing(
         checkpoint, processor, images=several, text=[text] * len(images), return_tensors="pt", padding=True, **options
     )
-    return dict(inputs.to(model.device, model.dtype))
+    given = dict(inputs.to(model.device, model.dtype))
+    given.pop("labels", None)  # PaliGemma's, for training
+    return given
 
 
 def _refusing(checkpoint: Checkpoint, call: Any, **arguments: Any) -> Any:
