@@ -23,7 +23,7 @@ from clip_factory.images.scan import usable_photos
 from clip_factory.images.scenario_region import scenario_region
 from clip_factory.run_folder import RunFolder
 from clip_factory.runtime.photo_files import find_images
-from clip_factory.scenario import Scenario, stamped
+from clip_factory.scenario import Scenario, Teacher, stamped
 
 VERSION = "version of "
 """What stands before the name of a package in a fingerprint."""
@@ -66,7 +66,7 @@ def fingerprint(
         TRAINING_LABELS: lambda: _training_labels(run),
         PHOTOS: lambda: _photos(Path(scenario.images.path or ".")),
         USABLE: lambda: _usable(run),
-        WEIGHTS: lambda: weights_state(scenario.teacher),
+        WEIGHTS: lambda: _weights(scenario),
         STAMPED: lambda: _hash(stamped(scenario)),
     }
     hashes |= {name: special[name]() for name in reads if name in special}
@@ -143,6 +143,13 @@ def _value_hash(tree: Any, key: str) -> str:
     for part in key.split("."):
         value = value[part]
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def _weights(scenario: Scenario) -> str:
+    """What tells the weights of the encoder apart, and those of the checkpoints that label sources ask."""
+    labels, encoder = scenario.labels, weights_state(scenario.teacher)
+    models = [model for model in (labels.model, *(part.model for part in labels.sources or ())) if model]
+    return _hash("\0".join([encoder, *(weights_state(Teacher(model=one)) for one in models)])) if models else encoder
 
 
 def _usable(run: RunFolder) -> str:

@@ -343,9 +343,9 @@ def test_what_is_said_of_the_teacher_is_the_sources_before_the_encoders_and_alwa
 
 def test_an_unknown_source_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     scenario = CAT.model_copy(
-        update={"labels": Labeling(source="vqa"), "teacher": Teacher(model="no-such", pretrained="x")}
+        update={"labels": Labeling(source="oracle"), "teacher": Teacher(model="no-such", pretrained="x")}
     )
-    with pytest.raises(ScenarioError, match=r"labels\.source: vqa: no such label source"):
+    with pytest.raises(ScenarioError, match=r"labels\.source: oracle: no such label source"):
         labeling.label(scenario, [], table(0), EmbeddingStore(tmp_path), {})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -19,13 +19,15 @@ from clip_factory.images.scenario_region import scenario_region
 from clip_factory.label_sources.refinement import PseudoLabels, checked, load_refinement
 from clip_factory.label_sources.source import LabelSource, Phrases, Scores, find_label_source
 from clip_factory.labels import Labels, hard_labels
-from clip_factory.progress import bar
+from clip_factory.progress import bar, console
 from clip_factory.scenario import Scenario
 from clip_factory.scenario.prompts import template_set
 from clip_factory.splits import assign
 
 MIN_WEIGHT = 0.05
 """The training weight of an image on which the teacher is wholly undecided."""
+MIN_MASS = 0.01
+"""Of all that a label source could answer, the share that its columns hold together; below this it speaks of else."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def label(
     source = load_source(scenario, encoder, store)
     with bar("embedding") as progress:
         embedded = embed(encoder, photos, store, scenario.teacher.batch_size, progress)
-    scores = score(source, photos, scenario, store)
+    several = scenario.labels.sources is not None  # their own answers are stored, and what is made of them is not
+    scores = source.score(photos, scenario) if several else score(source, photos, scenario, store)
     vectors = store.get(encoder.key, [photo.sha256 for photo in photos])
     labels = build(scenario, teacher_about(encoder, source.about), scores, images, vectors, gold, picked)
     return Labeled(labels, embedded, seconds)
@@ -83,7 +86,7 @@ def score(source: LabelSource, photos: Sequence[Photo], scenario: Scenario, stor
         LabelsError: N is 0.
         PluginError: The source's answers are not scores.
     """
-    question = question_hash(scenario)
+    question = question_hash(scenario, source)
     phrases = _stored_phrases(store, source.key, question)
     rows = store.scores(source.key, question, [photo.sha256 for photo in photos]) if phrases else {}
     missing = [photo for photo in photos if photo.sha256 not in rows]
@@ -107,21 +110,34 @@ def score(source: LabelSource, photos: Sequence[Photo], scenario: Scenario, stor
                 progress(start + len(batch), len(missing))
     if phrases is None:
         raise LabelsError("there are no photos to label")
-    return Scores(phrases, np.stack([rows[photo.sha256] for photo in photos]))
+    scores = Scores(phrases, np.stack([rows[photo.sha256] for photo in photos]))
+    if (mass := float(scores.by_phrase.sum(axis=1, dtype=np.float64).mean())) < MIN_MASS:
+        console.print(
+            f"warning: {source.about['name']} does not answer this question with yes or no: both together are "
+            f"{mass:.2g} of what it would say, of which the labels are the ratio; ask in other words",
+            markup=False,
+            style="yellow",
+        )
+    return scores
 
 
-def question_hash(scenario: Scenario) -> str:
-    """Hash of all that a label source may be asked: 24 hex digits."""
+def question_hash(scenario: Scenario, source: LabelSource | None = None) -> str:
+    """Hash of all that a label source may be asked, or of what it says by `question` that it reads: 24 hex digits."""
+    own: Callable[[Scenario], Mapping[str, object]] | None = getattr(source, "question", None)
+    asked = dict(own(scenario) if own is not None else _question(scenario))
+    if (region := scenario_region(scenario)) is not None:
+        asked["region"] = region.to_json()
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _question(scenario: Scenario) -> dict[str, object]:
     templates = scenario.templates
-    asked = {
+    return {
         "question": scenario.question,
         "phrases": Phrases.of(scenario).to_json(),
         "templates": template_set(templates) if isinstance(templates, str) else templates,
         "labels": scenario.labels.model_dump(mode="json", exclude={"refine"}),
     }
-    if (region := scenario_region(scenario)) is not None:
-        asked["region"] = region.to_json()
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def build(
@@ -153,7 +169,7 @@ def build(
     log_odds, p = scores.log_odds, scores.p
     splits = assign(sha256s, groups, hard_labels(p, known).tolist(), scenario.student.seed)
     pseudo = PseudoLabels(
-        log_odds, p, vectors, known, np.array(groups), np.array(splits), ~doubtful, scenario.labels.source
+        log_odds, p, vectors, known, np.array(groups), np.array(splits), ~doubtful, scenario.labels.name
     )
     refined = checked(load_refinement(scenario).refine(pseudo), len(sha256s), scenario.labels.refine)
     return Labels(

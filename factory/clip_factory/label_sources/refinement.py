@@ -12,6 +12,7 @@ from clip_factory.errors import PluginError, ScenarioError
 from clip_factory.loader_table import LoaderTable
 from clip_factory.scenario import Scenario
 
+ZERO_SHOT = "zero-shot"
 GROUP = "clip_factory.refinements"
 """Entry points of this group add refinements by name; each is called without arguments."""
 
@@ -34,8 +35,13 @@ class PseudoLabels:
     """str `(N,)`: train, val or test."""
     unbiased: np.ndarray
     """bool `(N,)`: false where a person was asked because the photo looked doubtful."""
-    source: str = "zero-shot"
+    source: str = ZERO_SHOT
     """Name of the label source."""
+
+    @property
+    def noun(self) -> str:
+        """What sentences call what the label source goes by: words, or answers."""
+        return "words" if self.source == ZERO_SHOT else "answers"
 
 
 @dataclass(frozen=True, eq=False)

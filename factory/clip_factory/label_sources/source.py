@@ -13,8 +13,9 @@ from clip_factory.errors import PluginError, ScenarioError
 from clip_factory.images.photo import Photo
 from clip_factory.label_sources.probabilities import log_odds, sigmoid
 from clip_factory.loader_table import LoaderTable
-from clip_factory.scenario import Scenario
+from clip_factory.scenario import Labeling, Scenario
 from clip_factory.scenario.prompts import BACKGROUND
+from clip_factory.scenario.schema import MIXED, Part
 
 GROUP = "clip_factory.label_sources"
 """Entry points of this group add label sources by name; each is called with (scenario, encoder, store)."""
@@ -121,18 +122,42 @@ def _zero_shot(scenario: Scenario, encoder: Encoder, store: EmbeddingStore) -> L
     return ZeroShot(encoder, store)
 
 
-LOADERS: LoaderTable[LabelSourceLoader] = LoaderTable(GROUP, {"zero-shot": _zero_shot})
+def _vqa(scenario: Scenario, encoder: Encoder, store: EmbeddingStore) -> LabelSource:
+    from clip_factory.label_sources.vqa import load_vqa
+
+    return load_vqa(scenario)
+
+
+def _mixed(scenario: Scenario, encoder: Encoder, store: EmbeddingStore) -> LabelSource:
+    from clip_factory.label_sources.mixed import load_mixed
+
+    return load_mixed(scenario, encoder, store)
+
+
+LOADERS: LoaderTable[LabelSourceLoader] = LoaderTable(GROUP, {"zero-shot": _zero_shot, "vqa": _vqa, MIXED: _mixed})
 
 
 def find_label_source(scenario: Scenario) -> LabelSourceLoader:
-    """The loader of the label source that a scenario names.
+    """The loader of the label source that a scenario names; of several, each is known, too.
 
     Raises:
         ScenarioError: There is no such source.
         PluginError: Its package cannot be imported.
     """
-    name = scenario.labels.source
+    for number, part in enumerate(scenario.labels.sources or ()):
+        _find(part.source, f"labels.sources.{number}")
+    return _find(scenario.labels.source, "labels.source")
+
+
+def of_part(scenario: Scenario, part: Part) -> Scenario:
+    """The same question, asked of one of a scenario's several label sources alone."""
+    tree = part.model_dump(exclude={"weight"}) | {"refine": scenario.labels.refine}
+    return scenario.model_copy(update={"labels": Labeling.model_validate(tree)})
+
+
+def _find(name: str, key: str) -> LabelSourceLoader:
     loader = LOADERS.find(name)
     if loader is None:
-        raise ScenarioError(f"labels.source: {name}: no such label source", hint=f"known: {', '.join(LOADERS.names)}")
+        known = ", ".join(one for one in LOADERS.names if one != MIXED)
+        raise ScenarioError(f"{key}: {name}: no such label source", hint=f"known: {known}")
     return loader

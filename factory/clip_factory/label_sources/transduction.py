@@ -58,17 +58,21 @@ class Guards:
     @property
     def refusal(self) -> str | None:
         """Why the outcome is not believed, in words; None where it is."""
+        return self.refusal_of("words")
+
+    def refusal_of(self, labels: str) -> str | None:
+        """The same of labels that are not by words, and are called so in the sentence, such as `answers`."""
         if not self.two_groups > 0:
             return "the photos do not fall into two groups"
         if self.stability < MIN_STABILITY:
             return f"two halves of the folder agree on {self.stability:.0%} of the yes photos only"
         if self.agreement < MIN_AGREEMENT:
-            return f"of the photos that the words are surest of, {self.agreement:.0%} would stay yes"
+            return f"of the photos that the {labels} are surest of, {self.agreement:.0%} would stay yes"
         if self.ranked < MIN_RANKED and self.sure > MAX_SURE:
-            return f"the words are sure of some photos and rank {self.ranked:.0%} of the new yes photos first"
+            return f"the {labels} are sure of some photos and rank {self.ranked:.0%} of the new yes photos first"
         certain = self.certain >= MAX_CERTAIN and self.certain_yes >= MAX_CERTAIN_YES
         if certain and self.growth > MIN_CORRECTION:
-            return f"the words are sure of {self.certain:.0%} of the photos, and yes would still grow"
+            return f"the {labels} are sure of {self.certain:.0%} of the photos, and yes would still grow"
         return None
 
 
@@ -93,7 +97,7 @@ class Transduction:
 
     def decide(self, labels: PseudoLabels, outcome: Transduced) -> Refined:
         """What becomes of the labels, given what transduction makes of them."""
-        refusal = outcome.guards.refusal if self.guarded else None
+        refusal = outcome.guards.refusal_of(labels.noun) if self.guarded else None
         p = labels.p if refusal else outcome.p
         before, after = labels.p >= 0.5, p >= 0.5
         yes, moved = [int(before.sum()), int(after.sum())], int((before != after).sum())

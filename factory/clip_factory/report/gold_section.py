@@ -27,8 +27,9 @@ def _base_rate(labels: LabeledPhotos) -> list[str]:
     if not len(unbiased):
         return []
     measured = share(unbiased)
-    alone = float(labels.scores[:, : len(labels.positive)].sum(axis=1).mean())
-    teacher = f"the words alone expect {words.share(alone)} of all photos to be yes"
+    alone = words.share(float(labels.words.mean()))
+    source = "the words alone expect" if labels.by_phrases else "the teacher by itself expects"
+    teacher = f"{source} {alone} of all photos to be yes"
     if labels.refined:
         teacher += f", the refined labels {words.share(float(labels.teacher.mean()))}"
     count = words.number(int(unbiased.sum()))

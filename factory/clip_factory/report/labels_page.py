@@ -46,7 +46,7 @@ def render(scenario: Scenario, run: RunFolder, readiness: Readiness, labels: Lab
         labels: Those of the run.
     """
     read = read_labels(labels)
-    kinds = [*_moved(read), *examples(read.teacher, labels.group)]
+    kinds = [*_moved(read), *examples(read.teacher, labels.group, by_phrases=read.by_phrases)]
     root, region = Path(scenario.images.path or "."), scenario_region(scenario)
     shown = pictures(read, np.concatenate([rows for _, _, rows in kinds]), root, region)
     ends = np.cumsum([len(rows) for _, _, rows in kinds])
@@ -60,6 +60,7 @@ def render(scenario: Scenario, run: RunFolder, readiness: Readiness, labels: Lab
             facts=readiness.facts,
             labels=read,
             region=region_view(region, root, read.path),
+            teacher=labels.teacher,
             tone=TONES[readiness.verdict],
             word=WORDS[readiness.verdict],
             bars=BARS,
@@ -79,22 +80,25 @@ def _moved(labels: LabeledPhotos) -> list[tuple[str, str, Indices]]:
     return [("Changed by refinement", lead, rows)] if len(rows) else []
 
 
-def examples(teacher: Floats, groups: NDArray[np.int32]) -> list[tuple[str, str, Indices]]:
+def examples(teacher: Floats, groups: NDArray[np.int32], *, by_phrases: bool = True) -> list[tuple[str, str, Indices]]:
     """Title, explanation and rows of the likeliest, the most doubtful and the least likely photos.
 
     Args:
         teacher: `(N,)` probability of yes, in [0, 1].
         groups: `(N,)` near-duplicate groups; each kind shows one photo of a group.
+        by_phrases: Whether photos were compared with phrases, and not asked about.
 
     Returns:
         Without kinds that would show nothing: where all photos are on one side, the likeliest are the most doubtful.
     """
     likeliest, least, doubtful = (_top(rank, groups) for rank in (teacher, -teacher, -np.abs(teacher - 0.5)))
+    words = "words mean" if by_phrases else "question means"
+    confused = "what the phrases confuse. What is seen here makes good negative phrases."
     kinds = [
-        ("The likeliest", "If these are no yes, the words mean something else to the teacher.", likeliest),
+        ("The likeliest", f"If these are no yes, the {words} something else to the teacher.", likeliest),
         (
             "The most doubtful",
-            "Nearest to 0.5: what the phrases confuse. What is seen here makes good negative phrases.",
+            f"Nearest to 0.5: {confused if by_phrases else 'where its answers say least.'}",
             doubtful[~np.isin(doubtful, np.concatenate([likeliest, least]))],
         ),
         ("The least likely", "If one of these is a yes, the teacher overlooks a kind of it.", least),

@@ -18,6 +18,7 @@ from clip_factory.errors import RunError
 from clip_factory.gate.verdict import Verdict
 from clip_factory.gate.verdict import read as read_verdict
 from clip_factory.label_sources.probabilities import log_odds, sigmoid
+from clip_factory.label_sources.source import YES_NO
 from clip_factory.labels import Labels, hard_labels
 from clip_factory.readiness import Readiness, assess
 from clip_factory.run_folder import GATE, HELD_OUT, IMAGES, LABELS, MODEL, PREDICTIONS, TRAINING, RunFolder, sha256_file
@@ -53,7 +54,7 @@ class LabeledPhotos:
     gold: Floats
     """A person's label: 1 yes, 0 no, NaN where there is none."""
     scores: Floats
-    """`(N, P)` softmax probability of each phrase, the positive phrases first."""
+    """`(N, P)` probability of each phrase, or of the answers yes and no; the positive ones first."""
     positive: tuple[str, ...]
     negative: tuple[str, ...]
     probe: str
@@ -64,6 +65,11 @@ class LabeledPhotos:
     """`(N,)` whether a person was asked because the photo looked doubtful."""
     teacher_threshold: float = 0.5
     """The teacher says yes from this probability on."""
+
+    @property
+    def by_phrases(self) -> bool:
+        """Whether the label source compared photos with phrases; others answer yes and no."""
+        return (self.positive, self.negative) != (YES_NO.positive, YES_NO.negative)
 
     @cached_property
     def words(self) -> Floats:

@@ -95,7 +95,7 @@ def read_pool(run: RunFolder, store: Path) -> tuple[Pool, Journal]:
         run=str(run.path),
         teacher_answers=labels.teacher_answers,
         refinement=load_refinement(scenario),
-        source=scenario.labels.source,
+        source=scenario.labels.name,
     )
     return pool, Journal(Path(scenario.answers or run.path / "answers.jsonl"))
 

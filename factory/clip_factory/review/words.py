@@ -53,7 +53,7 @@ class WordTrials:
         """The words of the run's scenario: `positive`, `negative`, whether these are `stated`; `refused`, why."""
         scenario = load(self._run.file(files.SCENARIO))
         phrases, other = Phrases.of(scenario), scenario.labels.source != ZERO_SHOT
-        why = f"the labels are by {scenario.labels.source}, which asks in its own way" if other else ""
+        why = f"the labels are by {scenario.labels.name}, which asks in its own way" if other else ""
         return {**phrases.to_json(), "stated": scenario.negative is not None, "refused": why}
 
     def tried(self, positive: Sequence[str], negative: Sequence[str]) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class WordTrials:
         tree = load(self._run.file(files.SCENARIO)).model_dump()
         scenario = validated({**tree, "positive": list(positive), "negative": list(negative) or None}, "these words")
         if scenario.labels.source != ZERO_SHOT:
-            raise FactoryError(f"the labels are by {scenario.labels.source}: its words cannot be tried here")
+            raise FactoryError(f"the labels are by {scenario.labels.name}: its words cannot be tried here")
         return scenario
 
     def _loaded(self, scenario: Scenario) -> PhraseScorer:

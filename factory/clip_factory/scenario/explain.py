@@ -43,6 +43,8 @@ def _relevant(problems: list[Any]) -> list[Any]:
 _WRONG_BRANCH = ("tuple_type", "int_type", "int_parsing")
 _WORDS = {
     "Tuple should have at least 1 item after validation, not 0": "needs at least one entry, or leave the key out",
+    "Tuple should have at least 2 items after validation, not 1": "needs two entries or more",
+    "Tuple should have at least 2 items after validation, not 0": "needs two entries or more, or leave the key out",
     "Input should be a valid tuple": "must be a list, such as [forklift, forklift truck]",
     "Input should be a valid string": "must be text; put it in quotes",
 }
@@ -90,6 +92,8 @@ def _without_branches(location: tuple[Any, ...], tree: Any) -> tuple[Any, ...]:
 def _known_keys(section: tuple[Any, ...]) -> list[str]:
     model: Any = Scenario
     for part in section:
+        if isinstance(part, int):  # a list holds sections of one kind
+            continue
         field = getattr(model, "model_fields", {}).get(part)
         model = next(iter(_models(field.annotation)), None) if field else None
     return list(getattr(model, "model_fields", {}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -24,6 +24,8 @@ from clip_factory.runtime.region import box_fault
 from clip_factory.runtime.safe_text import is_plain
 from clip_factory.scenario.prompts import TemplateSet, negation_in
 
+MIXED = "mixed"
+"""The name of several label sources together, as `labels.source` says it."""
 SLUG = r"^[a-z0-9]+([-_][a-z0-9]+)*$"
 
 
@@ -185,16 +187,91 @@ class Teacher(_Section):
         return f"{self.model}/{self.pretrained}" if self.pretrained else self.model
 
 
-class Labeling(_Section):
-    """How the photos get their labels."""
+class _Source(_Section):
+    """One label source, and what it needs."""
+
+    newer = frozenset({"model"})
 
     source: Annotated[str, StringConstraints(min_length=1)] = "zero-shot"
-    """What gives each photo its probability of yes: `zero-shot`, the teacher and the phrases, or the name of a label
-    source that an installed package adds."""
+    """What gives each photo its probability of yes: `zero-shot`, the teacher and the phrases; `vqa`, a model that is
+    asked the question (visual question answering); or the name of a label source that an installed package adds."""
+    model: str | None = None
+    """The checkpoint of a source that needs one: `hf-hub:OWNER/NAME` or `local-dir:PATH`."""
+
+    @model_validator(mode="after")
+    def _own_keys(self) -> Self:
+        if self.source == "zero-shot" and self.model is not None:
+            raise ValueError("zero-shot reads no `model`: its encoder is `teacher`; leave the key out")
+        if self.source == "vqa" and self.model is None:
+            raise ValueError("vqa needs the `model` to ask, such as hf-hub:OWNER/NAME or local-dir:PATH")
+        return self
+
+
+class Part(_Source):
+    """One of several label sources."""
+
+    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """How much its log-odds of yes count in the mean, next to the other sources' weights."""
+
+    @model_validator(mode="after")
+    def _single(self) -> Part:
+        if self.source == MIXED:
+            raise ValueError("a source in `sources` cannot be a mixture itself")
+        return self
+
+
+class Labeling(_Source):
+    """How the photos get their labels."""
+
+    newer = frozenset({"model", "sources", "combine", "doubt"})
+
     refine: Annotated[str, StringConstraints(min_length=1)] = "auto"
     """What improves these probabilities. `auto`: people's labels decide from 20 on, before that the folder's own groups
     correct the words where guards hold. `none`; `transduction`, the groups without guards; `probe`, people's labels
     alone; or the name of a refinement that an installed package adds."""
+    sources: Annotated[tuple[Part, ...], Field(min_length=2, max_length=20)] | None = None
+    """Several label sources in place of one, in the order in which they are asked."""
+    combine: Literal["mean", "cascade"] = "mean"
+    """What becomes of the answers of `sources`. `mean`: all are asked about all photos, and the log-odds of yes are
+    averaged by weight. `cascade`: each is asked only about the photos on which the mean of those before it is in
+    `doubt`."""
+    doubt: tuple[Share, Share] = (0.2, 0.8)
+    """Probabilities of yes, lowest and highest, between which a cascade asks the next source."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, tree: Any) -> Any:
+        """Several sources have a name of their own, as if `source` said it: one place says what is asked."""
+        several = isinstance(tree, dict) and tree.get("sources") is not None
+        return {"source": MIXED, **tree} if several else tree
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Labeling:
+        if self.sources is None:
+            if self.source == MIXED:
+                raise ValueError("name the `sources` to mix, two or more")
+            if self.combine != "mean" or self.doubt != Labeling.model_fields["doubt"].default:
+                raise ValueError("`combine` and `doubt` are for several `sources`")
+            return self
+        if self.source != MIXED or self.model is not None:
+            raise ValueError("give either `source` (with its own keys) or `sources`, not both")
+        if len({part.model_copy(update={"weight": 1}) for part in self.sources}) < len(self.sources):
+            raise ValueError("`sources` names the same source twice; give it a larger weight")
+        if self.doubt[0] >= self.doubt[1]:
+            raise ValueError("`doubt` goes from a lower probability to a higher one")
+        if self.combine != "cascade" and self.doubt != Labeling.model_fields["doubt"].default:
+            raise ValueError("`doubt` is for `combine: cascade`; the mean asks all sources about all photos")
+        return self
+
+    def asks(self, source: str) -> bool:
+        """Whether a label source of this name is asked, alone or among others."""
+        return source in (self.source, *(part.source for part in self.sources or ()))
+
+    @property
+    def name(self) -> str:
+        """What sentences call the source: `zero-shot`, or `zero-shot and vqa`."""
+        names = list(dict.fromkeys(part.source for part in self.sources or ()))
+        return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names) or self.source
 
 
 class Student(_Section):
