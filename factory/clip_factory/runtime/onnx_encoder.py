@@ -41,10 +41,12 @@ class OnnxEncoder:
         self.name, self.license, self.key, self.dim = folder.name, folder.license, folder.key, folder.dim
         self.image_size = max(folder.size)
         self.logit_scale, self.logit_bias = folder.logit_scale, folder.logit_bias
+        self.images_a_run = IMAGES_A_SMALL_RUN if low_memory else IMAGES_A_RUN
+        self.runs_at_once = 1 if low_memory else threads or usable_cpus()
         self._threads = threads or usable_cpus()
         self._low_memory = low_memory
         self._text_tower: ort.InferenceSession | None = None
-        self._pool = ThreadPoolExecutor(1 if low_memory else self._threads, thread_name_prefix="embed")
+        self._pool = ThreadPoolExecutor(self.runs_at_once, thread_name_prefix="embed")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, threads: int | None = None, low_memory: bool = False) -> OnnxEncoder:
@@ -66,8 +68,7 @@ class OnnxEncoder:
         if not images:
             return np.empty((0, self.dim), np.float32)
         tower = self._image_tower  # loaded here: several threads would load it several times
-        size = IMAGES_A_SMALL_RUN if self._low_memory else IMAGES_A_RUN
-        parts = self._pool.map(functools.partial(self._embed, tower), _parts(images, size))
+        parts = self._pool.map(functools.partial(self._embed, tower), _parts(images, self.images_a_run))
         return np.concatenate(list(parts))
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:

@@ -12,11 +12,10 @@ from itertools import islice
 import numpy as np
 from PIL import Image
 
-from clip_factory.runtime.onnx_encoder import IMAGES_A_RUN, OnnxEncoder
+from clip_factory.runtime.onnx_encoder import OnnxEncoder
 from clip_factory.runtime.predictions import Images, pictures
 from clip_factory.runtime.prefetch import path_of
 from clip_factory.runtime.preprocessing import ImageSource, read_rgb
-from clip_factory.runtime.processors import usable_cpus
 from clip_factory.runtime.runtime_errors import FactoryError, ImageError
 
 TEMPLATES = ("a photo of a {}.",)
@@ -137,11 +136,11 @@ class ZeroShot:
     def _embedded(self, images: Images) -> Iterator[tuple[ImageSource, np.ndarray | str]]:
         """Each image with its vector, or the reason why there is none; a few batches ahead of whoever asks."""
         source, waiting = iter(pictures(images)), deque[Future[list[tuple[ImageSource, np.ndarray | str]]]]()
-        pool = ThreadPoolExecutor(usable_cpus(), thread_name_prefix="read")
+        pool = ThreadPoolExecutor(self.encoder.runs_at_once, thread_name_prefix="read")
         try:
-            while chunk := list(islice(source, IMAGES_A_RUN)):
+            while chunk := list(islice(source, self.encoder.images_a_run)):
                 waiting.append(pool.submit(self._embed, chunk))
-                if len(waiting) > usable_cpus():
+                if len(waiting) > self.encoder.runs_at_once:
                     yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()
