@@ -22,7 +22,7 @@ from clip_factory.gold.gold_labels import read_ledger
 from clip_factory.images.scan import usable_photos
 from clip_factory.run_folder import RunFolder
 from clip_factory.runtime.photo_files import find_images
-from clip_factory.scenario import Scenario, stamped
+from clip_factory.scenario import Scenario, Teacher, stamped
 
 VERSION = "version of "
 """What stands before the name of a package in a fingerprint."""
@@ -41,6 +41,7 @@ STAMPED = "scenario as a model holds it"
 """All of the scenario but the paths of one machine."""
 WATCHED_LATER = ("question", "positive")
 """Keys that scenarios had before the stage that reads them looked at them."""
+RUN_FILES = (*files.FILES, *files.OPTIONAL)
 SPECIAL = (TRAINING_LABELS, PHOTOS, USABLE, WEIGHTS, STAMPED)
 
 
@@ -58,12 +59,12 @@ def fingerprint(
     Returns:
         Name to hex sha256; files that are not there are left out. Versions stand as `version of NAME`.
     """
-    hashes = run.hashes(tuple(name for name in reads if name in files.FILES))
+    hashes = run.hashes(tuple(name for name in reads if name in RUN_FILES))
     special = {
         TRAINING_LABELS: lambda: _training_labels(run),
         PHOTOS: lambda: _photos(Path(scenario.images.path or ".")),
         USABLE: lambda: _usable(run),
-        WEIGHTS: lambda: weights_state(scenario.teacher),
+        WEIGHTS: lambda: _weights(scenario),
         STAMPED: lambda: _hash(stamped(scenario)),
     }
     hashes |= {name: special[name]() for name in reads if name in special}
@@ -94,14 +95,14 @@ def changed(
     if new:
         defaults = Scenario(name=scenario.name, positive=scenario.positive).model_dump(mode="json")
         before = {key: _value_hash(defaults, key) for key in new} | before
-    watched = (*SPECIAL, *WATCHED_LATER, *files.FILES)
+    watched = (*SPECIAL, *WATCHED_LATER, *RUN_FILES)
     before = {name: now[name] for name in now if name.startswith(VERSION) or name in watched} | before
     looked_at = now.keys() | (before.keys() & set(reads))  # what a later version does not look at any more is no matter
     return {key for key in looked_at if now.get(key) != before.get(key)}
 
 
 def _keys(reads: Sequence[str]) -> list[str]:
-    return [name for name in reads if name not in files.FILES and name not in SPECIAL]
+    return [name for name in reads if name not in RUN_FILES and name not in SPECIAL]
 
 
 def _hash(text: str) -> str:
@@ -134,6 +135,12 @@ def _value_hash(tree: Any, key: str) -> str:
     for part in key.split("."):
         value = value[part]
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def _weights(scenario: Scenario) -> str:
+    """What tells the weights of the teacher's encoder apart, and those of its label source, if it has its own."""
+    encoder = weights_state(scenario.teacher)
+    return encoder if scenario.labels.model is None else encoder + weights_state(Teacher(model=scenario.labels.model))
 
 
 def _usable(run: RunFolder) -> str:

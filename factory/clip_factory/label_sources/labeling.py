@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from clip_factory.errors import LabelsError, PluginError
 from clip_factory.images.photo import Photo
 from clip_factory.label_sources.refinement import PseudoLabels, checked, load_refinement
 from clip_factory.label_sources.source import LabelSource, Phrases, Scores, find_label_source
+from clip_factory.label_sources.visual_evidence import VisualEvidence, to_arrow
 from clip_factory.labels import Labels, hard_labels
 from clip_factory.progress import bar
 from clip_factory.scenario import Scenario
@@ -36,6 +37,8 @@ class Labeled:
     """Photos that were embedded for them; the others' vectors were in the store."""
     seconds_to_load: float
     """What loading the encoder took."""
+    evidence: tuple[VisualEvidence, ...] | None = None
+    """What the label source shows for its answer about each photo; None where it shows nothing of the kind."""
 
 
 def label(
@@ -70,7 +73,7 @@ def label(
     scores = score(source, photos, scenario, store)
     vectors = store.get(encoder.key, [photo.sha256 for photo in photos])
     labels = build(scenario, teacher_about(encoder, source.about), scores, images, vectors, gold, picked)
-    return Labeled(labels, embedded, seconds)
+    return Labeled(labels, embedded, seconds, scores.evidence)
 
 
 def score(source: LabelSource, photos: Sequence[Photo], scenario: Scenario, store: EmbeddingStore) -> Scores:
@@ -80,9 +83,10 @@ def score(source: LabelSource, photos: Sequence[Photo], scenario: Scenario, stor
         LabelsError: N is 0.
         PluginError: The source's answers are not scores.
     """
-    question = question_hash(scenario)
+    question, names = question_hash(scenario, source), [photo.sha256 for photo in photos]
     phrases = _stored_phrases(store, source.key, question)
-    rows = store.scores(source.key, question, [photo.sha256 for photo in photos]) if phrases else {}
+    rows = store.scores(source.key, question, names) if phrases else {}
+    evidence = _stored_evidence(store, source.key, question, names) if phrases else {}
     missing = [photo for photo in photos if photo.sha256 not in rows]
     with ExitStack() as stack:
         progress, writer = stack.enter_context(bar("scoring")), None
@@ -98,17 +102,22 @@ def score(source: LabelSource, photos: Sequence[Photo], scenario: Scenario, stor
                 phrases, about = scores.phrases, {"phrases": scores.phrases.to_json(), "source": dict(source.about)}
                 writer = stack.enter_context(store.scores_writer(source.key, question, about))
             names = [photo.sha256 for photo in batch]
-            writer.add(names, scores.by_phrase)
+            writer.add(names, scores.by_phrase, None if scores.evidence is None else to_arrow(scores.evidence))
             rows.update(zip(names, scores.by_phrase, strict=True))
+            evidence.update(zip(names, scores.evidence or (), strict=False))
             if source.batch_size < len(missing):
                 progress(start + len(batch), len(missing))
     if phrases is None:
         raise LabelsError("there are no photos to label")
-    return Scores(phrases, np.stack([rows[photo.sha256] for photo in photos]))
+    shown = tuple(evidence.get(photo.sha256, VisualEvidence()) for photo in photos) if evidence else None
+    return Scores(phrases, np.stack([rows[photo.sha256] for photo in photos]), shown)
 
 
-def question_hash(scenario: Scenario) -> str:
-    """Hash of all that a label source may be asked: 24 hex digits."""
+def question_hash(scenario: Scenario, source: LabelSource | None = None) -> str:
+    """Hash of all that a label source may be asked, or of what it says by `question` that it reads: 24 hex digits."""
+    own: Callable[[Scenario], Mapping[str, object]] | None = getattr(source, "question", None)
+    if own is not None:
+        return _digest(own(scenario))
     templates = scenario.templates
     asked = {
         "question": scenario.question,
@@ -116,6 +125,10 @@ def question_hash(scenario: Scenario) -> str:
         "templates": template_set(templates) if isinstance(templates, str) else templates,
         "labels": scenario.labels.model_dump(mode="json", exclude={"refine"}),
     }
+    return _digest(asked)
+
+
+def _digest(asked: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -178,6 +191,13 @@ def teacher_about(encoder: Encoder, source: Mapping[str, object] | None = None) 
 def certainty(p_yes: np.ndarray) -> np.ndarray:
     """Training weights in [MIN_WEIGHT, 1]: 1 where the teacher is sure, near 0 where it is not."""
     return np.asarray(np.maximum(MIN_WEIGHT, np.abs(2 * p_yes - 1)), np.float32)
+
+
+def _stored_evidence(
+    store: EmbeddingStore, source: str, question: str, sha256s: Sequence[str]
+) -> dict[str, VisualEvidence]:
+    plain = store.evidence(source, question, sha256s)
+    return {sha256: VisualEvidence.of_plain(one) for sha256, one in plain.items()}
 
 
 def _stored_phrases(store: EmbeddingStore, source: str, question: str) -> Phrases | None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 
 from clip_factory.errors import ScenarioError
 from clip_factory.runtime.safe_text import is_plain
@@ -122,16 +131,50 @@ class Teacher(_Section):
         return f"{self.model}/{self.pretrained}" if self.pretrained else self.model
 
 
+LOCATING = {
+    "detection": "hf-hub:google/owlv2-base-patch16-ensemble",
+    "segmentation": "hf-hub:CIDAS/clipseg-rd64-refined",
+}
+"""Label sources that show where in a photo they see what they name, and a well-known checkpoint of each."""
+
+
 class Labeling(_Section):
     """How the photos get their labels."""
 
     source: Annotated[str, StringConstraints(min_length=1)] = "zero-shot"
-    """What gives each photo its probability of yes: `zero-shot`, the teacher and the phrases, or the name of a label
-    source that an installed package adds."""
+    """What gives each photo its probability of yes: `zero-shot`, the teacher and the phrases; `detection`, boxes that a
+    detector draws for the phrases; `segmentation`, the area that a model marks for them; or the name of a label source
+    that an installed package adds."""
+    model: str | None = None
+    """The checkpoint of a source that needs one: `hf-hub:OWNER/NAME` or `local-dir:PATH`."""
+    score: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Of `detection` and `segmentation`: from this score on a box, or a pixel, counts as yes. Left out: 0.2 for boxes,
+    0.5 for pixels."""
+    min_area: Share | None = None
+    """Of `detection` and `segmentation`: the least share of the photo that a box must cover to count, or that must be
+    marked for a yes. Left out: 0 for boxes, 0.01 for what is marked."""
     refine: Annotated[str, StringConstraints(min_length=1)] = "auto"
     """What improves these probabilities. `auto`: people's labels decide from 20 on, before that the folder's own groups
     correct the words where guards hold. `none`; `transduction`, the groups without guards; `probe`, people's labels
     alone; or the name of a refinement that an installed package adds."""
+
+    @model_validator(mode="after")
+    def _keys_of_locating_sources(self) -> Labeling:
+        if self.source in LOCATING:
+            if self.model is None:
+                raise ValueError(f"{self.source} needs a `model`, such as {LOCATING[self.source]} or local-dir:PATH")
+        elif self.score is not None or self.min_area is not None:
+            raise ValueError(f"`score` and `min_area` are for {' and '.join(LOCATING)}; leave them out")
+        elif self.source == "zero-shot" and self.model is not None:
+            raise ValueError("zero-shot reads no `model`: its encoder is `teacher`; leave the key out")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_unused_keys(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keys that only some sources have are left out where they are not given: files and hashes of other sources
+        stay as they were.
+        """
+        return {key: value for key, value in dumped(self).items() if value is not None}
 
 
 class Student(_Section):
