@@ -140,7 +140,7 @@ class _Shards:
         wanted = pa.array(sorted(set(sha256s)), pa.string())
         for table in self._tables(["sha256", BESIDE]):
             if BESIDE in table.column_names:
-                matches = table.filter(pa.compute.is_in(table["sha256"], wanted) & table[BESIDE].is_valid())
+                matches = table.filter(pa.compute.is_in(table["sha256"], wanted)).drop_null()
                 values.update(zip(matches["sha256"].to_pylist(), matches[BESIDE].to_pylist(), strict=True))
         return values
 
@@ -165,14 +165,16 @@ class _Shards:
     def _tables(self, columns: list[str]) -> Iterable[pa.Table]:
         for shard in sorted(self.folder.glob("*.parquet")):
             try:
-                names = pq.read_schema(shard).names
-                yield pq.read_table(shard, columns=[name for name in columns if name in names])
+                with pq.ParquetFile(shard) as file:
+                    there = file.schema_arrow.names
+                    table = file.read(columns=[name for name in columns if name in there])
             except FileNotFoundError:  # folded by its writer a moment ago; the fold sorts last and holds the rows
                 continue
             except (pa.ArrowException, OSError) as error:
                 raise StoreError(
                     f"{shard}: damaged shard ({error})", hint="delete it; what it held is computed anew"
                 ) from None
+            yield table
 
 
 @dataclass

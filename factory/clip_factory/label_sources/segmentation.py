@@ -56,7 +56,8 @@ class Segmenter:
     def _decoded(self, layers: list[torch.Tensor], conditions: torch.Tensor) -> np.ndarray:
         """Log-odds for one photo, a few phrases at a time."""
         parts = []
-        for some in conditions.split(PHRASES_AT_ONCE):
+        for start in range(0, len(conditions), PHRASES_AT_ONCE):
+            some = conditions[start : start + PHRASES_AT_ONCE]
             repeated = tuple(layer.expand(len(some), -1, -1) for layer in layers)
             parts.append(self._network.decoder(repeated, some).logits.float().cpu().numpy())
         return np.concatenate(parts)
