@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -69,6 +70,13 @@ def overlay(evidence: VisualEvidence, size: tuple[int, int], positive: Collectio
     words = [*(f"{box.phrase} {box.score:.2f}" for box in evidence.boxes), *([share] if share else [])]
     mask = f"data:image/png;base64,{base64.b64encode(tinted(evidence.mask)).decode()}" if evidence.mask else ""
     return Overlay(width, height, tuple(reversed(drawn)), mask, share, ", ".join(words))
+
+
+def drawn_evidence(evidence: VisualEvidence, positive: Collection[str]) -> dict[str, Any]:
+    """The same as plain values, for a page that draws it itself: `boxes` with shares of the photo, `mask` in base64."""
+    boxes = [asdict(box) | {"yes": box.phrase in positive} for box in evidence.boxes]
+    mask = base64.b64encode(tinted(evidence.mask)).decode() if evidence.mask else ""
+    return {"boxes": boxes, "mask": mask, "says": mask_words(evidence.mask) if evidence.mask else ""}
 
 
 def mask_words(mask: Mask) -> str:
