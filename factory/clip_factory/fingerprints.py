@@ -42,6 +42,7 @@ STAMPED = "scenario as a model holds it"
 """All of the scenario but the paths of one machine."""
 WATCHED_LATER = ("question", "positive")
 """Keys that scenarios had before the stage that reads them looked at them."""
+RUN_FILES = (*files.FILES, *files.OPTIONAL)
 SPECIAL = (TRAINING_LABELS, PHOTOS, USABLE, WEIGHTS, STAMPED)
 
 
@@ -61,7 +62,7 @@ def fingerprint(
     Returns:
         Name to hex sha256; files that are not there are left out. Versions stand as `version of NAME`.
     """
-    hashes = run.hashes(tuple(name for name in reads if name in files.FILES))
+    hashes = run.hashes(tuple(name for name in reads if name in RUN_FILES))
     special = {
         TRAINING_LABELS: lambda: _training_labels(run),
         PHOTOS: lambda: _photos(Path(scenario.images.path or ".")),
@@ -97,14 +98,14 @@ def changed(
     if new:
         defaults = _tree(Scenario(name=scenario.name, positive=scenario.positive))
         before = {key: _value_hash(defaults, key) for key in new} | before
-    watched = (*SPECIAL, *WATCHED_LATER, *files.FILES)
+    watched = (*SPECIAL, *WATCHED_LATER, *RUN_FILES)
     before = {name: now[name] for name in now if name.startswith(VERSION) or name in watched} | before
     looked_at = now.keys() | (before.keys() & set(reads))  # what a later version does not look at any more is no matter
     return {key for key in looked_at if now.get(key) != before.get(key)}
 
 
 def _keys(reads: Sequence[str]) -> list[str]:
-    return [name for name in reads if name not in files.FILES and name not in SPECIAL]
+    return [name for name in reads if name not in RUN_FILES and name not in SPECIAL]
 
 
 def _tree(scenario: Scenario) -> dict[str, Any]:

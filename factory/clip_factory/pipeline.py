@@ -34,6 +34,7 @@ from clip_factory.images.scenario_region import warning as small_region_warning
 from clip_factory.label_sources.labeling import label as label_photos
 from clip_factory.label_sources.refinement import load_refinement
 from clip_factory.label_sources.source import find_label_source
+from clip_factory.label_sources.visual_evidence import write_evidence
 from clip_factory.progress import bar, console
 from clip_factory.report import write_card, write_labels, write_report
 from clip_factory.run_folder import RunFolder
@@ -67,6 +68,8 @@ class Stage:
     work: Callable[[Job], None]
     packages: tuple[str, ...] = ()
     """Whose versions change what it makes; beside the factory's own."""
+    may_write: tuple[str, ...] = ()
+    """What it writes only for some scenarios."""
 
     def fingerprint(self, job: Job) -> dict[str, str]:
         """A hash of each thing that it reads now."""
@@ -112,6 +115,8 @@ def label(job: Job) -> None:
     if gold.labels or refinement["used"]:
         console.print(refinement["says"], markup=False)
     job.run.log("refined", refinement=refinement)
+    if made.evidence is not None:
+        write_evidence(job.run, names, made.evidence)
     made.labels.write(job.run.file(files.LABELS))
     seconds = round(made.seconds_to_load, 3)
     job.run.log("labeled", images=len(names), embedded=made.embedded, seconds_to_load_teacher=seconds)
@@ -162,10 +167,12 @@ STAGES = (
         (
             *(USABLE, "question", "positive", "negative", "templates", "gold", "answers", "labels"),
             *("teacher", WEIGHTS, "student.seed", "region"),
+            files.EVIDENCE,
         ),
         (files.LABELS,),
         label,
-        ("torch", "torchvision", "open_clip_torch", "timm", "transformers", "numpy", "pillow", "scikit-learn"),
+        packages=("torch", "torchvision", "open_clip_torch", "timm", "transformers", "numpy", "pillow", "scikit-learn"),
+        may_write=(files.EVIDENCE,),
     ),
     Stage(
         "train",
@@ -186,7 +193,7 @@ STAGES = (
         "report",
         (
             *(files.IMAGES, files.LABELS, files.TRAINING, files.HELD_OUT, files.MODEL, files.PREDICTIONS, files.GATE),
-            *("region", STAMPED),
+            *("region", STAMPED, files.EVIDENCE),
         ),
         (files.REPORT, files.CARD),
         report,
@@ -226,11 +233,14 @@ def run(
         if stage.name == "train":
             check_labels(job, go_on=go_on)
         folder.file(files.MANIFEST).unlink(missing_ok=True)
+        for name in stage.may_write:
+            folder.file(name).unlink(missing_ok=True)
         reads = stage.fingerprint(job)  # before its work: what changes while it works counts the next time
         start = time.perf_counter()
         stage.work(job)
         seconds = round(time.perf_counter() - start, 3)
-        reads |= folder.hashes(tuple(name for name in stage.writes if name in reads))  # the gate stamps the model
+        # the gate stamps the model, and evidence that is lost or changed is made anew
+        reads |= folder.hashes(tuple(name for name in (*stage.writes, *stage.may_write) if name in stage.reads))
         folder.log("done", stage=stage.name, seconds=seconds, reads=reads)
     if until == "label":
         result = check_labels(job, go_on=go_on)
@@ -297,7 +307,7 @@ def _write_manifest(job: Job) -> None:
         "passed": gate.verdict.passed,
         "verdict": gate.state,
         "images_from": started[0]["images"] if started else None,
-        "files": job.run.hashes(files.FILES),
+        "files": job.run.hashes((*files.FILES, *files.OPTIONAL)),
         "versions": {"clip-factory": __version__, **{name: metadata.version(name) for name in RECORDED}},
         "seconds": seconds,
     }

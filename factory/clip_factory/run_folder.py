@@ -26,6 +26,8 @@ IMAGES = "images.parquet"
 LABELS = "labels.parquet"
 LABELS_PAGE = "labels.html"
 """A view of the labels for people: no other file rests on it, so it is none of `FILES`."""
+EVIDENCE = "evidence.parquet"
+"""What the label source shows for its answers: boxes and masks."""
 STUDENT = "student.ckpt"
 TRAINING = "training.csv"
 HELD_OUT = "held_out.parquet"
@@ -53,6 +55,8 @@ OLD_STAGE_NAMES = {"images": "scan", "gate": "evaluate"}
 
 FILES = (SCENARIO, IMAGES, LABELS, STUDENT, TRAINING, HELD_OUT, MODEL, PREDICTIONS, SPLITS, GATE, REPORT, CARD)
 """What a finished run holds beside its log and manifest."""
+OPTIONAL = (EVIDENCE,)
+"""What only some runs hold."""
 
 
 def sha256_file(path: Path) -> str:

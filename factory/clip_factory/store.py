@@ -3,7 +3,7 @@
     STORE/vectors/ENCODER_KEY/teacher.json            what made the vectors
     STORE/vectors/ENCODER_KEY/NAME.parquet            shards: sha256, vector (float16)
     STORE/scores/SOURCE_KEY/QUESTION/question.json    what was asked
-    STORE/scores/SOURCE_KEY/QUESTION/NAME.parquet     shards: sha256, scores (float32)
+    STORE/scores/SOURCE_KEY/QUESTION/NAME.parquet     shards: sha256, scores (float32), and evidence, if there is any
 
 A shard is written under a temporary name and renamed, and is never changed: a reader sees whole shards only, two
 writers cannot harm each other, and kill -9 costs no more than the batch in flight. A writer that ends well folds its
@@ -28,6 +28,9 @@ import pyarrow.parquet as pq
 
 from clip_factory.errors import StoreError
 from clip_factory.runtime.atomic import atomic, sweep, write_json
+
+BESIDE = "evidence"
+"""Column of what is kept of an image beside its numbers."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,14 @@ class EmbeddingStore:
         """
         return self._scores(source, question).rows(sha256s)
 
+    def evidence(self, source: str, question: str, sha256s: Sequence[str]) -> dict[str, Any]:
+        """What a label source has shown for its answers about some of these images, as plain values by sha256.
+
+        It lies in the shards of the scores: an image that has scores has its evidence. Arguments and errors as of
+        `scores`.
+        """
+        return self._scores(source, question).beside(sha256s)
+
     def scores_writer(self, source: str, question: str, about: Mapping[str, object]) -> StoreWriter:
         """A context manager that adds scores; `about` is kept as question.json for people."""
         return self._scores(source, question).writer("question.json", about)
@@ -123,6 +134,16 @@ class _Shards:
             rows.update(zip(matches["sha256"].to_pylist(), _matrix(matches[self.column], self.dtype), strict=True))
         return rows
 
+    def beside(self, sha256s: Sequence[str]) -> dict[str, Any]:
+        """What stands beside the rows of those of these images that have something there."""
+        values: dict[str, Any] = {}
+        wanted = pa.array(sorted(set(sha256s)), pa.string())
+        for table in self._tables(["sha256", BESIDE]):
+            if BESIDE in table.column_names:
+                matches = table.filter(pa.compute.is_in(table["sha256"], wanted)).drop_null()
+                values.update(zip(matches["sha256"].to_pylist(), matches[BESIDE].to_pylist(), strict=True))
+        return values
+
     def remove(self, sha256s: Set[str]) -> None:
         """Write the shards that hold one of these images anew without them."""
         unwanted = pa.array(sorted(sha256s), pa.string())
@@ -144,13 +165,16 @@ class _Shards:
     def _tables(self, columns: list[str]) -> Iterable[pa.Table]:
         for shard in sorted(self.folder.glob("*.parquet")):
             try:
-                yield pq.read_table(shard, columns=columns)
+                with pq.ParquetFile(shard) as file:
+                    there = file.schema_arrow.names
+                    table = file.read(columns=[name for name in columns if name in there])
             except FileNotFoundError:  # folded by its writer a moment ago; the fold sorts last and holds the rows
                 continue
             except (pa.ArrowException, OSError) as error:
                 raise StoreError(
                     f"{shard}: damaged shard ({error})", hint="delete it; what it held is computed anew"
                 ) from None
+            yield table
 
 
 @dataclass
@@ -162,18 +186,23 @@ class StoreWriter:
     dtype: np.dtype[np.generic]
     _own: list[Path] = field(default_factory=list)
 
-    def add(self, sha256s: Sequence[str], rows: np.ndarray) -> None:
-        """Append one batch: N hex sha256 and float `(N, K)`; vectors are kept as float16, scores as float32."""
+    def add(self, sha256s: Sequence[str], rows: np.ndarray, beside: pa.Array | None = None) -> None:
+        """Append one batch: N hex sha256 and float `(N, K)`; vectors are kept as float16, scores as float32.
+
+        `beside`: what else is kept of each of the N, in the same shard.
+        """
         flat = pa.array(rows.astype(self.dtype).ravel())
         columns = [pa.array(sha256s, pa.string()), pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])]
-        self._own.append(self.write_shard("a", pa.table(columns, names=["sha256", self.column])))
+        table = pa.table(columns, names=["sha256", self.column])
+        self._own.append(self.write_shard("a", table if beside is None else table.append_column(BESIDE, beside)))
 
     def __enter__(self) -> StoreWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
         if len(self._own) > 1:
-            self.write_shard("z", pa.concat_tables([pq.read_table(shard) for shard in self._own]).combine_chunks())
+            tables = [pq.read_table(shard) for shard in self._own]
+            self.write_shard("z", pa.concat_tables(tables, promote_options="default").combine_chunks())
             for shard in self._own:
                 shard.unlink()
 

@@ -237,6 +237,6 @@ def test_a_teacher_without_a_name_is_refused() -> None:
 def test_files_without_labels_have_the_defaults_and_names_are_text() -> None:
     assert parse(MINIMAL).labels.model_dump() == {"source": "zero-shot", "refine": "auto"}
     assert parse(MINIMAL + "labels: {refine: none}\n").labels.refine == "none"
-    known = "source, model, refine, sources, combine, doubt"
+    known = "source, model, score, min_area, refine, sources, combine, doubt"
     with pytest.raises(ScenarioError, match=rf"labels\.sauce: unknown key; known here: {known}"):
         parse(MINIMAL + "labels: {sauce: vqa}\n")

@@ -18,6 +18,7 @@ from clip_factory.images.photo import Photo
 from clip_factory.images.scenario_region import scenario_region
 from clip_factory.label_sources.refinement import PseudoLabels, checked, load_refinement
 from clip_factory.label_sources.source import LabelSource, Phrases, Scores, find_label_source
+from clip_factory.label_sources.visual_evidence import VisualEvidence, to_arrow
 from clip_factory.labels import Labels, hard_labels
 from clip_factory.progress import bar, console
 from clip_factory.scenario import Scenario
@@ -39,6 +40,8 @@ class Labeled:
     """Photos that were embedded for them; the others' vectors were in the store."""
     seconds_to_load: float
     """What loading the encoder took."""
+    evidence: tuple[VisualEvidence, ...] | None = None
+    """What the label source shows for its answer about each photo; None where it shows nothing of the kind."""
 
 
 def label(
@@ -76,7 +79,7 @@ def label(
     scores = source.score(photos, scenario) if several else score(source, photos, scenario, store)
     vectors = store.get(encoder.key, [photo.sha256 for photo in photos])
     labels = build(scenario, teacher_about(encoder, source.about), scores, images, vectors, gold, picked)
-    return Labeled(labels, embedded, seconds)
+    return Labeled(labels, embedded, seconds, scores.evidence)
 
 
 def score(source: LabelSource, photos: Sequence[Photo], scenario: Scenario, store: EmbeddingStore) -> Scores:
@@ -86,9 +89,10 @@ def score(source: LabelSource, photos: Sequence[Photo], scenario: Scenario, stor
         LabelsError: N is 0.
         PluginError: The source's answers are not scores.
     """
-    question = question_hash(scenario, source)
+    question, names = question_hash(scenario, source), [photo.sha256 for photo in photos]
     phrases = _stored_phrases(store, source.key, question)
-    rows = store.scores(source.key, question, [photo.sha256 for photo in photos]) if phrases else {}
+    rows = store.scores(source.key, question, names) if phrases else {}
+    evidence = _stored_evidence(store, source.key, question, names) if phrases else {}
     missing = [photo for photo in photos if photo.sha256 not in rows]
     with ExitStack() as stack:
         progress, writer = stack.enter_context(bar("scoring")), None
@@ -104,13 +108,15 @@ def score(source: LabelSource, photos: Sequence[Photo], scenario: Scenario, stor
                 phrases, about = scores.phrases, {"phrases": scores.phrases.to_json(), "source": dict(source.about)}
                 writer = stack.enter_context(store.scores_writer(source.key, question, about))
             names = [photo.sha256 for photo in batch]
-            writer.add(names, scores.by_phrase)
+            writer.add(names, scores.by_phrase, None if scores.evidence is None else to_arrow(scores.evidence))
             rows.update(zip(names, scores.by_phrase, strict=True))
+            evidence.update(zip(names, scores.evidence or (), strict=False))
             if source.batch_size < len(missing):
                 progress(start + len(batch), len(missing))
     if phrases is None:
         raise LabelsError("there are no photos to label")
-    scores = Scores(phrases, np.stack([rows[photo.sha256] for photo in photos]))
+    shown = tuple(evidence.get(name, VisualEvidence()) for name in names) if evidence else None
+    scores = Scores(phrases, np.stack([rows[name] for name in names]), shown)
     if (mass := float(scores.by_phrase.sum(axis=1, dtype=np.float64).mean())) < MIN_MASS:
         console.print(
             f"warning: {source.about['name']} does not answer this question with yes or no: both together are "
@@ -199,6 +205,13 @@ def teacher_about(encoder: Encoder, source: Mapping[str, object] | None = None) 
 def certainty(p_yes: np.ndarray) -> np.ndarray:
     """Training weights in [MIN_WEIGHT, 1]: 1 where the teacher is sure, near 0 where it is not."""
     return np.asarray(np.maximum(MIN_WEIGHT, np.abs(2 * p_yes - 1)), np.float32)
+
+
+def _stored_evidence(
+    store: EmbeddingStore, source: str, question: str, sha256s: Sequence[str]
+) -> dict[str, VisualEvidence]:
+    plain = store.evidence(source, question, sha256s)
+    return {sha256: VisualEvidence.of_plain(one) for sha256, one in plain.items()}
 
 
 def _stored_phrases(store: EmbeddingStore, source: str, question: str) -> Phrases | None:

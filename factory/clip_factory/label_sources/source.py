@@ -12,6 +12,7 @@ from clip_factory.encoders import EmbeddingStore, Encoder
 from clip_factory.errors import PluginError, ScenarioError
 from clip_factory.images.photo import Photo
 from clip_factory.label_sources.probabilities import log_odds, sigmoid
+from clip_factory.label_sources.visual_evidence import VisualEvidence
 from clip_factory.loader_table import LoaderTable
 from clip_factory.scenario import Labeling, Scenario
 from clip_factory.scenario.prompts import BACKGROUND
@@ -57,6 +58,8 @@ class Scores:
     phrases: Phrases
     by_phrase: np.ndarray
     """float32 `(N, P)` in [0, 1]: how likely each phrase is, in the order of `phrases.all`."""
+    evidence: tuple[VisualEvidence, ...] | None = None
+    """What the source shows for each of the N answers; None where it shows nothing of the kind."""
 
     @classmethod
     def of_probabilities(cls, p: np.ndarray) -> Scores:
@@ -87,7 +90,9 @@ class Scores:
             raise PluginError(f"label source {source}: scores {values.shape}, expected {expected}")
         if not ((values >= 0) & (values <= 1)).all():
             raise PluginError(f"label source {source}: scores outside [0, 1]")
-        return Scores(self.phrases, values)
+        if self.evidence is not None and len(self.evidence) != count:
+            raise PluginError(f"label source {source}: evidence about {len(self.evidence)} photos, expected {count}")
+        return Scores(self.phrases, values, self.evidence)
 
 
 class LabelSource(Protocol):
@@ -122,6 +127,18 @@ def _zero_shot(scenario: Scenario, encoder: Encoder, store: EmbeddingStore) -> L
     return ZeroShot(encoder, store)
 
 
+def _detection(scenario: Scenario, encoder: Encoder, store: EmbeddingStore) -> LabelSource:
+    from clip_factory.label_sources.detection import load_detection
+
+    return load_detection(scenario)
+
+
+def _segmentation(scenario: Scenario, encoder: Encoder, store: EmbeddingStore) -> LabelSource:
+    from clip_factory.label_sources.segmentation import load_segmentation
+
+    return load_segmentation(scenario)
+
+
 def _vqa(scenario: Scenario, encoder: Encoder, store: EmbeddingStore) -> LabelSource:
     from clip_factory.label_sources.vqa import load_vqa
 
@@ -134,7 +151,16 @@ def _mixed(scenario: Scenario, encoder: Encoder, store: EmbeddingStore) -> Label
     return load_mixed(scenario, encoder, store)
 
 
-LOADERS: LoaderTable[LabelSourceLoader] = LoaderTable(GROUP, {"zero-shot": _zero_shot, "vqa": _vqa, MIXED: _mixed})
+LOADERS: LoaderTable[LabelSourceLoader] = LoaderTable(
+    GROUP,
+    {
+        "zero-shot": _zero_shot,
+        "detection": _detection,
+        "segmentation": _segmentation,
+        "vqa": _vqa,
+        MIXED: _mixed,
+    },
+)
 
 
 def find_label_source(scenario: Scenario) -> LabelSourceLoader:

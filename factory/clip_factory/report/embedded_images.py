@@ -13,6 +13,7 @@ from PIL import Image
 from clip_factory.errors import ImageError, ImagesError
 from clip_factory.images.photo import Photo, read_photo_rgb
 from clip_factory.images.photo_paths import file_at
+from clip_factory.report.evidence_overlay import Overlay, overlay
 from clip_factory.report.plot_data import Indices
 from clip_factory.report.run_data import LabeledPhotos
 from clip_factory.runtime.preprocessing import read_rgb
@@ -43,6 +44,8 @@ class Picture:
     """A person's label."""
     truth: bool
     """What counts as right: gold, else the teacher's answer."""
+    overlay: Overlay | None = None
+    """What the label source shows for its answer; None where there is nothing."""
 
 
 def pictures(labels: LabeledPhotos, chosen: Indices, root: Path, region: Region | None) -> list[Picture]:
@@ -60,6 +63,7 @@ def pictures(labels: LabeledPhotos, chosen: Indices, root: Path, region: Region 
 
 
 def _picture(labels: LabeledPhotos, i: int, image: Image.Image | None) -> Picture:
+    evidence = labels.evidence.get(labels.sha256[i]) if image else None
     return Picture(
         uri=uri(image or Image.new("RGB", (SIDE, SIDE), GRAY)),
         missing=image is None,
@@ -69,6 +73,7 @@ def _picture(labels: LabeledPhotos, i: int, image: Image.Image | None) -> Pictur
         student=float(labels.student[i]) if labels.asked[i] else None,
         gold=bool(labels.gold[i]) if labels.labeled[i] else None,
         truth=bool(labels.reference[i]),
+        overlay=overlay(evidence, image.size, labels.positive) if image and evidence else None,
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clip_factory.images.scenario_region import scenario_region
+from clip_factory.label_sources.visual_evidence import read_evidence
 from clip_factory.labels import Labels
 from clip_factory.readiness import BARS, Readiness
 from clip_factory.report import plots
@@ -45,7 +46,7 @@ def render(scenario: Scenario, run: RunFolder, readiness: Readiness, labels: Lab
         readiness: What the labels are worth.
         labels: Those of the run.
     """
-    read = read_labels(labels)
+    read = replace(read_labels(labels), evidence=read_evidence(run))
     kinds = [*_moved(read), *examples(read.teacher, labels.group, by_phrases=read.by_phrases)]
     root, region = Path(scenario.images.path or "."), scenario_region(scenario)
     shown = pictures(read, np.concatenate([rows for _, _, rows in kinds]), root, region)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from clip_factory.gate.verdict import Verdict
 from clip_factory.gate.verdict import read as read_verdict
 from clip_factory.label_sources.probabilities import log_odds, sigmoid
 from clip_factory.label_sources.source import YES_NO
+from clip_factory.label_sources.visual_evidence import VisualEvidence, read_evidence
 from clip_factory.labels import Labels, hard_labels
 from clip_factory.readiness import Readiness, assess
 from clip_factory.run_folder import GATE, HELD_OUT, IMAGES, LABELS, MODEL, PREDICTIONS, TRAINING, RunFolder, sha256_file
@@ -65,6 +67,8 @@ class LabeledPhotos:
     """`(N,)` whether a person was asked because the photo looked doubtful."""
     teacher_threshold: float = 0.5
     """The teacher says yes from this probability on."""
+    evidence: Mapping[str, VisualEvidence] = field(default_factory=dict)
+    """What the label source shows for its answers, by sha256; empty where it shows nothing of the kind."""
 
     @property
     def by_phrases(self) -> bool:
@@ -225,7 +229,10 @@ def read_run_data(scenario: Scenario, run: RunFolder) -> RunData:
     return RunData(
         scenario=scenario,
         folder=run.path,
-        labels=read_labels(Labels.of_run(run), run.table(PREDICTIONS, "evaluate", ASKED), threshold),
+        labels=replace(
+            read_labels(Labels.of_run(run), run.table(PREDICTIONS, "evaluate", ASKED), threshold),
+            evidence=read_evidence(run),
+        ),
         files=_count_files(run.table(IMAGES, "scan", SEEN)),
         gate=gate,
         model=dict(Model.load(model, threads=1).metadata),

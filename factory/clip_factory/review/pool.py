@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from clip_factory.gold.journal import Journal
 from clip_factory.label_sources.probe import Probe, features
 from clip_factory.label_sources.refinement import Refinement, load_refinement
 from clip_factory.label_sources.source import Phrases, Scores
+from clip_factory.label_sources.visual_evidence import VisualEvidence, read_evidence
 from clip_factory.labels import Labels
 from clip_factory.run_folder import RunFolder
 from clip_factory.runtime import Model
@@ -56,6 +58,10 @@ class Pool:
     refinement: Refinement = field(default_factory=Probe)
     source: str = "zero-shot"
     """Name of the label source."""
+    evidence: Mapping[str, VisualEvidence] = field(default_factory=dict)
+    """What it shows for its answers, by sha256; empty where it shows nothing of the kind."""
+    positive: tuple[str, ...] = ()
+    """Phrases for yes."""
 
     @property
     def duplicates(self) -> np.ndarray:
@@ -96,6 +102,8 @@ def read_pool(run: RunFolder, store: Path) -> tuple[Pool, Journal]:
         teacher_answers=labels.teacher_answers,
         refinement=load_refinement(scenario),
         source=scenario.labels.name,
+        evidence=read_evidence(run),
+        positive=labels.positive,
     )
     return pool, Journal(Path(scenario.answers or run.path / "answers.jsonl"))
 

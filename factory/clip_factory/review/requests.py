@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from clip_factory.errors import FactoryError
+from clip_factory.report.evidence_overlay import drawn_evidence
 from clip_factory.review.session import Session
 from clip_factory.review.words import WordTrials
 
@@ -83,13 +84,32 @@ class RequestHandler:
         with self._lock:
             self._refresh()
             columns, about = _columns(self._table), asdict(self._about)
-            return _json({"columns": columns, "about": about, "threshold": self._threshold(), **self._figures})
+            return _json(
+                {
+                    "columns": columns,
+                    "about": about,
+                    "threshold": self._threshold(),
+                    **self._figures,
+                    "evidence": bool(self._session.pool.evidence),
+                }
+            )
 
     def labels(self) -> bytes:
         """The columns of `items` that change as labels learn from answers, and which labels these are, as JSON."""
         with self._lock:
             self._refresh()
             return _json({"columns": _columns(self._table.select(LABEL_COLUMNS)), "learned": self._figures["learned"]})
+
+    def evidence(self, body: bytes) -> bytes:
+        """What the label source shows for its answers about the photos that a request's body names, as JSON.
+
+        By sha256: `boxes`, the best first, each with phrase, score, place and whether it speaks for yes; `mask`, a PNG
+        with transparency in base64, to be stretched over the photo; `says`, the mask in words. Photos for which nothing
+        is shown are left out. Errors as of `photos`.
+        """
+        pool, photos = self._session.pool, self.photos(body)
+        shown = {sha256: drawn_evidence(one, pool.positive) for sha256 in photos if (one := pool.evidence.get(sha256))}
+        return _json({sha256: one for sha256, one in shown.items() if one["boxes"] or one["mask"]})
 
     def photos(self, body: bytes) -> list[str]:
         """The photos that a request's body names under `sha256`.

@@ -45,6 +45,7 @@ def application(requests: RequestHandler, thumbs: Thumbnails, access: Access, lo
         Route("/api/answer", pages.answer, methods=["POST"]),
         Route("/api/undo", pages.undo, methods=["POST"]),
         Route("/api/thumbs", pages.thumbnails, methods=["POST"]),
+        Route("/api/evidence", pages.evidence, methods=["POST"]),
         Route("/api/words", pages.words),
         Route("/api/words/try", pages.try_words, methods=["POST"]),
         Route("/api/words/suggest", pages.suggest_words, methods=["POST"]),
@@ -114,6 +115,9 @@ class _Pages:
 
     async def undo(self, request: Request) -> Response:
         return _json(await run_in_threadpool(self.requests.undo, await request.body()))
+
+    async def evidence(self, request: Request) -> Response:
+        return _json(await run_in_threadpool(self.requests.evidence, await request.body()))
 
     async def words(self, request: Request) -> Response:
         return _json(await run_in_threadpool(self.requests.words))

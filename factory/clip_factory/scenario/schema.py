@@ -187,16 +187,30 @@ class Teacher(_Section):
         return f"{self.model}/{self.pretrained}" if self.pretrained else self.model
 
 
+LOCATING = {
+    "detection": "hf-hub:google/owlv2-base-patch16-ensemble",
+    "segmentation": "hf-hub:CIDAS/clipseg-rd64-refined",
+}
+"""Label sources that show where in a photo they see what they name, and a well-known checkpoint of each."""
+
+
 class _Source(_Section):
     """One label source, and what it needs."""
 
-    newer = frozenset({"model"})
+    newer = frozenset({"model", "score", "min_area"})
 
     source: Annotated[str, StringConstraints(min_length=1)] = "zero-shot"
-    """What gives each photo its probability of yes: `zero-shot`, the teacher and the phrases; `vqa`, a model that is
-    asked the question (visual question answering); or the name of a label source that an installed package adds."""
+    """What gives each photo its probability of yes: `zero-shot`, the teacher and the phrases; `detection`, boxes that a
+    detector draws for the phrases; `segmentation`, the area that a model marks for them; `vqa`, a model that is asked
+    the question (visual question answering); or the name of a label source that an installed package adds."""
     model: str | None = None
     """The checkpoint of a source that needs one: `hf-hub:OWNER/NAME` or `local-dir:PATH`."""
+    score: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Of `detection` and `segmentation`: from this score on a box, or a pixel, counts as yes. Left out: 0.2 for boxes,
+    0.5 for pixels."""
+    min_area: Share | None = None
+    """Of `detection` and `segmentation`: the least share of the photo that a box must cover to count, or that must be
+    marked for a yes. Left out: 0 for boxes, 0.01 for what is marked."""
 
     @model_validator(mode="after")
     def _own_keys(self) -> Self:
@@ -204,6 +218,10 @@ class _Source(_Section):
             raise ValueError("zero-shot reads no `model`: its encoder is `teacher`; leave the key out")
         if self.source == "vqa" and self.model is None:
             raise ValueError("vqa needs the `model` to ask, such as hf-hub:OWNER/NAME or local-dir:PATH")
+        if self.source in LOCATING and self.model is None:
+            raise ValueError(f"{self.source} needs a `model`, such as {LOCATING[self.source]} or local-dir:PATH")
+        if self.source not in LOCATING and not (self.score is None and self.min_area is None):
+            raise ValueError(f"`score` and `min_area` are for {' and '.join(LOCATING)}; leave them out")
         return self
 
 
@@ -223,7 +241,7 @@ class Part(_Source):
 class Labeling(_Source):
     """How the photos get their labels."""
 
-    newer = frozenset({"model", "sources", "combine", "doubt"})
+    newer = _Source.newer | {"sources", "combine", "doubt"}
 
     refine: Annotated[str, StringConstraints(min_length=1)] = "auto"
     """What improves these probabilities. `auto`: people's labels decide from 20 on, before that the folder's own groups

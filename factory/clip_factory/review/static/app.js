@@ -1,6 +1,7 @@
 // The page begins here: loads the photos, puts the parts together, and looks at the server now and then.
 
 import { beginProof, confirmed, hold, poll, refused } from "./answers.js";
+import { coverCell } from "./evidence.js";
 import { Grid } from "./grid.js";
 import "./keys.js";
 import { Model } from "./model.js";
@@ -27,10 +28,11 @@ async function start() {
   page.model = new Model(sent);
   page.about = sent.about;
   const pictures = new Pictures((i) => page.model.columns.sha256[i], (i) => page.grid.arrived(i));
-  page.grid = new Grid($("grid"), $("space"), pictures, { paint, moved });
+  page.grid = new Grid($("grid"), $("space"), pictures, { paint, moved, loaded: coverCell });
   $("question").textContent = page.about.question;
   $("region").hidden = !page.about.region;
   $("region").title = page.about.region;
+  $("seen").hidden = !page.model.evidence;
   document.title = `Review: ${page.about.question}`;
   page.queue = new Queue(page.about.id, { sent: confirmed, dropped: refused, changed: status });
   if (matchMedia(NARROW).matches) page.grid.size = Number(($("size").value = SMALL));

@@ -9,8 +9,9 @@ const BEHIND = 1.5;
 
 export class Grid {
   // `paint(cell, photo)` shows the state of a photo on its cell; `moved()` is called when place or selection changed.
-  constructor(main, space, pictures, { paint, moved }) {
-    Object.assign(this, { main, space, pictures, paint, moved });
+  // `loaded(cell)` when its picture is there.
+  constructor(main, space, pictures, { paint, moved, loaded }) {
+    Object.assign(this, { main, space, pictures, paint, moved, loaded });
     this.size = 132;
     this.sections = [];
     this.order = [];
@@ -149,6 +150,7 @@ export class Grid {
     const image = cell.appendChild(new Image());
     image.alt = "";
     image.draggable = false;
+    image.onload = () => this.loaded(cell);
     cell.appendChild(document.createElement("span")).className = "mark";
     this.dress(cell, at);
     this.picture(cell, this.order[at]);

@@ -3,6 +3,7 @@
 import { advance, answer, beginProof, confirmShown, flip, following, nextBatch, undo } from "./answers.js";
 import { movesOn } from "./choices.js";
 import { cut, turned } from "./cut.js";
+import { coverGrid, toggle } from "./evidence.js";
 import { $, page } from "./page.js";
 import { arrange, show } from "./shown.js";
 import { openWords } from "./words.js";
@@ -53,6 +54,7 @@ const OTHERS = {
   Enter: DO.zoom,
   Escape: DO.drop,
   a: onward,
+  b: toggle,
   g: () => nextBatch(),
   p: prove,
   t: tryOut,
@@ -65,7 +67,7 @@ const OTHERS = {
   "-": () => resize(Number($("size").value) - STEP),
 };
 
-const ZOOMED = { Enter: DO.close, ArrowLeft: DO.back, ArrowRight: DO.on, z: undo };
+const ZOOMED = { Enter: DO.close, ArrowLeft: DO.back, ArrowRight: DO.on, b: toggle, z: undo };
 
 addEventListener("keydown", (event) => {
   if (!page.model || event.altKey || $("help").open) return;
@@ -137,6 +139,7 @@ function trial(threshold) {
 
 function whole() {
   $("whole").setAttribute("aria-pressed", $("grid").classList.toggle("whole"));
+  coverGrid();
 }
 
 function resize(size) {
@@ -156,6 +159,7 @@ const BUTTONS = {
   ask: () => nextBatch(),
   undo,
   whole,
+  seen: toggle,
   prove,
   try: tryOut,
   turned: () => arrange("cut", turned()),

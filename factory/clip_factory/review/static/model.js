@@ -22,6 +22,7 @@ export class Model {
     this.by = [...sent.columns.by];
     this.conflict = [...sent.columns.conflict];
     this.waiting = new Map(); // photo -> answers not confirmed yet, oldest first
+    this.evidence = sent.evidence; // whether the label source shows boxes or masks
     this.threshold = sent.threshold; // the shipped student's; null: there is none
     this.learned = sent.learned; // which labels the columns hold
     this.fresh = null; // newer ones

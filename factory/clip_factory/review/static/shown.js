@@ -19,6 +19,7 @@ export function show(key) {
 
 export function arrange(key, sections) {
   page.view = key;
+  document.body.classList.toggle("blind", key === "prove"); // no box may sway an answer that is to measure the teacher
   page.grid.show(sections);
   filters();
   const name = VIEWS[key] ?? page.model.filters().find((filter) => filter.key === key).name;

@@ -1,5 +1,6 @@
 // One photo alone, large.
 
+import { coverZoomed } from "./evidence.js";
 import { $, bold, page } from "./page.js";
 
 export function zoom(at = page.grid.focus) {
@@ -10,6 +11,8 @@ export function zoom(at = page.grid.focus) {
   const sha256 = model.columns.sha256[i];
   if ($("zoomed").dataset.sha256 !== sha256) {
     $("zoomed").dataset.sha256 = sha256;
+    $("stage").querySelector(".seen")?.remove();
+    $("zoomed").onload = () => coverZoomed(i);
     $("zoomed").src = `/photo/${sha256}${page.about.region_key && `?region=${page.about.region_key}`}`;
     $("zoomed").alt = model.name(i);
   }
