@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from PIL import Image
 
 from clip_factory import api
@@ -19,6 +20,7 @@ from clip_factory import run_folder as files
 from clip_factory.encoders import EmbeddingStore, for_region
 from clip_factory.encoders.store_check import check_store
 from clip_factory.evaluation.labeled_folder import read_folder
+from clip_factory.exporters.export_student import export_source
 from clip_factory.images import scan as images
 from clip_factory.images.photo import Photo, read_squares
 from clip_factory.images.scenario_region import scenario_region
@@ -29,8 +31,12 @@ from clip_factory.run_folder import RunFolder
 from clip_factory.runtime import Model
 from clip_factory.runtime.preprocessing import to_square
 from clip_factory.runtime.region import Region
-from clip_factory.scenario import Scenario, Student, dump, load
+from clip_factory.scenario import Scenario, dump, load
+from clip_factory.scenario import Student as StudentSection
 from clip_factory.store import EmbeddingStore as Store
+from clip_factory.students import backbones
+from clip_factory.students.cross_fitting import logits, member_logits
+from clip_factory.students.network import Student
 from clip_factory.students.recipe import Recipe
 from clip_factory.students.training_data import load_photos
 from clip_factory.zeroshot.embedded_folder import embed_folder
@@ -175,6 +181,12 @@ def test_a_student_is_trained_and_validated_on_the_region(
         paths = labels.of_split(split).path
         expected = [to_square(Image.open(cropped / path), size) for path in paths]
         assert np.array_equal(part.images.numpy(), expected), split
+    network = Student("resnet-mini", 32, backbones.pretrained(backbones.get("resnet-mini"))).eval()
+    torch.nn.init.normal_(network.head.weight, std=0.3)
+    (member,) = member_logits([network], loaded, frames, run, 32, scenario_region(scenario))
+    path_of = dict(zip(labels.sha256, labels.path, strict=True))
+    left_out = np.stack([to_square(Image.open(cropped / path_of[sha]), 32) for sha in member.sha256])
+    assert member.train == pytest.approx(logits(network, left_out)), "what calibration and threshold rest on"
 
 
 def test_vectors_of_a_region_are_kept_apart_from_those_of_whole_photos(frames: Path, tmp_path: Path) -> None:
@@ -282,6 +294,15 @@ def test_the_file_answers_alone_as_the_run_said(finished: api.Run, many: Path, t
 
 
 @pytest.mark.slow
+def test_an_export_is_measured_on_the_region(finished: api.Run, many: Path) -> None:
+    run = RunFolder(finished.path)
+    source, labels = export_source(load(run.file(files.SCENARIO)), run), Labels.of_run(run)
+    for split, pixels in (("val", source.images.val), ("test", source.images.test)):
+        crops = [Image.open(many / path).crop((80, 42, 130, 112)) for path in labels.of_split(split).path]
+        assert np.array_equal(pixels, [to_square(crop, 32) for crop in crops]), split
+
+
+@pytest.mark.slow
 def test_what_lies_outside_of_the_region_makes_no_difference(finished: api.Run) -> None:
     photo = door_frame(500)
     box = finished.model.region.pixels(*photo.size)
@@ -316,5 +337,5 @@ def test_another_region_is_scanned_labeled_and_trained_anew_and_the_same_one_is_
     Image.open(mask).save(painted)
     assert stale(by_mask) == everything
     assert "region" not in dump(scenario.model_copy(update={"region": None}))
-    student = scenario.model_copy(update={"student": Student(seed=1)})
+    student = scenario.model_copy(update={"student": StudentSection(seed=1)})
     assert stale(student) == []
