@@ -106,6 +106,14 @@ def test_a_batch_is_no_larger_than_allowed(server: EncoderServer, encoder: Gated
     assert max(encoder.batches) <= 8 and sum(encoder.batches) == 16
 
 
+def test_a_batch_that_is_not_full_waits_for_more(encoder: GatedEncoder) -> None:
+    with served(encoder, max_wait=10) as server, ThreadPoolExecutor(2) as pool:
+        answers = [pool.submit(ask, server, pictures(4, seed=seed)) for seed in (1, 2)]
+        assert {one.result().status_code for one in answers} == {200}
+
+    assert encoder.batches == [8]
+
+
 def test_a_photo_that_waits_or_was_embedded_is_not_embedded_again(server: EncoderServer, encoder: GatedEncoder) -> None:
     encoder.gate.clear()
     with ThreadPoolExecutor(2) as pool:
@@ -177,6 +185,7 @@ def test_bodies_together_are_held_within_bounds(encoder: GatedEncoder) -> None:
         assert encoder.entered.acquire(timeout=10)
         assert metric(metrics(server), "factory_encoder_held_bytes") > 29_000
         refused = ask(server, pictures(1, side=80))
+        assert status(raw(server, request(IMAGES, b"", **{"Content-Length": "19450"}))) == 429, "before it is sent"
         encoder.gate.set()
 
         assert refused.status_code == 429 and "Retry-After" in refused.headers
