@@ -115,8 +115,8 @@ def score(source: LabelSource, photos: Sequence[Photo], scenario: Scenario, stor
                 progress(start + len(batch), len(missing))
     if phrases is None:
         raise LabelsError("there are no photos to label")
-    shown = tuple(evidence.get(name, VisualEvidence()) for name in names) if evidence else None
-    scores = Scores(phrases, np.stack([rows[name] for name in names]), shown)
+    shown = tuple(evidence.get(photo.sha256, VisualEvidence()) for photo in photos) if evidence else None
+    scores = Scores(phrases, np.stack([rows[photo.sha256] for photo in photos]), shown)
     if (mass := float(scores.by_phrase.sum(axis=1, dtype=np.float64).mean())) < MIN_MASS:
         console.print(
             f"warning: {source.about['name']} does not answer this question with yes or no: both together are "

@@ -78,7 +78,7 @@ teacher:
   model: {teacher.model}          # auto, offline, hf-hub:OWNER/NAME, local-dir:PATH; or MODEL and `pretrained: WEIGHTS`
 
 labels:
-  source: {labels.source}        # what gives each photo its probability of yes
+  source: {labels.source}        # what gives each photo its probability of yes; or vqa, with `model: hf-hub:OWNER/NAME`
   refine: {labels.refine}             # auto: the folder's groups and people's labels improve the words; or none
 
 student:
