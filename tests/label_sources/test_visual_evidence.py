@@ -73,7 +73,9 @@ def test_a_killed_source_goes_on_where_it_was_with_its_evidence(tmp_path: Path) 
     assert first.asked + second.asked == [photo.sha256 for photo in PHOTOS] and not asked_nothing.asked
     assert scores.evidence == tuple(about(number) for number in range(7))
     assert third.evidence is not None and third.evidence[::-1] == scores.evidence
-    assert len(list(tmp_path.rglob("*.parquet"))) == 2, "each writer folded its own shards into one, with their evidence"
+    assert len(list(tmp_path.rglob("*.parquet"))) == 2, (
+        "each writer folded its own shards into one, with their evidence"
+    )
 
 
 def test_a_source_without_evidence_writes_shards_as_before(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def render(scenario: Scenario, run: RunFolder, readiness: Readiness, labels: Lab
             readiness=readiness,
             facts=readiness.facts,
             labels=read,
+            teacher=labels.teacher,
             tone=TONES[readiness.verdict],
             word=WORDS[readiness.verdict],
             bars=BARS,
