@@ -38,7 +38,7 @@ def make_owl(folder: Path, kind: str = "owlv2", side: int = SIDE) -> Path:
     with torch.no_grad():
         for weights in network.parameters():
             weights.normal_(0, 0.3)
-        network.class_head.logit_scale.bias.fill_(40)  # spreads its scores
+        network.class_head.logit_scale.bias.fill_(40 if kind == "owlv2" else 2)  # spreads its scores
     images = getattr(transformers, f"{name}ImageProcessor")(size={"height": side, "width": side})
     getattr(transformers, f"{name}Processor")(images, letter_tokenizer()).save_pretrained(folder)
     network.save_pretrained(folder)
