@@ -204,7 +204,7 @@ def test_the_key_says_all_that_changes_the_scores(tmp_path: Path) -> None:
 def test_an_unknown_source_among_several_is_refused_by_its_place() -> None:
     with pytest.raises(ScenarioError) as refused:
         find_label_source(scenario({"source": "one"}, {"source": "oracle"}))
-    assert str(refused.value).startswith("labels.sources.1: oracle: no such label source\n  known: zero-shot, vqa")
+    assert str(refused.value).startswith("labels.sources.1: oracle: no such label source\n  known: zero-shot, det")
     assert "mixed" not in str(refused.value)
 
 

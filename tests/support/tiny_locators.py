@@ -38,7 +38,7 @@ def make_owl(folder: Path, kind: str = "owlv2", side: int = SIDE) -> Path:
     with torch.no_grad():
         for weights in network.parameters():
             weights.normal_(0, 0.3)
-        network.class_head.logit_scale.weight.normal_(0, 1)
+        network.class_head.logit_scale.bias.fill_(40 if kind == "owlv2" else 2)  # spreads its scores
     images = getattr(transformers, f"{name}ImageProcessor")(size={"height": side, "width": side})
     getattr(transformers, f"{name}Processor")(images, letter_tokenizer()).save_pretrained(folder)
     network.save_pretrained(folder)
@@ -61,6 +61,7 @@ def make_clipseg(folder: Path, side: int = SIDE) -> Path:
     with torch.no_grad():
         for weights in network.parameters():
             weights.normal_(0, 0.3)
+        network.decoder.transposed_convolution.weight.mul_(20)  # spreads its scores
     images = transformers.ViTImageProcessor(size={"height": side, "width": side})
     transformers.CLIPSegProcessor(images, letter_tokenizer()).save_pretrained(folder)
     network.save_pretrained(folder)

@@ -19,8 +19,8 @@ INSIDE, EDGE, CASING = (47, 224, 203, 90), (47, 224, 203, 255), (0, 0, 0, 150)
 """Color and opacity of the cells of a mask: within it, along its edge, and around it."""
 NAMED = 3
 """Boxes of a photo whose phrase and score are written on it; more would hide the photo."""
-LINE = 15
-"""Height of such a line, in pixels of the picture."""
+LINE, LETTER = 15, 7
+"""Height of such a line, and about the width of a letter, in pixels of the picture."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,9 @@ class DrawnBox:
     color: str
     text: str
     """Phrase and score; empty where it is not written."""
+    text_x: float
     text_y: float
-    """Where the line of text stands: over the box, or within it at the top of the picture."""
+    """Where the line of text begins: over the box, or within it at the top of the picture."""
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,14 @@ def _grown(cells: np.ndarray) -> np.ndarray:
 
 def _drawn(box: Box, size: tuple[int, int], yes: bool, *, named: bool) -> DrawnBox:
     width, height = size
-    y = box.y * height
+    y, text = box.y * height, f"{box.phrase} {box.score:.2f}" if named else ""
     return DrawnBox(
         x=round(box.x * width, 1),
         y=round(y, 1),
         width=round(box.width * width, 1),
         height=round(box.height * height, 1),
         color=YES if yes else NO,
-        text=f"{box.phrase} {box.score:.2f}" if named else "",
+        text=text,
+        text_x=round(max(0, min(box.x * width, width - LETTER * len(text))) + 3, 1),
         text_y=round(y - 4 if y >= LINE else y + LINE - 3, 1),
     )

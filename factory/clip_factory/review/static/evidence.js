@@ -84,7 +84,10 @@ function drawn({ boxes, mask, says }, image, host, whole, all) {
   boxes.slice(0, written).forEach((box) => {
     const over = box.y * height - top >= line;
     const y = over ? box.y * height - line / 4 : Math.max(box.y * height, top) + line * 0.85;
-    svg.append(text(`${box.phrase} ${box.score.toFixed(2)}`, Math.max(box.x * width, left) + line / 5, y, line, box.yes ? "yes" : "no"));
+    const words = `${box.phrase} ${box.score.toFixed(2)}`;
+    const room = width - left - words.length * line * 0.52; // where it must begin to end within the photo
+    const x = Math.max(left, Math.min(box.x * width, room)) + line / 5;
+    svg.append(text(words, x, y, line, box.yes ? "yes" : "no"));
   });
   if (says && (all || written)) svg.append(text(says, left + line / 3, top + line, line, "yes"));
   return svg;
