@@ -56,7 +56,7 @@ def render(scenario: Scenario, run: RunFolder, readiness: Readiness, labels: Lab
             readiness=readiness,
             facts=readiness.facts,
             labels=read,
-            teacher=labels.teacher,
+            teacher={"name": scenario.teacher.model, "license": ""} | labels.teacher,
             tone=TONES[readiness.verdict],
             word=WORDS[readiness.verdict],
             bars=BARS,
