@@ -76,9 +76,7 @@ def _moved(labels: LabeledPhotos) -> list[tuple[str, str, Indices]]:
     return [("Changed by refinement", lead, rows)] if len(rows) else []
 
 
-def examples(
-    teacher: Floats, groups: NDArray[np.int32], *, by_phrases: bool = True
-) -> list[tuple[str, str, Indices]]:
+def examples(teacher: Floats, groups: NDArray[np.int32], *, by_phrases: bool = True) -> list[tuple[str, str, Indices]]:
     """Title, explanation and rows of the likeliest, the most doubtful and the least likely photos.
 
     Args:
