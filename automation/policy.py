@@ -66,6 +66,12 @@ def faults(scenario: Scenario, folder: str) -> list[str]:
             problems.append(f"{key}: {value!r} leaves the repository")
     if scenario.teacher.model.startswith(LOCAL):
         problems.append("teacher.model: a folder of this machine; name a model of open_clip or of the hub")
+    for key, source in (
+        ("", scenario.labels),
+        *((f"sources.{i}.", p) for i, p in enumerate(scenario.labels.sources or ())),
+    ):
+        if (source.model or "").startswith(LOCAL):
+            problems.append(f"labels.{key}model: a folder of this machine; name a model of the hub")
     for key, texts in (
         ("question", (scenario.question,)),
         ("positive", scenario.positive),

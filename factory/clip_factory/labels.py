@@ -42,6 +42,8 @@ SCHEMA = pa.schema(
     ]
 )
 """Columns and types of labels.parquet. Files without `scores`, `picked` or `weight` are read, too."""
+ANSWER_COLUMNS = ("yes",), ("no",)
+"""Columns of `scores`, for yes and for no, of a label source that compares photos with no phrases."""
 REQUIRED = ("sha256", "path", "group", "p_teacher", "gold", "split")
 
 
@@ -213,6 +215,11 @@ class Labels:
     def negative(self) -> tuple[str, ...]:
         """The phrases that mean no: the other columns of `scores`."""
         return tuple((self.metadata.get("phrases") or {}).get("negative", ()))
+
+    @property
+    def by_phrases(self) -> bool:
+        """Whether the label source compared the photos with phrases; others answer yes and no."""
+        return (self.positive, self.negative) != ANSWER_COLUMNS
 
     @property
     def refinement(self) -> dict[str, Any]:

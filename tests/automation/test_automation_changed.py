@@ -154,6 +154,17 @@ def test_scenarios_on_the_same_photos_share_a_set_unless_their_teachers_differ(r
             "teacher.model: a folder of this machine; name a model of open_clip or of the hub",
         ),
         (
+            "images: {path: images}\nlabels: {source: vqa, model: 'local-dir:/opt/vqa'}\n",
+            None,
+            "labels.model: a folder of this machine; name a model of the hub",
+        ),
+        (
+            "images: {path: images}\n"
+            "labels: {sources: [{source: zero-shot}, {source: vqa, model: 'local-dir:/opt/vqa'}]}\n",
+            None,
+            "labels.sources.1.model: a folder of this machine; name a model of the hub",
+        ),
+        (
             "images: {path: images}\n",
             "door",
             "name: the scenario door belongs in datasets/door/, not in datasets/pallet/",

@@ -398,6 +398,31 @@ def test_records_of_different_labels_say_so() -> None:
     )
 
 
+VQA = {"scenario.labels.source": "vqa", "scenario.labels.model": "hf-hub:a/b", "scenario.question": "Is it red?"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({}, {"scenario.labels.source": "zero-shot"}, True),  # files of version 0.1.0 say nothing of sources
+        ({"scenario.question": "a?"}, {"scenario.question": "b?"}, True),  # phrases were compared, not the question
+        ({}, VQA, False),
+        (VQA, VQA, True),
+        (VQA, VQA | {"scenario.labels.model": "hf-hub:a/c"}, False),
+        (VQA, VQA | {"scenario.question": "Is it green?"}, False),
+        ({"scenario.labels.sources": [1]}, {"scenario.labels.sources": [2]}, False),
+        (VQA, VQA | {"scenario.labels.refine": "none"}, True),
+    ],
+)
+def test_another_source_model_or_question_is_another_teacher(
+    one: dict[str, object], other: dict[str, object], same: bool
+) -> None:
+    from clip_factory.registry.diff import compare_records
+
+    line = compare_records((gate(teacher=BAD), gate(teacher=GOOD)), (one, other), ("a@1", "a@2")).line
+    assert ("different teachers" not in line) is same
+
+
 def test_records_without_people_are_compared_by_one_teacher_alone() -> None:
     teachers = gate(teacher=BAD), gate(teacher=GOOD)
     same = compare_gates(*teachers, ("a@1", "a@2"), same_teacher=True)

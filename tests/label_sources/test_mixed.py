@@ -12,7 +12,7 @@ from scipy.special import expit
 from scipy.special import logit as exact_logit
 
 from clip_factory import progress
-from clip_factory.errors import ScenarioError
+from clip_factory.errors import LabelsError, ScenarioError
 from clip_factory.images.photo import Photo
 from clip_factory.label_sources import labeling
 from clip_factory.label_sources.mixed import Mixed, load_mixed
@@ -177,6 +177,12 @@ def test_who_was_asked_about_how_many_photos_is_printed(
         source.score(PHOTOS, asked)
         assert sentence in capsys.readouterr().err.splitlines()
     assert source.about["asked"] == [8, 5 if labels else 8]
+
+
+@pytest.mark.usefixtures("sources")
+def test_no_photos_are_refused_as_for_one_source(tmp_path: Path) -> None:
+    with pytest.raises(LabelsError, match="there are no photos to label"):
+        probabilities(scenario({"source": "one"}, {"source": "two"}, combine="cascade"), tmp_path, [])
 
 
 @pytest.mark.usefixtures("sources")

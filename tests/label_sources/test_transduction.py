@@ -17,6 +17,7 @@ from clip_factory.label_sources.transduction import (
     MIN_PHOTOS,
     SHARPNESS,
     Guards,
+    Transduced,
     Transduction,
     transduce,
 )
@@ -154,6 +155,15 @@ def test_each_guard_keeps_the_words_and_says_why(guards: Guards, reason: str | N
         assert guards.refusal is None
     else:
         assert reason in (guards.refusal or "")
+
+
+def test_labels_that_are_not_by_words_are_called_otherwise() -> None:
+    labels, _ = folder(150, 350)
+    refused = Transduced(labels.log_odds, replace(GOOD, agreement=0.49))
+    by_words, asked = (Transduction().decide(replace(labels, source=name), refused) for name in ("zero-shot", "vqa"))
+
+    assert by_words.sentence == "Zero-shot labels stay: of the photos that the words are surest of, 49% would stay yes."
+    assert asked.sentence == "Vqa labels stay: of the photos that the answers are surest of, 49% would stay yes."
 
 
 def test_what_people_say_of_photos_changes_nothing() -> None:

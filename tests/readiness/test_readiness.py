@@ -124,6 +124,18 @@ def test_no_yes_at_all_and_a_question_beyond_the_teacher_get_different_words() -
     assert beyond.command(Path("runs/ball/1")) == "factory review runs/ball/1"
 
 
+@pytest.mark.parametrize("sides", [[(400, SURE_NO)], [(400, HUDDLED)], [(60, (1.0, 1.0)), (340, (-1.0, 1.0))]])
+def test_where_no_phrase_was_compared_the_advice_is_to_ask_otherwise(
+    sides: list[tuple[int, tuple[float, float]]],
+) -> None:
+    columns = {"phrases": {"positive": ["yes"], "negative": ["no"]}}
+    asked = assess(replace(labels_of(draw(*sides)), metadata=columns))
+
+    assert asked.cause == assess(labels_of(draw(*sides))).cause
+    assert "ask in other words" in asked.advice and "look-alikes" not in asked.advice
+    assert "the words" not in asked.sentence
+
+
 def test_a_folder_of_nothing_but_yes_lacks_the_no() -> None:
     found = assess(labels_of(draw((400, SURE_YES))))
 

@@ -19,6 +19,7 @@ from sklearn.metrics import confusion_matrix
 from clip_factory.errors import RunError
 from clip_factory.exporters.threshold import Threshold
 from clip_factory.gate.verdict import read
+from clip_factory.labels import Labels
 from clip_factory.report import formatting as words
 from clip_factory.report import model_card as card
 from clip_factory.report import plot_data as figures
@@ -30,7 +31,7 @@ from clip_factory.report.threshold_section import threshold_section as section_o
 from clip_factory.run_folder import CARD, GATE, LABELS, REPORT, RunFolder, read_json, sha256_file
 from clip_factory.runtime import to_square
 from clip_factory.runtime.atomic import write_json
-from clip_factory.scenario import Scenario
+from clip_factory.scenario import Labeling, Scenario
 from support.make_run import CUT, NOT_PROVEN, PASSES, PROBE, REFUSED, SIZE, RunKind, make_older, make_run
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -237,6 +238,34 @@ def test_card_says_what_the_probability_was_calibrated_against(made: tuple[Scena
         text = card.render(replace(data, model=data.model | {"calibration": said}))
         said_so = f"on photos that it was not trained on (212 photos, against {words_for_it}); on the test"
         assert f"inside the file, {said_so}" in text
+
+
+ZERO_SHOT = {"source": "zero-shot"}
+VQA = {"source": "vqa", "model": "local-dir:model"}
+
+
+@pytest.mark.parametrize(("section", "phrases"), [(VQA, False), ({"sources": [ZERO_SHOT, VQA]}, True)])
+def test_where_the_question_was_asked_it_stands_in_the_place_of_phrases(
+    section: dict[str, object], phrases: bool, tmp_path: Path
+) -> None:
+    """Yes and no are shares of all that a model could answer: the share of yes is that of their ratio."""
+    made, run = make_run(tmp_path, RunKind(images=60, gold=1, positive=("ball",), negative=("wall",)))
+    labels = Labels.of_run(run)
+    share = words.share(float(labels.scores[:, 0].mean()))
+    columns = {**labels.metadata, "phrases": {"positive": ["yes"], "negative": ["no"]}}
+    replace(labels, scores=labels.scores * np.float32(0.01), metadata=columns).write(run.file(LABELS))
+    scenario = made.model_copy(update={"labels": Labeling.model_validate(section)})
+    report = written(scenario, run).text
+    write_card(scenario, run)
+    card = run.file(CARD).read_text(encoding="utf-8")
+
+    assert "Asked Is there a red ball?" in re.sub(r"\s+", " ", report)
+    assert "It was asked about each photo: Is there a red ball?" in report
+    assert f"the teacher by itself expects {share} of all photos to be yes" in report
+    assert "| Asked | Is there a red ball? |" in card
+    for text in (report, card):
+        assert "Yes looks like" not in text and "Every phrase" not in text and "from phrases alone" not in text
+        assert ("And compared with" in text) is phrases
 
 
 def test_card_names_the_file_by_its_hash(made: tuple[Scenario, RunFolder]) -> None:

@@ -229,6 +229,63 @@ def test_a_teachers_name_is_read_in_one_place(text: str, model: str, pretrained:
     assert teacher.name == text
 
 
+SEVERAL = "labels: {sources: [{source: zero-shot}, {source: vqa, model: 'local-dir:m', weight: 2}]}\n"
+
+
+def test_several_label_sources_are_written_and_read_back_and_have_a_name() -> None:
+    labels = parse(MINIMAL + SEVERAL).labels
+
+    assert parse(dump(parse(MINIMAL + SEVERAL))).labels == labels
+    assert (labels.source, labels.name, labels.combine, labels.doubt) == (
+        "mixed",
+        "zero-shot and vqa",
+        "mean",
+        (0.2, 0.8),
+    )
+    assert labels.sources is not None and [part.weight for part in labels.sources] == [1, 2]
+    assert labels.asks("vqa") and labels.asks("zero-shot") and not labels.asks("detection")
+    assert labels.model_dump(mode="json") == {
+        "source": "mixed",
+        "refine": "auto",
+        "sources": [{"source": "zero-shot"}, {"source": "vqa", "model": "local-dir:m", "weight": 2.0}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (
+            "{source: zero-shot, sources: [{source: a}, {source: b}]}",
+            "either `source` (with its own keys) or `sources`",
+        ),
+        ("{model: 'local-dir:m', sources: [{source: a}, {source: b}]}", "either `source` (with its own keys) or"),
+        ("{sources: [{source: a}]}", "labels.sources: [{'source': 'a'}]: needs two entries or more"),
+        ("{sources: []}", "labels.sources: []: needs two entries or more, or leave the key out"),
+        ("{sources: [{source: a}, {source: a, weight: 2}]}", "names the same source twice"),
+        ("{sources: [{source: a}, {source: mixed}]}", "labels.sources.1: a source in `sources` cannot be a mixture"),
+        (
+            "{sources: [{source: a}, {source: b, sources: []}]}",
+            "unknown key; known here: source, model, weight",
+        ),
+        ("{sources: [{source: a}, {source: b, weight: 0}]}", "labels.sources.1.weight: 0: must be greater than 0"),
+        ("{sources: [{source: a}, {source: vqa}]}", "labels.sources.1: vqa needs the `model` to ask"),
+        ("{sources: [{source: a}, {source: zero-shot, model: x}]}", "labels.sources.1: zero-shot reads no `model`"),
+        ("{sources: [{source: a}, {source: b}], combine: median}", "labels.combine: 'median': must be 'mean' or"),
+        ("{sources: [{source: a}, {source: b}], doubt: [0.1, 0.9]}", "`doubt` is for `combine: cascade`"),
+        ("{sources: [{source: a}, {source: b}], combine: cascade, doubt: [0.8, 0.2]}", "from a lower probability to"),
+        ("{sources: [{source: a}, {source: b}], combine: cascade, doubt: [0.1, 1.2]}", "less than or equal to 1"),
+        ("{source: mixed}", "name the `sources` to mix"),
+        ("{combine: cascade}", "`combine` and `doubt` are for several `sources`"),
+        ("{source: vqa}", "labels: vqa needs the `model` to ask"),
+        ("{model: 'hf-hub:a/b'}", "labels: zero-shot reads no `model`"),
+    ],
+)
+def test_what_several_sources_cannot_say_is_refused(section: str, message: str) -> None:
+    with pytest.raises(ScenarioError) as refused:
+        parse(f"{MINIMAL}labels: {section}\n")
+    assert message in str(refused.value)
+
+
 def test_a_teacher_without_a_name_is_refused() -> None:
     with pytest.raises(ScenarioError, match="a teacher needs a name"):
         Teacher.parse(" ")

@@ -112,6 +112,7 @@ def vilt(folder: Path, answers: tuple[str, ...] = ("no", "blue", "yes", "2")) ->
         id2label=dict(enumerate(answers)),
         label2id={name: index for index, name in enumerate(answers)},
         initializer_range=0.5,
+        max_image_length=6,  # parts of a photo, drawn at random: fewer than there are
     )
     image_processor = transformers.ViltImageProcessor(size={"shortest_edge": 32}, size_divisor=8)
     processor = transformers.ViltProcessor(image_processor, tokenizer)

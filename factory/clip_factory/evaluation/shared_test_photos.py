@@ -35,7 +35,7 @@ class RunTables:
     probability: dict[str, float]
     """The exported file's, of val and test."""
     teacher_question: str
-    """The teacher's key and the phrases that it was asked with."""
+    """The teacher's key and the phrases that it was asked with; the name of one that compares no phrases."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,10 @@ def _read(one: Candidate) -> RunTables:
         picked=frozenset(labels.sha256[labels.picked].tolist()),
         teacher=dict(zip(names, labels.teacher_answers.tolist(), strict=True)),
         probability=dict(zip(given["sha256"].to_pylist(), given["probability"].to_pylist(), strict=True)),
-        teacher_question=json.dumps([labels.teacher.get("key"), labels.metadata.get("phrases", {})], sort_keys=True),
+        teacher_question=json.dumps(
+            [labels.teacher.get("key" if labels.by_phrases else "name"), labels.metadata.get("phrases", {})],
+            sort_keys=True,
+        ),
     )
 
 

@@ -68,6 +68,7 @@ class Mixed:
         too sure could not be outvoted.
 
         Raises:
+            LabelsError: N is 0.
             FactoryError: A member cannot answer. What was answered before is kept.
         """
         total, weights = np.zeros(len(photos)), np.zeros(len(photos))
@@ -75,7 +76,7 @@ class Mixed:
         for member in self.members:
             rows = np.flatnonzero(doubtful)
             asked.append(len(rows))
-            if len(rows):
+            if len(rows) or not photos:  # of no photos at all the first says what is wrong
                 scores = score(member.source, [photos[row] for row in rows.tolist()], member.scenario, self.store)
                 total[rows] += member.weight * logit(scores.p)
                 weights[rows] += member.weight

@@ -13,6 +13,7 @@ from clip_factory.errors import PluginError, ScenarioError
 from clip_factory.images.photo import Photo
 from clip_factory.label_sources.probabilities import log_odds, sigmoid
 from clip_factory.label_sources.visual_evidence import VisualEvidence
+from clip_factory.labels import ANSWER_COLUMNS
 from clip_factory.loader_table import LoaderTable
 from clip_factory.scenario import Labeling, Scenario
 from clip_factory.scenario.prompts import BACKGROUND
@@ -47,7 +48,7 @@ class Phrases:
         return asdict(self)
 
 
-YES_NO = Phrases(("yes",), ("no",))
+YES_NO = Phrases(*ANSWER_COLUMNS)
 """The columns of a source that gives probabilities and nothing else."""
 
 

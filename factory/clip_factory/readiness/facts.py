@@ -58,6 +58,8 @@ class Facts:
     """Their share of the weight in training, in [0, 1]."""
     people: People | None
     """None with fewer than `MIN_PEOPLE` labels, or only one answer among them."""
+    by_phrases: bool = True
+    """Whether the photos were compared with phrases, which can be said otherwise; else they were asked about."""
 
     @property
     def no(self) -> int:
@@ -89,6 +91,7 @@ def measure(labels: Labels) -> Facts:
         gold=int(people.sum()),
         gold_weight=float(weight[people].sum() / weight.sum()),
         people=_against_people(p[unbiased], gold[unbiased] == 1),
+        by_phrases=labels.by_phrases,
     )
 
 

@@ -15,6 +15,15 @@ ANSWERS = 50
 """How many answers the advice speaks of; half as many seldom change the labels (docs/review.md)."""
 
 
+_WITHOUT_PHRASES: dict[Cause, str] = {
+    "apart": "train; a look at the ten most doubtful shows what the teacher confuses",
+    "unclear": f"look at the doubtful ones; ask in other words, or give about {ANSWERS} answers",
+    "beyond": f"ask in other words, ask another model, or give about {ANSWERS} answers: they outrank the teacher",
+    "one side": "add photos of the rarer answer, or ask in other words; is one among the likeliest, answer those",
+}
+"""What to do where no phrase was compared with the photos."""
+
+
 def sentence(cause: Cause, facts: Facts) -> str:
     """One sentence or two on what the labels show."""
     return _SENTENCES[cause](facts)
@@ -22,6 +31,8 @@ def sentence(cause: Cause, facts: Facts) -> str:
 
 def advice(cause: Cause, facts: Facts) -> str:
     """What a person can do, as one line."""
+    if not facts.by_phrases and cause in _WITHOUT_PHRASES:
+        return _WITHOUT_PHRASES[cause]
     if cause == "people" and min(facts.yes, facts.no) < MIN_OF_EACH:
         return "add images of the rarer answer"
     if cause in ("apart", "people"):
@@ -75,7 +86,7 @@ def _one_side(facts: Facts) -> str:
     count = facts.above if facts.rarer == "yes" else facts.photos - facts.above
     return (
         f"The teacher is sure that hardly any photo is a {facts.rarer}: {count:,} of {facts.photos:,}, and {extreme}. "
-        "Either there is none, or the words mean something else to it."
+        f"Either there is none, or the {'words mean' if facts.by_phrases else 'question means'} something else to it."
     )
 
 

@@ -18,8 +18,13 @@ from clip_factory.runtime.releases.release_reference import Reference
 OF_RELEASE = ("question", "threshold", "size", "passed", "forced")
 OF_MODEL = ("image_size", "backbone", "precision", "version", "license")
 """Keys of the file's metadata; `version` is the factory's."""
-OF_TEACHER = ("scenario.teacher.model", "scenario.teacher.pretrained", "scenario.positive", "scenario.negative")
-"""Facts that say which teacher labeled, and with which phrases."""
+OF_TEACHER = (
+    *("scenario.teacher.model", "scenario.teacher.pretrained", "scenario.positive", "scenario.negative"),
+    *("scenario.labels.source", "scenario.labels.model", "scenario.labels.combine", "scenario.labels.doubt"),
+)
+"""How the names of facts begin that say which teacher labeled, and with which phrases."""
+BY_WORDS = {"scenario.labels.source": "zero-shot"}
+"""What a scenario means that says nothing of label sources."""
 MAX_DEPTH = 20
 
 
@@ -81,8 +86,14 @@ def compare_records(
         known: Their facts.
         names: What the line calls them.
     """
-    first, second = ({key: one[key] for key in one if key.startswith(OF_TEACHER)} for one in known)
+    first, second = map(_teacher, known)
     return compare_gates(*gates, names, same_teacher=first == second)
+
+
+def _teacher(known: dict[str, Any]) -> dict[str, Any]:
+    """Of a model's facts, those that say which teacher labeled, and what it was asked."""
+    teacher = BY_WORDS | {key: known[key] for key in known if key.startswith(OF_TEACHER)}
+    return teacher if teacher.items() >= BY_WORDS.items() else teacher | {"question": known.get("scenario.question")}
 
 
 def without_teacher(listed: list[Change], recorded: GateComparison) -> list[Change]:

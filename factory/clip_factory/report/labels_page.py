@@ -61,7 +61,7 @@ def render(scenario: Scenario, run: RunFolder, readiness: Readiness, labels: Lab
             facts=readiness.facts,
             labels=read,
             region=region_view(region, root, read.path),
-            teacher=labels.teacher,
+            teacher={"name": scenario.teacher.model, "license": ""} | labels.teacher,
             tone=TONES[readiness.verdict],
             word=WORDS[readiness.verdict],
             bars=BARS,

@@ -19,9 +19,8 @@ from clip_factory.errors import RunError
 from clip_factory.gate.verdict import Verdict
 from clip_factory.gate.verdict import read as read_verdict
 from clip_factory.label_sources.probabilities import log_odds, sigmoid
-from clip_factory.label_sources.source import YES_NO
 from clip_factory.label_sources.visual_evidence import VisualEvidence, read_evidence
-from clip_factory.labels import Labels, hard_labels
+from clip_factory.labels import ANSWER_COLUMNS, Labels, hard_labels
 from clip_factory.readiness import Readiness, assess
 from clip_factory.run_folder import GATE, HELD_OUT, IMAGES, LABELS, MODEL, PREDICTIONS, TRAINING, RunFolder, sha256_file
 from clip_factory.runtime import Model
@@ -73,7 +72,7 @@ class LabeledPhotos:
     @property
     def by_phrases(self) -> bool:
         """Whether the label source compared photos with phrases; others answer yes and no."""
-        return (self.positive, self.negative) != (YES_NO.positive, YES_NO.negative)
+        return (self.positive, self.negative) != ANSWER_COLUMNS
 
     @cached_property
     def words(self) -> Floats:
