@@ -20,6 +20,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from clip_factory import run_folder as files
+from clip_factory.label_sources.visual_evidence import Box, Mask, VisualEvidence, write_evidence
+from clip_factory.labels import Labels
 from clip_factory.review import words
 from clip_factory.review.session import Session
 from clip_factory.run_folder import RunFolder
@@ -353,6 +355,60 @@ def test_only_what_is_near_the_screen_exists_and_all_of_it_loads_from_here(
 
     assert {url for url in asked if not url.startswith((origin, "data:image/"))} == set()
     assert page.url == f"{origin}/"
+
+
+def test_boxes_lie_where_they_are_on_the_photo_and_can_be_hidden(review: Review, context: BrowserContext) -> None:
+    names = Labels.of_run(RunFolder(review.run)).sha256.tolist()
+    seen = VisualEvidence(
+        (Box("red ball", 0.91, 0.25, 0.5, 0.5, 0.25),), Mask.of_pixels("red ball", np.eye(9, dtype=bool))
+    )
+    write_evidence(RunFolder(review.run), names, [seen] * len(names))
+    with served(review.run, review.store) as site:
+        page = opened(context, site.url)
+        drawn = cell(page, 0).locator(".seen")
+        expect(drawn).to_contain_text("red ball 0.91")
+        for whole in (False, True):
+            assert places(page, "#grid .cell img") == pytest.approx(places(page, "#grid .cell .seen rect"), abs=1.5), (
+                whole
+            )
+            page.keyboard.press("w")
+        expect(drawn.locator("image")).to_have_attribute("href", re.compile("^data:image/png;base64,"))
+        page.keyboard.press("Enter")
+        expect(page.locator("#stage .seen")).to_contain_text("red ball 0.91")
+        assert places(page, "#zoomed") == pytest.approx(places(page, "#stage .seen rect"), abs=1.5)
+        page.keyboard.press("ArrowRight")
+        expect(page.locator("#stage .seen")).to_have_count(1)
+        page.keyboard.press("b")
+        expect(page.locator("#stage .seen")).to_be_hidden()
+        page.keyboard.press("Escape")
+        expect(drawn).to_be_hidden()
+        page.get_by_role("button", name="Boxes", pressed=False).click()
+        expect(drawn).to_be_visible()
+        page.keyboard.press("p")
+        expect(cell(page, 0).locator("img")).to_have_attribute("src", re.compile("^data:image/jpeg"))
+        expect(page.locator(".seen:visible")).to_have_count(0)
+
+
+def places(page: Page, selector: str) -> list[float]:
+    """Where a box of (0.25, 0.5, 0.5, 0.25) lies on the first of some photos, or the first of some rectangles lies."""
+    return page.locator(selector).first.evaluate(PLACES)
+
+
+PLACES = """one => {
+  const { x, y, width, height } = one.getBoundingClientRect();
+  if (one.tagName === "rect") return [x, y, width, height];
+  const fit = getComputedStyle(one).objectFit === "contain" ? Math.min : Math.max;
+  const scale = fit(width / one.naturalWidth, height / one.naturalHeight);
+  const [w, h] = [one.naturalWidth * scale, one.naturalHeight * scale];
+  return [x + (width - w) / 2 + 0.25 * w, y + (height - h) / 2 + 0.5 * h, 0.5 * w, 0.25 * h];
+}"""
+"""Worked out from the rules of CSS for `object-fit`."""
+
+
+def test_without_evidence_there_is_no_button_for_it(page: Page) -> None:
+    expect(page.locator("#seen")).to_be_hidden()
+    page.keyboard.press("b")
+    expect(page.locator(".seen")).to_have_count(0)
 
 
 def test_a_photo_that_is_gone_says_so(review: Review, context: BrowserContext) -> None:

@@ -13,17 +13,20 @@ import socket
 import subprocess
 import sys
 import time
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from clip_factory.errors import RunError
+from clip_factory.label_sources.visual_evidence import Box, Mask, VisualEvidence, write_evidence
+from clip_factory.report.evidence_overlay import tinted
 from clip_factory.review import import_export, launch
 from clip_factory.review import thumbnails as thumbs
 from clip_factory.review.access import MAX_BODY
@@ -301,6 +304,30 @@ def test_thumbnails_come_many_at_once_in_the_order_asked_for(site: Site) -> None
 @pytest.mark.parametrize("names", [[], ["0" * 64], "all", ["../x"]])
 def test_thumbnails_of_no_photo_are_refused(names: Any, site: Site) -> None:
     assert site.ask("POST", "/api/thumbs", {"sha256": names}).status == 400
+
+
+def test_what_the_label_source_shows_comes_by_photo(tmp_path: Path) -> None:
+    run, store, truth = make_review(tmp_path)
+    names = sorted(truth)
+    box = Box("red ball", 0.9, 0.1, 0.2, 0.3, 0.4)
+    mask = Mask.of_pixels("red ball", np.eye(4, dtype=bool))
+    shown = [VisualEvidence((box, replace(box, phrase="orange"))), VisualEvidence(mask=mask), VisualEvidence()]
+    write_evidence(run, names[:3], shown)
+    with served(run.path, store) as page:
+        site = Site(page, run.path, store, names)
+        items = site.get("/api/items")
+        reply = json.load(site.ask("POST", "/api/evidence", {"sha256": names[:4]}))
+        refused = site.ask("POST", "/api/evidence", {"sha256": ["0" * 64]}).status
+
+    assert items["evidence"] is True and refused == 400
+    assert list(reply) == names[:2], "nothing is sent of photos for which nothing is shown"
+    assert reply[names[0]]["boxes"] == [asdict(box) | {"yes": True}, asdict(box) | {"phrase": "orange", "yes": False}]
+    assert reply[names[1]] == {"boxes": [], "mask": b64encode(tinted(mask)).decode(), "says": "red ball 25.0%"}
+
+
+def test_a_run_without_evidence_says_so(site: Site) -> None:
+    assert site.get("/api/items")["evidence"] is False
+    assert json.load(site.ask("POST", "/api/evidence", {"sha256": site.sha256s[:1]})) == {}
 
 
 def test_a_photo_alone_is_a_jpeg_for_ever(site: Site) -> None:
