@@ -247,7 +247,7 @@ def test_several_label_sources_are_written_and_read_back_and_have_a_name() -> No
     assert labels.model_dump(mode="json") == {
         "source": "mixed",
         "refine": "auto",
-        "sources": [{"source": "zero-shot"}, {"source": "vqa", "model": "local-dir:m", "weight": 2.0}],
+        "sources": [{"source": "zero-shot", "weight": 1.0}, {"source": "vqa", "model": "local-dir:m", "weight": 2.0}],
     }
 
 
@@ -265,7 +265,7 @@ def test_several_label_sources_are_written_and_read_back_and_have_a_name() -> No
         ("{sources: [{source: a}, {source: mixed}]}", "labels.sources.1: a source in `sources` cannot be a mixture"),
         (
             "{sources: [{source: a}, {source: b, sources: []}]}",
-            "unknown key; known here: source, model, weight",
+            "unknown key; known here: source, model, score, min_area, weight",
         ),
         ("{sources: [{source: a}, {source: b, weight: 0}]}", "labels.sources.1.weight: 0: must be greater than 0"),
         ("{sources: [{source: a}, {source: vqa}]}", "labels.sources.1: vqa needs the `model` to ask"),
