@@ -23,7 +23,7 @@ from clip_factory.label_sources.localization import NOTHING, Rule, asked_phrases
 from clip_factory.label_sources.source import Phrases
 from clip_factory.scenario import Labeling, Scenario
 from support.pictures import draw_shape
-from support.tiny_locators import make_clipseg, make_owl
+from support.tiny_locators import make_clipseg, make_grounding_dino, make_owl
 
 PHRASES = ["disc", "red bar", "stripe"]
 SIZES = [(90, 60), (50, 80), (64, 64)]
@@ -269,6 +269,39 @@ def test_a_phrase_that_is_not_read_to_its_end_is_refused(owl: Path, tmp_path: Pa
         f"phrase 'a very long stripe': has 17 tokens, and the model local-dir:{owl} reads 16\n"
         "  say it in fewer words, or name another model"
     )
+
+
+def test_grounding_dino_scores_the_tokens_of_each_phrase(tmp_path: Path) -> None:
+    folder = make_grounding_dino(tmp_path / "dino")
+    processor = transformers.AutoProcessor.from_pretrained(folder)
+    network = transformers.AutoModelForZeroShotObjectDetection.from_pretrained(folder).eval()
+    images = [draw_shape("disc", i, 120).resize(size) for i, size in enumerate(SIZES)]
+
+    detected = load_detector(find_checkpoint(f"local-dir:{folder}")).detect(images, PHRASES)
+
+    for image, one in zip(images, detected, strict=True):
+        inputs = processor(text=[PHRASES], images=image, return_tensors="pt")
+        with torch.inference_mode():
+            outputs = network(**inputs)
+        truth = processor.post_process_grounded_object_detection(
+            outputs, inputs.input_ids, threshold=0.0, text_threshold=0.0, target_sizes=[(image.height, image.width)]
+        )[0]
+        assert one.boxes * [*image.size, *image.size] == pytest.approx(truth["boxes"].numpy(), abs=1e-3)
+        letters = processor.tokenizer.convert_ids_to_tokens(inputs.input_ids[0])
+        ends = [i for i, letter in enumerate(letters) if letter == "."]
+        for column, (first, last) in enumerate(zip([0, *ends], ends, strict=False)):
+            assert "".join(letters[first + 1 : last]).replace("##", "") == PHRASES[column].replace(" ", "")
+            expected = outputs.logits[0, :, first + 1 : last].amax(dim=-1).numpy()
+            assert one.log_odds[:, column] == pytest.approx(expected, abs=1e-4)
+
+
+def test_grounding_dino_refuses_what_it_would_not_read_as_it_stands(tmp_path: Path) -> None:
+    detector = load_detector(find_checkpoint(f"local-dir:{make_grounding_dino(tmp_path / 'dino')}"))
+
+    with pytest.raises(ScenarioError, match=r"phrase 'no\. 5': the model .* ends a phrase at a full stop"):
+        detector.check(["disc", "no. 5"])
+    with pytest.raises(ScenarioError, match=r"has 52 tokens, and the model .* reads 48"):
+        detector.check(["disc"] * 10)
 
 
 def test_what_is_no_detector_is_refused(tmp_path: Path) -> None:

@@ -297,3 +297,34 @@ def test_files_without_labels_have_the_defaults_and_names_are_text() -> None:
     known = "source, model, score, min_area, refine, sources, combine, doubt"
     with pytest.raises(ScenarioError, match=rf"labels\.sauce: unknown key; known here: {known}"):
         parse(MINIMAL + "labels: {sauce: vqa}\n")
+
+
+def test_detection_and_segmentation_have_keys_of_their_own() -> None:
+    labels = parse(MINIMAL + "labels: {source: detection, model: 'local-dir:x', score: 0.3, min_area: 0.1}\n").labels
+
+    assert (labels.model, labels.score, labels.min_area) == ("local-dir:x", 0.3, 0.1)
+    assert parse(
+        dump(parse(MINIMAL + "labels: {source: segmentation, model: 'local-dir:x'}\n"))
+    ).labels.model_dump() == {
+        "source": "segmentation",
+        "model": "local-dir:x",
+        "refine": "auto",
+    }
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ("{source: detection}", "detection needs a `model`, such as hf-hub:google/owlv2-base-patch16-ensemble"),
+        ("{source: segmentation}", "segmentation needs a `model`, such as hf-hub:CIDAS/clipseg-rd64-refined"),
+        ("{score: 0.3}", "`score` and `min_area` are for detection and segmentation; leave them out"),
+        ("{source: mine, min_area: 0.3}", "`score` and `min_area` are for detection and segmentation"),
+        ("{model: 'local-dir:x'}", "zero-shot reads no `model`: its encoder is `teacher`"),
+        ("{source: detection, model: m, score: 1}", "labels.score: 1: must be less than 1"),
+        ("{source: detection, model: m, min_area: 2}", "labels.min_area: 2: must be less than or equal to 1"),
+    ],
+)
+def test_keys_of_a_label_source_that_make_no_sense_are_refused(labels: str, message: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        parse(MINIMAL + f"labels: {labels}\n")
+    assert message in str(caught.value)

@@ -66,3 +66,26 @@ def make_clipseg(folder: Path, side: int = SIDE) -> Path:
     transformers.CLIPSegProcessor(images, letter_tokenizer()).save_pretrained(folder)
     network.save_pretrained(folder)
     return folder
+
+
+def make_grounding_dino(folder: Path) -> Path:
+    """Grounding DINO, with BERT's tokenizer: a token a letter, too."""
+    torch.manual_seed(0)
+    config = transformers.GroundingDinoConfig(
+        backbone_config=transformers.SwinConfig(
+            image_size=64, embed_dim=8, depths=[1] * 4, num_heads=[1] * 4, window_size=4,
+            out_features=["stage2", "stage3", "stage4"],
+        ),
+        text_config=transformers.BertConfig(
+            vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+        ),
+        d_model=64, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=32, decoder_ffn_dim=32, num_queries=30, max_text_len=48,
+    )  # fmt: skip
+    letters = [*string.ascii_lowercase, *(f"##{letter}" for letter in string.ascii_lowercase)]
+    signs = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "."]
+    tokenizer = transformers.BertTokenizer(vocab={sign: number for number, sign in enumerate((*signs, *letters))})
+    images = transformers.GroundingDinoImageProcessor(size={"shortest_edge": 64, "longest_edge": 96})
+    transformers.GroundingDinoProcessor(images, tokenizer).save_pretrained(folder)
+    transformers.GroundingDinoForObjectDetection(config).save_pretrained(folder)
+    return folder

@@ -17,8 +17,6 @@ from clip_factory.label_sources.visual_evidence import DIGITS, Box, VisualEviden
 from clip_factory.scenario import Scenario
 
 DEFAULT = Rule(score=0.2, min_area=0.0)
-PHOTOS_AT_ONCE = 4
-"""In a forward pass."""
 SAME_PLACE = 0.5
 """Boxes whose intersection is this share of their union lie about the same thing."""
 MAX_CANDIDATES = 300
@@ -38,8 +36,8 @@ class ObjectDetection:
     person beside the forklift, or the wall behind it, is no reason to answer no.
     """
 
-    batch_size = 4 * PHOTOS_AT_ONCE
-    """Few: a photo is seconds of work without a GPU, and no more than these are done again after a kill."""
+    batch_size = 8
+    """Few: a photo is many seconds of work without a GPU, and no more than these are done again after a kill."""
 
     def __init__(self, checkpoint: Checkpoint, detector: Detector) -> None:
         self._checkpoint, self._detector = checkpoint, detector
@@ -71,7 +69,7 @@ class ObjectDetection:
         self._detector.check(named)
         answers = [
             decide(detections, phrases, rule)
-            for images in decoded(photos, self._detector.image_size, PHOTOS_AT_ONCE)
+            for images in decoded(photos, self._detector.image_size)
             for detections in self._detector.detect(images, named)
         ]
         return to_scores(answers, phrases)

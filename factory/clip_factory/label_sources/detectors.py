@@ -111,13 +111,18 @@ class GroundingDetector:
 
     def detect(self, images: Sequence[Image.Image], phrases: Sequence[str]) -> list[Detections]:
         """A box for each of the network's queries."""
-        network, text = self._network, _sentence(phrases)
-        inputs = self._processor(text=[text] * len(images), images=list(images), return_tensors="pt")
-        with torch.inference_mode(), half_precision(network):
-            outputs = network(**inputs.to(network.device))
+        text = _sentence(phrases)
         spans = self._spans(text, phrases)
+        # one by one: photos of other shapes in a batch would be filled up, which changes what is seen in them
+        return [self._detected(image, text, spans) for image in images]
+
+    def _detected(self, image: Image.Image, text: str, spans: Sequence[list[int]]) -> Detections:
+        network = self._network
+        inputs = self._processor(text=text, images=image, return_tensors="pt").to(network.device)
+        with torch.inference_mode(), half_precision(network):
+            outputs = network(**inputs)
         by_phrase = torch.stack([outputs.logits[..., span].amax(dim=-1) for span in spans], dim=-1)
-        return _detections(by_phrase, outputs.pred_boxes, [(1.0, 1.0)] * len(images))
+        return _detections(by_phrase, outputs.pred_boxes, [(1.0, 1.0)])[0]
 
     def _spans(self, text: str, phrases: Sequence[str]) -> list[list[int]]:
         """The tokens of each phrase in the text of all."""

@@ -19,6 +19,9 @@ from clip_factory.memory import keep_to_quota
 REFUSED = (AttributeError, ImportError, IndexError, KeyError, OSError, RuntimeError, TypeError, ValueError)
 """What transformers raises where a folder holds something else than it expects."""
 
+PHOTOS_AT_ONCE = 4
+"""In a forward pass on a GPU; on a CPU it is one, since more would take memory and as much time."""
+
 
 def load_part(checkpoint: Checkpoint, kind: Any, **options: Any) -> Any:
     """What `kind.from_pretrained` makes of a checkpoint.
@@ -79,18 +82,18 @@ def check_lengths(checkpoint: Checkpoint, tokenizer: Any, phrases: Sequence[str]
             )
 
 
-def decoded(photos: Sequence[Photo], side: int, size: int) -> Iterator[list[Image.Image]]:
-    """Photos in batches of `size`, decoded ahead of the network.
+def decoded(photos: Sequence[Photo], side: int) -> Iterator[list[Image.Image]]:
+    """Photos in batches for a forward pass, decoded ahead of the network.
 
     Args:
         photos: N photos.
         side: Pixels that the network uses of the longer side; larger photos are made smaller first, to no less than
             twice this, since processors hold them as several arrays of floats.
-        size: Photos in a batch.
 
     Raises:
         ImagesError: A file has changed or vanished since it was scanned.
     """
+    size = PHOTOS_AT_ONCE if torch.cuda.is_available() else 1
     with closing(decode_ahead(photos, side, 2 * size)) as images:
         while batch := [_reduced(image, side) for image in islice(images, size)]:
             yield batch

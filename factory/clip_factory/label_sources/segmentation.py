@@ -20,9 +20,8 @@ from clip_factory.label_sources.visual_evidence import Mask, VisualEvidence
 from clip_factory.scenario import Scenario
 
 DEFAULT = Rule(score=0.5, min_area=0.01)
-PHOTOS_AT_ONCE = 4
-"""In a forward pass of the image encoder; phrases are decoded photo by photo."""
 PHRASES_AT_ONCE = 32
+"""Decoded for one photo in a forward pass."""
 
 
 class Segmenter:
@@ -70,7 +69,7 @@ class Segmentation:
     least `min_area` of the photo is. Without phrases for no, the score alone decides, as with detection.
     """
 
-    batch_size = 4 * PHOTOS_AT_ONCE
+    batch_size = 16
 
     def __init__(self, checkpoint: Checkpoint, segmenter: Segmenter) -> None:
         self._checkpoint, self._segmenter = checkpoint, segmenter
@@ -102,7 +101,7 @@ class Segmentation:
         self._segmenter.check(named)
         answers = [
             decide_area(log_odds, phrases, rule)
-            for images in decoded(photos, self._segmenter.image_size, PHOTOS_AT_ONCE)
+            for images in decoded(photos, self._segmenter.image_size)
             for log_odds in self._segmenter.segment(images, named)
         ]
         return to_scores(answers, phrases)
