@@ -208,13 +208,16 @@ def test_an_executor_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("model", "message"),
-    [("https://models.example/clip", "over http yet"), ("onnx:/models/clip", "from ONNX files yet")],
+    ("model", "message", "next_step"),
+    [
+        ("http://127.0.0.1:9", "cannot be reached", "factory encoders serve"),
+        ("onnx:/models/clip", "no exported encoder", "factory encoders export"),
+    ],
 )
-def test_what_is_not_there_yet_names_what_works(model: str, message: str) -> None:
+def test_what_is_not_there_is_named_with_the_command_that_makes_it(model: str, message: str, next_step: str) -> None:
     with pytest.raises(TeacherError, match=message) as caught:
         teacher.load_encoder(scenario.Teacher.parse(model))
-    assert model in str(caught.value) and "hf-hub:OWNER/NAME" in str(caught.value)
+    assert model in str(caught.value) and next_step in str(caught.value)
 
 
 def test_nothing_of_torch_is_imported_before_an_encoder_is_loaded() -> None:

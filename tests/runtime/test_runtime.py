@@ -123,12 +123,12 @@ def test_batches_start_small_and_never_pass_the_limit():
     alone, three = [1, 2, 3, *[4] * 8, 2], [*[1] * 3, *[2] * 3, *[3] * 3, *[4] * 5, 2]
     for workers, sizes in ((1, alone), (3, three)):
         asked.clear()
-        found = list(ahead.predict_ahead(images, [(2, ask)], batch_size=4, workers=workers))
+        found = list(ahead.predict_ahead(images, [ahead.Network(2, ask)], batch_size=4, workers=workers))
         assert [answer for _, answer in found] == [(level / 255,) for level in range(40)]
         assert sorted(size for size, _ in asked) == sorted(sizes)
         assert all(name.startswith("predict") is (workers > 1) for _, name in asked)
     asked.clear()
-    assert len(list(ahead.predict_ahead(images[:1], [(2, ask)], batch_size=4, workers=3))) == 1
+    assert len(list(ahead.predict_ahead(images[:1], [ahead.Network(2, ask)], batch_size=4, workers=3))) == 1
     assert asked == [(1, threading.current_thread().name)], "one image needs no other thread"
 
 
@@ -137,7 +137,7 @@ def test_a_network_that_fails_stops_the_stream_and_its_threads():
         raise ModelError("red: the network fails (out of memory)")
 
     with pytest.raises(ModelError, match=r"^red: the network fails \(out of memory\)$"):
-        list(ahead.predict_ahead([flat("red")] * 40, [(2, ask)], batch_size=4, workers=3))
+        list(ahead.predict_ahead([flat("red")] * 40, [ahead.Network(2, ask)], batch_size=4, workers=3))
     assert not [t for t in threading.enumerate() if t.name.startswith("predict")]
 
 
@@ -485,8 +485,8 @@ def test_a_teacher_that_says_no_license_stays_as_it_is(tmp_path, teacher):
 
 def test_public_names():
     assert sorted(runtime.__all__) == [
-        *("FactoryError", "ImageError", "Model", "ModelError", "OfflineWarning", "Prediction", "RegistryError"),
-        *("ScoreHistogram", "find_images", "iter_predict_all", "read_rgb", "to_square"),
+        *("Classification", "FactoryError", "ImageError", "Model", "ModelError", "OfflineWarning", "Prediction"),
+        *("RegistryError", "ScoreHistogram", "ZeroShot", "find_images", "iter_predict_all", "read_rgb", "to_square"),
     ]
     assert all(hasattr(runtime, name) for name in runtime.__all__)
 
