@@ -28,7 +28,7 @@ OTHER_KINDS = frozenset(
 VIDEOS = frozenset(
     {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts"}
 )
-"""Extensions of files that an error calls videos where they cannot be read as images."""
+"""Extensions of videos; those of a folder are sampled, and the frames are the photos."""
 LITTER = frozenset(
     {"__macosx", "@eadir", "$recycle.bin", "#recycle", "@recycle", "#snapshot", "system volume information"}
     | {"lost+found", "lost.dir", "recycler", "thumbs.db", "desktop.ini", "found.000"}
@@ -43,7 +43,7 @@ READ_BY = {
     **dict.fromkeys(HEIF_EXTENSIONS, "to read it, pip install 'clip-factory[sources]'"),
 }
 """What makes an installation read a kind that it does not."""
-
+INSTALL_VIDEO = "pip install 'clip-factory[video]'"
 
 _NO_UTF8 = re.compile(r"[\udc80-\udcff]")
 
@@ -126,7 +126,24 @@ def _why_not_by_suffix(suffix: str) -> str | None:
         return f"a {suffix[1:].upper()} photo: {READ_BY[suffix]}" if missing.get(suffix) else None
     if suffix in OTHER_KINDS:
         return f"a {suffix[1:].upper()} picture, a kind that is not read: convert it to JPEG or PNG"
-    return "a video: extract frames first" if suffix in VIDEOS else "not an image, by its name"
+    return _a_video() if suffix in VIDEOS else "not an image, by its name"
+
+
+def _a_video() -> str:
+    if video_is_read():
+        return "a video among photos: unpacked in a folder, its frames are sampled"
+    return f"a video: to sample its frames, {INSTALL_VIDEO}"
+
+
+@cache
+def video_is_read() -> bool:
+    """Whether PyAV is installed, and so videos are read."""
+    return importlib.util.find_spec("av") is not None
+
+
+def is_video(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a video, by its name."""
+    return os.path.splitext(os.fspath(path))[1].lower() in VIDEOS
 
 
 @cache

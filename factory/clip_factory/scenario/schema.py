@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 
-from clip_factory.errors import ScenarioError
+from clip_factory.errors import FactoryError, ScenarioError
+from clip_factory.runtime.durations import milliseconds, seconds_text
 from clip_factory.runtime.safe_text import is_plain
 from clip_factory.scenario.prompts import TemplateSet, negation_in
 
@@ -49,6 +59,13 @@ def _shown_as_it_is(text: str) -> str:
     return text
 
 
+def _duration(text: str | float) -> str:
+    try:
+        return seconds_text(milliseconds(text))
+    except FactoryError as error:
+        raise ValueError(f"{error.what}; {error.hint}" if error.hint else error.what) from None
+
+
 Phrase = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
@@ -63,6 +80,7 @@ Template = Annotated[
 ]
 Share = Annotated[float, Field(ge=0, le=1)]
 Cost = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Duration = Annotated[str | Annotated[float, Field(strict=True)], AfterValidator(_duration)]
 
 
 class _Section(BaseModel):
@@ -73,11 +91,19 @@ class Images(_Section):
     """Where the photos are: `path`, or `url` with its `sha256`."""
 
     path: str | None = None
-    """Folder (searched recursively) or zip/tar archive. Relative paths start at the scenario file."""
+    """Folder (searched recursively), zip/tar archive, or video. Relative paths start at the scenario file."""
     url: str | None = None
     """Archive or image list behind any fsspec URL: https://, s3://, gs://, file:// and so on."""
     sha256: Annotated[str, StringConstraints(pattern="^[0-9a-fA-F]{64}$", to_lower=True)] | None = None
     """Hex sha256 of the bytes behind `url`; they are refused when it differs."""
+    every: Duration | None = None
+    """Time from one frame of a video to the next that is taken as a photo: 2s, 500ms, 1m, or a number of seconds; left
+    out: 2s."""
+
+    @model_serializer(mode="wrap")
+    def _without_every(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """`every` is left out where it is not set: files and hashes of sets without videos stay as they were."""
+        return {key: value for key, value in dumped(self).items() if key != "every" or value is not None}
 
     @model_validator(mode="after")
     def _one_source(self) -> Images:
