@@ -81,9 +81,17 @@ def scan(job: Job) -> None:
     image_scan.write(table, job.run.file(files.IMAGES))
     console.print(image_scan.summarize(table), markup=False)
     if frames := image_scan.frames_of_a_fixed_camera(table):
-        message = warning(frames, table["reason"].null_count)
-        console.print(message, markup=False, style="yellow")
-        job.run.log("warning", text=message)
+        _warn(job, warning(frames, table["reason"].null_count))
+    of_videos, doubtful = image_scan.frames_of_videos(table)
+    if doubtful:
+        _warn(job, of_videos)
+    elif of_videos:
+        console.print(of_videos, markup=False)
+
+
+def _warn(job: Job, message: str) -> None:
+    console.print(message, markup=False, style="yellow")
+    job.run.log("warning", text=message)
 
 
 def label(job: Job) -> None:

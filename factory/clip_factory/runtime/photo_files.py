@@ -131,7 +131,7 @@ def _why_not_by_suffix(suffix: str) -> str | None:
 
 def _a_video() -> str:
     if video_is_read():
-        return "a video among photos: unpacked in a folder, its frames are sampled"
+        return "a video: its frames are sampled where it lies in a folder, not in an archive"
     return f"a video: to sample its frames, {INSTALL_VIDEO}"
 
 
