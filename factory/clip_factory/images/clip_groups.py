@@ -72,7 +72,9 @@ def _by_clip(
     if size < MIN_SHARE * len(paths):
         return ClipGroups(joined, 0, says)
     photos = [i for i, clip in enumerate(clips) if clip is None]
-    blocks, camera = split_into_blocks(*([column[i] for i in photos] for column in (paths, sha256s, near)))
+    blocks, camera = split_into_blocks(
+        [paths[i] for i in photos], [sha256s[i] for i in photos], [near[i] for i in photos]
+    )
     parts = units.copy()
     for i, block in zip(photos, blocks, strict=True):
         parts[i] = block
@@ -80,8 +82,8 @@ def _by_clip(
     if len({clip for clip, group in zip(clips, joined, strict=True) if group == largest} - {None}) < 2:
         return ClipGroups(groups, camera, says)
     says = (
-        f"warning: {size:,} of {len(paths):,} photos are of videos that look alike. Each video is in one split, but test"
-        " frames look like training frames: the figures hold for these places, and for no other"
+        f"warning: {size:,} of {len(paths):,} photos are of videos that look alike. Each video is in one split, but"
+        " test frames look like training frames: the figures hold for these places, and for no other"
     )
     return ClipGroups(groups, camera, says, doubtful=True)
 
@@ -111,9 +113,9 @@ def _by_blocks(
     groups = [-1 if i in gaps else next(kept) for i in range(len(keys))]
     count = len({units[i] for i, clip in enumerate(clips) if clip is not None})
     says = (
-        f"warning: {len(frames):,} frames come from fewer than {MIN_CLIPS} videos: they are split by {count:,} blocks of"
-        f" time, with {len(gaps):,} frames between them left out. Test frames show the same places as training frames:"
-        " the figures hold for these videos, and for no other"
+        f"warning: {len(frames):,} frames come from fewer than {MIN_CLIPS} videos: they are split by {count:,} blocks"
+        f" of time, with {len(gaps):,} frames between them left out. Test frames show the same places as training"
+        " frames: the figures hold for these videos, and for no other"
     )
     return ClipGroups(groups, 0, says, doubtful=True)
 

@@ -1,6 +1,7 @@
 """Where photos come from: a folder, an archive that is unpacked once, a URL that is downloaded once and checked.
 
-The frames of videos, alone or in a folder, are sampled once, and stand among the photos."""
+The frames of videos, alone or in a folder, are sampled once, and stand among the photos.
+"""
 
 from __future__ import annotations
 

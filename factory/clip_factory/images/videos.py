@@ -23,9 +23,8 @@ from clip_factory.run_folder import sha256_file
 from clip_factory.runtime.atomic import atomic_folder, write_json
 from clip_factory.runtime.durations import milliseconds, seconds_text
 from clip_factory.runtime.photo_files import INSTALL_VIDEO, find_files, is_video, path_text, video_is_read
-from clip_factory.runtime.video_frames import SAMPLING, sample_video
+from clip_factory.runtime.video_frames import DEFAULT_EVERY, SAMPLING, sample_video
 
-DEFAULT_EVERY = "2s"
 QUALITY = 95
 """Of the JPEG files that frames are kept as; with `SUBSAMPLING` 0, colors keep all of their resolution. A 1080p frame
 takes about half a megabyte, a tenth of what a lossless file would."""
@@ -54,7 +53,7 @@ class _Entry(NamedTuple):
 class _Sampled(NamedTuple):
     folder: Path
     """Of the frames."""
-    count: int
+    frames: int
     seconds: float
 
 
@@ -65,13 +64,13 @@ def has_videos(root: Path) -> bool:
         ImagesError: PyAV is not installed, and without videos there is nothing.
     """
     seen = find_files(root) if root.is_dir() else []
-    videos = [root] if not root.is_dir() and is_video(root) else [file.path for file in seen if _is_video(*file)]
+    videos = [root] if not root.is_dir() and is_video(root) else [file.path for file in seen if file.is_video]
     if videos and not video_is_read() and all(file.reason is not None for file in seen):
         raise ImagesError(f"{videos[0]}: a video, and PyAV, which reads it, is not installed", hint=INSTALL_VIDEO)
     return bool(videos) and video_is_read()
 
 
-def gather(source: Path, every: str | None, store: Path) -> Path:
+def gather(source: Path, every: str | float | None, store: Path) -> Path:
     """The folder that shows the photos of `source` and the frames of its videos.
 
     Args:
@@ -89,8 +88,8 @@ def gather(source: Path, every: str | None, store: Path) -> Path:
     source = source.absolute()
     root = source if source.is_dir() else source.parent
     seen = find_files(source) if source.is_dir() else []
-    videos = [file.path for file in seen if _is_video(*file)] if source.is_dir() else [source]
-    left_out = [LeftOut(_text(file.path, root), file.reason) for file in seen if file.reason and not _is_video(*file)]
+    videos = [file.path for file in seen if file.is_video] if source.is_dir() else [source]
+    left_out = [LeftOut(_text(file.path, root), file.reason) for file in seen if file.reason and not file.is_video]
     sampled, failed = _sample_all(videos, root, step, store)
     photos = [_Entry(file.path.relative_to(root), file.path) for file in seen if file.reason is None]
     if not photos and not sampled:
@@ -112,11 +111,6 @@ def clip_at(photo: Path) -> Clip | None:
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return None
-
-
-def _is_video(path: Path, reason: str | None) -> bool:
-    """Whether a file that was seen is passed over for being a video, and for nothing else."""
-    return reason is not None and reason.startswith("a video") and is_video(path)
 
 
 def _text(path: Path, root: Path) -> str:
@@ -187,8 +181,9 @@ def _write_frames(video: Path, every: int, folder: Path, info: Path) -> None:
 def _linked(entries: Sequence[_Entry], left_out: Sequence[LeftOut], clips: dict[str, Any], store: Path) -> Path:
     """The folder with a link for each entry; one that shows the same is used again."""
     digest = hashlib.sha256()
-    for entry in (*entries, *left_out):
-        digest.update(b"\0".join(os.fsencode(part) for part in entry) + b"\n")
+    for path, original in entries:
+        digest.update(b"\0".join(map(os.fsencode, (path, original))) + b"\0")
+    digest.update(json.dumps([left_out, clips]).encode())
     target = store.absolute() / "videos" / digest.hexdigest()[:32]
     if target.is_dir():
         return target
@@ -223,7 +218,7 @@ def _link(original: Path, link: Path) -> None:
 
 
 def _report(sampled: dict[Path, _Sampled], failed: Sequence[LeftOut], every: int) -> None:
-    frames, seconds = sum(one.count for one in sampled.values()), sum(one.seconds for one in sampled.values())
+    frames, seconds = sum(one.frames for one in sampled.values()), sum(one.seconds for one in sampled.values())
     missing = f"; {len(failed):,} left out, the first: {failed[0].name}: {failed[0].reason}" if failed else ""
     console.print(
         f"{len(sampled):,} videos, {seconds:,.0f} s: {frames:,} frames, one every {seconds_text(every)}{missing}",

@@ -55,6 +55,11 @@ class SeenFile(NamedTuple):
     reason: str | None
     """Why it is not used; None for a file that has an image's extension."""
 
+    @property
+    def is_video(self) -> bool:
+        """Whether it is a video, and passed over for that alone."""
+        return self.reason is not None and self.reason == _a_video()
+
 
 def find_files(root: str | os.PathLike[str]) -> list[SeenFile]:
     """Every file under `root`, recursively, sorted by path: photos, and what is passed over with the reason.
@@ -68,6 +73,14 @@ def find_files(root: str | os.PathLike[str]) -> list[SeenFile]:
 def find_images(root: str | os.PathLike[str]) -> list[Path]:
     """The photos among `find_files`: image files under `root` by extension in any letter case, sorted by path."""
     return [file.path for file in find_files(root) if file.reason is None]
+
+
+def find_media(root: str | os.PathLike[str]) -> tuple[list[Path], list[Path]]:
+    """Photos and, where PyAV is installed, videos under `root`, sorted by path; and the videos that are not read."""
+    seen = find_files(root)
+    read = video_is_read()
+    media = [file.path for file in seen if file.reason is None or (file.is_video and read)]
+    return media, [file.path for file in seen if file.is_video and not read]
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:

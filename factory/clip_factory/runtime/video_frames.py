@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 SAMPLING = 1
 """Counts the ways in which frames were chosen and decoded: what was sampled by an earlier one is not used."""
 
+DEFAULT_EVERY = "2s"
+"""From one sample to the next."""
 MAX_SECONDS = 24 * 3600
 MAX_SAMPLES = 100_000
 """Of one video."""
@@ -123,7 +125,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[InputContainer, Vide
         # A file object, not the path: FFmpeg takes paths for addresses.
         with (
             open(path, "rb") as file,
-            av.open(file, options={"format_whitelist": FORMATS, "protocol_whitelist": "none"}) as container,
+            av.open(file, "r", options={"format_whitelist": FORMATS, "protocol_whitelist": "none"}) as container,
         ):
             yield container, _pictures(path, container)
     except ImageError:
@@ -213,7 +215,7 @@ def _stated(stream: VideoStream) -> Fraction | None:
         return None
 
 
-def _upright(frame: VideoFrame) -> Image.Image:
+def _upright(frame: Any) -> Image.Image:
     """The frame as RGB, turned and mirrored as its display matrix says."""
     image: Image.Image = frame.to_image()
     turn = _turn(frame)
@@ -224,10 +226,9 @@ def _turn(frame: VideoFrame) -> Image.Transpose | None:
     """What makes the picture upright: the display matrix (ISO/IEC 14496-12, 8.3.2) maps a point (x, y) of the stored
     picture to (ax + cy, bx + dy), with y downwards; its first values are a, b, u, c, d.
     """
-    from av.sidedata.sidedata import Type
     from PIL import Image
 
-    data: Any = frame.side_data.get(Type.DISPLAYMATRIX)
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None or len(raw := bytes(data)) != 36:
         return None
     a, b, _, c, d = struct.unpack("=5i", raw[:20])
