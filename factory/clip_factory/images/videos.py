@@ -38,6 +38,8 @@ class Clip:
     """A video whose frames are photos."""
 
     file: Path
+    sha256: str
+    """Hex, of the file's bytes when its frames were sampled."""
     seconds: float
     """How long it is."""
 
@@ -53,6 +55,8 @@ class _Entry(NamedTuple):
 class _Sampled(NamedTuple):
     folder: Path
     """Of the frames."""
+    sha256: str
+    """Of the video."""
     frames: int
     seconds: float
 
@@ -97,7 +101,10 @@ def gather(source: Path, every: str | float | None, store: Path) -> Path:
         raise ImagesError(f"{source}: no frame of {len(videos):,} videos can be read", hint=f"the first: {first}")
     _report(sampled, failed, step)
     entries = [*photos, *(_Entry(video.relative_to(root), one.folder) for video, one in sampled.items())]
-    clips = {_text(video, root): {"file": str(video), "seconds": one.seconds} for video, one in sampled.items()}
+    clips = {
+        _text(video, root): {"file": str(video), "sha256": one.sha256, "seconds": one.seconds}
+        for video, one in sampled.items()
+    }
     return _linked(sorted(entries), [*left_out, *failed], clips, store)
 
 
@@ -107,7 +114,7 @@ def clip_at(photo: Path) -> Clip | None:
     for root in folder.parents:
         try:
             known = json.loads(_clips_file(root).read_bytes())[_text(folder, root)]
-            return Clip(Path(known["file"]), float(known["seconds"]))
+            return Clip(Path(known["file"]), str(known["sha256"]), float(known["seconds"]))
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return None
@@ -148,24 +155,27 @@ def _sample(video: Path, every: int, store: Path) -> _Sampled:
         ImagesError: The frames cannot be written.
     """
     try:
-        name = f"{sha256_file(video)}-{every}ms-{SAMPLING}"
+        sha256 = sha256_file(video)
     except OSError as error:
         raise ImageError(f"{video}: cannot be opened ({error.strerror or error})") from None
-    folder = store / "frames" / name
+    folder = store / "frames" / f"{sha256}-{every}ms-{SAMPLING}"
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
             with atomic_folder(folder) as temporary:
-                _write_frames(video, every, temporary, _info_file(folder))
+                _write_frames(video, sha256, every, temporary, _info_file(folder))
         except OSError as error:
             if not folder.is_dir():  # else another process was quicker, with the same content
                 hint = f"is there room in {store}?"
                 raise ImagesError(f"{video}: its frames cannot be written ({error})", hint=hint) from None
     info = json.loads(_info_file(folder).read_bytes())
-    return _Sampled(folder, int(info["frames"]), float(info["seconds"]))
+    return _Sampled(folder, sha256, int(info["frames"]), float(info["seconds"]))
 
 
-def _write_frames(video: Path, every: int, folder: Path, info: Path) -> None:
+def _write_frames(video: Path, sha256: str, every: int, folder: Path, info: Path) -> None:
+    # A black frame of one video is another photo than a black frame of another: what is known of a frame's video, such
+    # as a label source's scores, is kept by the sha256 of the frame.
+    comment = f"frame of the video with sha256 {sha256}"
     samples = sample_video(video, every)
     count = 0
     while True:
@@ -174,7 +184,7 @@ def _write_frames(video: Path, every: int, folder: Path, info: Path) -> None:
         except StopIteration as end:
             write_json(info, {"frames": count, "seconds": round(float(end.value), 3)})
             return
-        image.save(folder / frame_name(time), "JPEG", quality=QUALITY, subsampling=SUBSAMPLING)
+        image.save(folder / frame_name(time), "JPEG", quality=QUALITY, subsampling=SUBSAMPLING, comment=comment)
         count += 1
 
 

@@ -121,7 +121,13 @@ def _zero_shot(scenario: Scenario, encoder: Encoder, store: EmbeddingStore) -> L
     return ZeroShot(encoder, store)
 
 
-LOADERS: LoaderTable[LabelSourceLoader] = LoaderTable(GROUP, {"zero-shot": _zero_shot})
+def _x_clip(scenario: Scenario, encoder: Encoder, store: EmbeddingStore) -> LabelSource:
+    from clip_factory.label_sources.x_clip import load_x_clip
+
+    return load_x_clip(scenario)
+
+
+LOADERS: LoaderTable[LabelSourceLoader] = LoaderTable(GROUP, {"zero-shot": _zero_shot, "x-clip": _x_clip})
 
 
 def find_label_source(scenario: Scenario) -> LabelSourceLoader:

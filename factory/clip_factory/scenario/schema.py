@@ -152,12 +152,19 @@ class Labeling(_Section):
     """How the photos get their labels."""
 
     source: Annotated[str, StringConstraints(min_length=1)] = "zero-shot"
-    """What gives each photo its probability of yes: `zero-shot`, the teacher and the phrases, or the name of a label
-    source that an installed package adds."""
+    """What gives each photo its probability of yes: `zero-shot`, the teacher and the phrases; `x-clip`, a model that
+    compares whole videos with the phrases; or the name of a label source that an installed package adds."""
+    model: str | None = None
+    """The checkpoint of a source that needs one: `hf-hub:OWNER/NAME` or `local-dir:PATH`."""
     refine: Annotated[str, StringConstraints(min_length=1)] = "auto"
     """What improves these probabilities. `auto`: people's labels decide from 20 on, before that the folder's own groups
     correct the words where guards hold. `none`; `transduction`, the groups without guards; `probe`, people's labels
     alone; or the name of a refinement that an installed package adds."""
+
+    @model_serializer(mode="wrap")
+    def _without_model(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """`model` is left out where it is not set: files and hashes of sources without one stay as they were."""
+        return {key: value for key, value in dumped(self).items() if key != "model" or value is not None}
 
 
 class Student(_Section):
