@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-WORDS = "a photo of disc bar the red blue picture".split()
+WORDS = ["a", "photo", "of", "disc", "bar", "the", "red", "blue", "picture"]
 
 
 def save_tiny_x_clip(folder: Path) -> Path:

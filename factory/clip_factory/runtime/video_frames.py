@@ -98,7 +98,7 @@ def frames_at(path: str | os.PathLike[str], times: Iterable[int]) -> Generator[S
             shown, end = frame, frame_end
         if shown is None:
             raise ImageError(f"{path}: a video without a picture")
-        _check_whole(path, stream, end)
+        _check_whole(path, container, stream, end)
         image = None
         while target is not None and Fraction(target, 1000) < end:
             image = image or _upright(shown)
@@ -193,24 +193,27 @@ def _timed(
         yield start, end, frame
 
 
-def _check_whole(path: str | os.PathLike[str], stream: VideoStream, end: Fraction) -> None:
+def _check_whole(path: str | os.PathLike[str], container: InputContainer, stream: VideoStream, end: Fraction) -> None:
     """Compare the end of the last frame with what the header states, where it does.
 
     Raises:
         ImageError: The video is cut short.
     """
-    stated = _stated(stream)
+    stated = _stated(container, stream)
     if stated is not None and end < stated - Fraction(MISSING) - stated / 100:
         raise ImageError(f"{path}: a video that is cut short (at {float(end):.1f} s of {float(stated):.1f} s)")
 
 
-def _stated(stream: VideoStream) -> Fraction | None:
+def _stated(container: InputContainer, stream: VideoStream) -> Fraction | None:
     """Seconds that the stream lasts, as the file's header has it; None where that is not known."""
+    if container.format.name == "avi" and stream.time_base is not None:  # its duration is guessed by the file's size
+        return stream.frames * Fraction(stream.time_base)
     if stream.duration is not None and stream.time_base is not None:
         return stream.duration * Fraction(stream.time_base)
-    try:  # Matroska keeps it as a text: 00:01:02.500000000
+    try:  # Matroska keeps the time of the end as a text: 00:01:02.500000000
         hours, minutes, seconds = stream.metadata["DURATION"].split(":")
-        return 3600 * Fraction(hours) + 60 * Fraction(minutes) + Fraction(seconds)
+        start = (stream.start_time or 0) * Fraction(stream.time_base or 0)
+        return 3600 * Fraction(hours) + 60 * Fraction(minutes) + Fraction(seconds) - start
     except (KeyError, ValueError, ZeroDivisionError):
         return None
 
