@@ -121,16 +121,17 @@ def _by_blocks(
 
 
 def _blocks(rows: Sequence[int], hashes: Sequence[tuple[str, str]], size: int) -> list[list[int]]:
-    """A video's frames, in order, in blocks of about `size`, which end with a scene where one ends in time."""
+    """A video's frames, in order, in blocks of about `size`, half of it at least, which end with scenes where they can."""
     blocks: list[list[int]] = [[]]
     for scene in _scenes(rows, hashes):
         parts = max(1, round(len(scene) / size))
         for part in np.array_split(np.array(scene), parts):
-            if len(blocks[-1]) >= size:
+            if len(blocks[-1]) >= max(MIN_BLOCK, size // 2):
                 blocks.append([])
             blocks[-1] += part.tolist()
     if len(blocks) > 1 and len(blocks[-1]) < MIN_BLOCK:
-        blocks[-2] += blocks.pop()
+        last = blocks.pop()
+        blocks[-1] += last
     return blocks
 
 

@@ -20,7 +20,7 @@ from clip_factory.images.frame_names import frame_name
 from clip_factory.images.left_out import LeftOut, write_left_out
 from clip_factory.progress import bar, console
 from clip_factory.run_folder import sha256_file
-from clip_factory.runtime.atomic import atomic_folder, write_json
+from clip_factory.runtime.atomic import atomic_folder, write_json, write_text
 from clip_factory.runtime.durations import milliseconds, seconds_text
 from clip_factory.runtime.photo_files import INSTALL_VIDEO, find_files, is_video, path_text, video_is_read
 from clip_factory.runtime.video_frames import DEFAULT_EVERY, SAMPLING, sample_video
@@ -204,7 +204,7 @@ def _linked(entries: Sequence[_Entry], left_out: Sequence[LeftOut], clips: dict[
                 (temporary / path).parent.mkdir(parents=True, exist_ok=True)
                 _link(original.absolute(), temporary / path)
             write_left_out(target, left_out)
-            write_json(_clips_file(target), clips)
+            write_text(_clips_file(target), json.dumps(clips))  # ASCII: paths need not be text
     except OSError as error:
         if not target.is_dir():  # else another process was quicker
             raise ImagesError(

@@ -110,12 +110,14 @@ def load_x_clip(scenario: Scenario) -> XClip:
         TeacherError: It cannot be had or loaded, or is no X-CLIP.
     """
     checkpoint = find_checkpoint(scenario.labels.model)
+    model_class: Any = XCLIPModel
+    processor_class: Any = AutoProcessor
     keep_to_quota()
     try:
-        network, state = XCLIPModel.from_pretrained(
+        network, state = model_class.from_pretrained(
             checkpoint.folder, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
-        processor = AutoProcessor.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
+        processor = processor_class.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
     except REFUSED as error:
         reason = (str(error).strip().splitlines() or [""])[0][:300]
         raise TeacherError(
