@@ -121,7 +121,7 @@ def _by_blocks(
 
 
 def _blocks(rows: Sequence[int], hashes: Sequence[tuple[str, str]], size: int) -> list[list[int]]:
-    """A video's frames, in order, in blocks of about `size`, half of it at least, which end with scenes where they can."""
+    """A video's frames, in order, in blocks of about `size`, which end with scenes where they can."""
     blocks: list[list[int]] = [[]]
     for scene in _scenes(rows, hashes):
         parts = max(1, round(len(scene) / size))
