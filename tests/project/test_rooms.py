@@ -28,7 +28,7 @@ AND_SO_DO = {
 KEPT_IN = {
     "lightning": {"students"},
     "open_clip": {"encoders"},
-    "transformers": set(),
+    "transformers": {"label_sources", "encoders"},
     "onnxruntime": {"runtime", "exporters"},
 }
 """Packages that belong to certain rooms alone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from fractions import Fraction
 from itertools import product
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -227,6 +229,17 @@ def test_samples_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
     assert [next(samples).time for _ in range(5)] == [0, 1000, 2000, 3000, 4000]
     with pytest.raises(ImageError, match="cut short"):
         list(samples)
+
+
+def test_frames_do_not_pile_up(tmp_path: Path) -> None:
+    film = write_video(tmp_path / "film.mp4", [texture(number) for number in range(50)])
+    gc.collect()
+    gc.disable()
+    try:
+        assert len(list(sample_video(film, 200))) == 50
+        assert sum(isinstance(one, av.VideoFrame) for one in gc.get_objects()) <= 1
+    finally:
+        gc.enable()
 
 
 # --- lengths of time

@@ -237,5 +237,5 @@ def test_a_teacher_without_a_name_is_refused() -> None:
 def test_files_without_labels_have_the_defaults_and_names_are_text() -> None:
     assert parse(MINIMAL).labels.model_dump() == {"source": "zero-shot", "refine": "auto"}
     assert parse(MINIMAL + "labels: {refine: none}\n").labels.refine == "none"
-    with pytest.raises(ScenarioError, match=r"labels\.sauce: unknown key; known here: source, refine"):
+    with pytest.raises(ScenarioError, match=r"labels\.sauce: unknown key; known here: source, model, refine"):
         parse(MINIMAL + "labels: {sauce: vqa}\n")

@@ -26,8 +26,8 @@ from clip_factory.runtime.photo_files import INSTALL_VIDEO, find_files, is_video
 from clip_factory.runtime.video_frames import DEFAULT_EVERY, SAMPLING, sample_video
 
 QUALITY = 95
-"""Of the JPEG files that frames are kept as; with `SUBSAMPLING` 0, colors keep all of their resolution. A 1080p frame
-takes about half a megabyte, a tenth of what a lossless file would."""
+"""Of the JPEG files that frames are kept as; with `SUBSAMPLING` 0, colors keep all of their resolution. Snapshots take
+0.3 of what PNG files would."""
 SUBSAMPLING = 0
 KEPT = ("frames", "videos")
 """Folders of the store that this module fills."""

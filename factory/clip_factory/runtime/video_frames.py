@@ -44,6 +44,10 @@ FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,f
 of files would open whatever a file names, on this machine and in the network."""
 
 
+Turns = dict[int, "Image.Transpose | None"]
+"""What makes a picture upright, by its rotation in degrees."""
+
+
 class Sample(NamedTuple):
     """What a video shows at a time."""
 
@@ -86,13 +90,14 @@ def frames_at(path: str | os.PathLike[str], times: Iterable[int]) -> Generator[S
     wanted = iter(times)
     target = next(wanted, None)
     samples = 0
+    turns: Turns = {}
     with _opened(path) as (container, stream):
         shown: VideoFrame | None = None
         end = Fraction(0)
         for start, frame_end, frame in _timed(path, container, stream):
             image = None
             while shown is not None and target is not None and Fraction(target, 1000) < start:
-                image = image or _upright(shown)
+                image = image or _upright(shown, turns)
                 yield Sample(target, image)
                 target, samples = next(wanted, None), _counted(path, samples)
             shown, end = frame, frame_end
@@ -101,7 +106,7 @@ def frames_at(path: str | os.PathLike[str], times: Iterable[int]) -> Generator[S
         _check_whole(path, container, stream, end)
         image = None
         while target is not None and Fraction(target, 1000) < end:
-            image = image or _upright(shown)
+            image = image or _upright(shown, turns)
             yield Sample(target, image)
             target, samples = next(wanted, None), _counted(path, samples)
         return end
@@ -218,10 +223,16 @@ def _stated(container: InputContainer, stream: VideoStream) -> Fraction | None:
         return None
 
 
-def _upright(frame: Any) -> Image.Image:
-    """The frame as RGB, turned and mirrored as its display matrix says."""
+def _upright(frame: Any, turns: Turns) -> Image.Image:
+    """The frame as RGB, turned and mirrored as its display matrix says.
+
+    `turns` gets what frames of its rotation need: PyAV keeps a frame whose side data were read until the garbage
+    collector comes by, and these would pile up.
+    """
     image: Image.Image = frame.to_image()
-    turn = _turn(frame)
+    if frame.rotation not in turns:
+        turns[frame.rotation] = _turn(frame)
+    turn = turns[frame.rotation]
     return image if turn is None else image.transpose(turn)
 
 
