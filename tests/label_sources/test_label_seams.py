@@ -120,4 +120,4 @@ def test_sources_and_refinements_are_known_by_name() -> None:
     assert str(told.value) == "labels.refine: prob: no such refinement\n  known: auto, none, transduction, probe"
     with pytest.raises(ScenarioError) as told:
         find_label_source(with_labels(source="vqa"))
-    assert str(told.value) == "labels.source: vqa: no such label source\n  known: zero-shot"
+    assert str(told.value) == "labels.source: vqa: no such label source\n  known: zero-shot, x-clip"
