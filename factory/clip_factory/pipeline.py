@@ -39,7 +39,6 @@ from clip_factory.progress import bar, console
 from clip_factory.report import write_card, write_labels, write_report
 from clip_factory.run_folder import RunFolder
 from clip_factory.runtime.atomic import write_json
-from clip_factory.runtime.region import Region
 from clip_factory.scenario import Scenario, load
 from clip_factory.scenario.prompts import may_deny
 from clip_factory.seen_photos import write_splits
@@ -88,19 +87,21 @@ def scan(job: Job) -> None:
     image_scan.write(table, job.run.file(files.IMAGES))
     console.print(image_scan.summarize(table), markup=False)
     if frames := image_scan.frames_of_a_fixed_camera(table):
-        message = warning(frames, table["reason"].null_count)
-        console.print(message, markup=False, style="yellow")
-        job.run.log("warning", text=message)
+        _warn(job, warning(frames, table["reason"].null_count))
+    of_videos, doubtful = image_scan.frames_of_videos(table)
+    if doubtful:
+        _warn(job, of_videos)
+    elif of_videos:
+        console.print(of_videos, markup=False)
     if region is not None:
-        _describe_region(job, region, table)
+        console.print(f"of each photo a region is looked at: {region.says}", markup=False)
+        if small := small_regions(table, region):
+            _warn(job, small_region_warning(small, table["reason"].null_count))
 
 
-def _describe_region(job: Job, region: Region, table: pa.Table) -> None:
-    console.print(f"of each photo a region is looked at: {region.says}", markup=False)
-    if small := small_regions(table, region):
-        message = small_region_warning(small, table["reason"].null_count)
-        console.print(message, markup=False, style="yellow")
-        job.run.log("warning", text=message)
+def _warn(job: Job, message: str) -> None:
+    console.print(message, markup=False, style="yellow")
+    job.run.log("warning", text=message)
 
 
 def label(job: Job) -> None:

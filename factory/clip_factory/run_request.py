@@ -53,7 +53,7 @@ class Overrides:
         """
         update: dict[str, Any] = {}
         if self.images is not None:
-            update["images"] = {"path": str(self.images.absolute())}
+            update["images"] = {"path": str(self.images.absolute()), "every": request.images.every}
         if self.gold is not None:
             update["gold"] = str(self.gold.absolute())
         if self.teacher is not None:

@@ -319,7 +319,7 @@ def test_what_is_no_file_of_a_photo_is_told_what_it_is(tmp_path):
     assert "texts: a folder without photos (.avif, .bmp, .dib, .gif," in reason(tmp_path / "texts")
     assert "photos: a folder, not an image: name it by itself" in reason(tmp_path / "photos")
     film = reason(tmp_path / "films" / "a.MP4")
-    assert film.endswith("a.MP4: a video: this version answers for photos; extract frames first")
+    assert film.endswith("a.MP4: a video, not a photo: predict_video answers for it")
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

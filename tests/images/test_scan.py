@@ -103,7 +103,7 @@ def test_what_cannot_be_used_is_listed_with_its_reason_and_the_rest_go_on(root, 
 
 REASONS = {
     "notes.txt": "not an image, by its name",
-    "film.MP4": "a video: extract frames first",
+    "film.MP4": "a video: its frames are sampled where it lies in a folder, not in an archive",
     "raw.CR2": "a CR2 picture, a kind that is not read: convert it to JPEG or PNG",
     "phone.heic": "a HEIC photo: to read it, pip install 'clip-factory[sources]'",
     "Thumbs.db": "left by the system, not by a person",

@@ -122,5 +122,5 @@ def test_sources_and_refinements_are_known_by_name() -> None:
         find_label_source(with_labels(source="oracle"))
     assert (
         str(told.value)
-        == "labels.source: oracle: no such label source\n  known: zero-shot, detection, segmentation, vqa"
+        == "labels.source: oracle: no such label source\n  known: zero-shot, detection, segmentation, vqa, x-clip"
     )

@@ -486,7 +486,8 @@ def test_a_teacher_that_says_no_license_stays_as_it_is(tmp_path, teacher):
 def test_public_names():
     assert sorted(runtime.__all__) == [
         *("Classification", "FactoryError", "ImageError", "Model", "ModelError", "OfflineWarning", "Prediction"),
-        *("RegistryError", "ScoreHistogram", "ZeroShot", "find_images", "iter_predict_all", "read_rgb", "to_square"),
+        *("RegistryError", "ScoreHistogram", "Span", "VideoPrediction", "ZeroShot", "find_images", "iter_predict_all"),
+        *("iter_predict_video", "read_rgb", "to_square"),
     ]
     assert all(hasattr(runtime, name) for name in runtime.__all__)
 

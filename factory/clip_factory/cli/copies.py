@@ -23,6 +23,8 @@ class Copies:
     made: int = 0
     there: int = 0
     """Photos that lay there already, byte for byte: the same command may be given again."""
+    samples: int = 0
+    """Samples of videos, which are no files and are not copied."""
 
     @classmethod
     def to(cls, folder: Path, arguments: Iterable[str]) -> Copies:
@@ -75,7 +77,8 @@ class Copies:
     def summary(self) -> str:
         """What was done, in words."""
         again = f"; {self.there} were there already" if self.there else ""
-        return f"copied {self.made} photo{'' if self.made == 1 else 's'} to {self.folder}{again}"
+        samples = f"; {self.samples} samples of videos are no files, and were not copied" if self.samples else ""
+        return f"copied {self.made} photo{'' if self.made == 1 else 's'} to {self.folder}{again}{samples}"
 
 
 def _places(source: Path, name: str) -> list[Path]:

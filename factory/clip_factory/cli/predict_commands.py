@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from io import TextIOWrapper
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,12 +22,18 @@ from clip_factory.cli.options import LookupKeyOption, LookupOption, ModelArgumen
 from clip_factory.cli.prediction_rows import Format, Only, Tally
 from clip_factory.errors import FactoryError
 from clip_factory.runtime.atomic import atomic
+from clip_factory.runtime.photo_files import INSTALL_VIDEO, is_video
 from clip_factory.terminal import DONE, REFUSED, SOME_UNREADABLE, err, out, plain
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from clip_factory.cli.copies import Copies
     from clip_factory.cli.prediction_rows import Row
-    from clip_factory.runtime import Model, Prediction, ScoreHistogram
+    from clip_factory.runtime import Model, Prediction, ScoreHistogram, Span
+    from clip_factory.runtime.video_predictions import SpanJoiner
+
+    VideoRows = Generator[Row, None, float | None]
 
 
 class Report(StrEnum):
@@ -38,13 +45,16 @@ class Report(StrEnum):
 
 UNREADABLE_SHOWN = 20
 """Lines for photos that cannot be read, where --only keeps them out of the rows."""
+SPANS_SHOWN = 20
 
 
 def predict(
     model: ModelArgument,
     paths: Annotated[
         list[str],
-        typer.Argument(help="Files, folders, globs, or - for a list on stdin.", metavar="PATH...", show_default=False),
+        typer.Argument(
+            help="Photos, videos, folders, globs, or - for a list on stdin.", metavar="PATH...", show_default=False
+        ),
     ],
     form: Annotated[
         Format | None,
@@ -91,6 +101,18 @@ def predict(
             autocompletion=completion.models,
         ),
     ] = None,
+    every: Annotated[
+        str, typer.Option("--every", help="From one sample of a video to the next: 2s, 500ms, 1m.", metavar="TIME")
+    ] = "2s",
+    spans: Annotated[
+        Path | None,
+        typer.Option(
+            "--spans",
+            help="Write the spans of yes in videos to a .csv, .json or .jsonl file; by the first model.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
     registry: LookupOption = None,
     public_key: LookupKeyOption = None,
     scores: Annotated[
@@ -98,7 +120,9 @@ def predict(
         typer.Option("--scores", help="Count the probabilities here too, for `factory drift`.", metavar="FILE"),
     ] = None,
 ) -> None:
-    """Answer the question for photos; needs neither torch nor a network.
+    """Answer the question for photos and videos; needs neither torch nor a network.
+
+    Of a video, a row says what it shows at a time: clip.mp4#t=12.000.
 
     Exit code 3: some inputs could not be read; the rest are done.
 
@@ -106,8 +130,13 @@ def predict(
     """
     from clip_factory.cli.copies import Copies
     from clip_factory.runtime import ScoreHistogram
+    from clip_factory.runtime.durations import milliseconds
+    from clip_factory.runtime.video_predictions import SpanJoiner
 
     form = rows.format_of(form, target)
+    spans_form = rows.format_of(None, spans) if spans is not None else Format.json
+    joiner = SpanJoiner(milliseconds(every) / 1000)
+    unread: list[Path] = []
     named = [str(model), *(also or ())]
     if scores is not None and len(named) > 1:
         hint = "count the scores of each in a file of its own, one model at a time"
@@ -117,54 +146,98 @@ def predict(
     counted = ScoreHistogram(loaded[0].sha256)
     if scores is not None:
         counted.append(scores)  # nothing yet: a file that cannot take them is refused before the work, not after
-    tally = Tally(only)
+    tally, names = Tally(only), dict[str, str]()
+    _print_questions(loaded, threshold)
     try:
-        shown = _answered(loaded, paths, threshold, counted, tally, copies)
+        answered = _answered(loaded, _named(paths, names, unread), threshold, counted, every, joiner)
+        shown = _copied(tally.filter(answered), copies, names)
         _write(form, _columns(loaded, named), shown, target)
     finally:  # stopped half-way, what was answered counts all the same
         if scores is not None:
             counted.append(scores)
+    if spans is not None:
+        with atomic(spans) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+            rows.SPAN_WRITERS[spans_form](joiner.spans, file)
     _sum_up(tally, copies, target)
+    _report_videos(joiner.spans, unread, spans)
     raise typer.Exit(SOME_UNREADABLE if tally.unreadable else DONE)
+
+
+def _named(paths: Sequence[str], names: dict[str, str], unread: list[Path]) -> Iterator[str]:
+    """The files that the arguments stand for; `names` gets what each is called in copies."""
+    from clip_factory.runtime.inputs import inputs
+
+    if isinstance(sys.stdin, TextIOWrapper):  # names of files are bytes, and need not be text
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+    for one in inputs(paths, sys.stdin, unread):
+        names[one.path] = one.name
+        yield one.path
 
 
 def _answered(
     models: Sequence[Model],
-    paths: Sequence[str],
+    files: Iterator[str],
     threshold: float | None,
     counted: ScoreHistogram,
-    tally: Tally,
-    copies: Copies | None,
+    every: str,
+    joiner: SpanJoiner,
 ) -> Iterator[Row]:
-    """The rows to show, in order; a photo is copied when its row comes by."""
-    from clip_factory.runtime import iter_predict_all
-    from clip_factory.runtime.inputs import inputs
+    """The answers for photos, and for each sample of videos, in order."""
+    from clip_factory.runtime import iter_predict_all, iter_predict_video
 
-    names: dict[str, str] = {}
+    histograms = [counted, *[None] * (len(models) - 1)]
+    for videos, group in groupby(files, is_video):
+        if not videos:
+            yield from _noting_small_regions(
+                models, iter_predict_all(models, group, threshold=threshold, scores=histograms)
+            )
+            continue
+        for video in group:
+            answers = iter_predict_video(models, video, every=every, threshold=threshold, scores=histograms)
+            joiner.end((yield from _joined(answers, joiner)))
 
-    if isinstance(sys.stdin, TextIOWrapper):  # names of files are bytes, and need not be text
-        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
 
-    def noted() -> Iterator[str]:
-        for one in inputs(paths, sys.stdin):
-            names[one.path] = one.name
-            yield one.path
+def _joined(answers: VideoRows, joiner: SpanJoiner) -> VideoRows:
+    """The same answers, of which the first model's are joined to spans."""
+    while True:
+        try:
+            row = next(answers)
+        except StopIteration as stop:
+            seconds: float | None = stop.value
+            return seconds
+        if row[0].error is None:
+            joiner.add(row[0])
+        yield row
 
+
+def _copied(shown: Iterator[Row], copies: Copies | None, names: Mapping[str, str]) -> Iterator[Row]:
+    """The rows to show; a photo is copied when its row comes by."""
+    for row in shown:
+        path = row[0].path
+        if copies is not None and path is not None and row[0].error is None:
+            if row[0].seconds is None:
+                copies.add(path, names[path])
+            else:
+                copies.samples += 1
+        yield row
+
+
+def _print_questions(models: Sequence[Model], threshold: float | None) -> None:
     if err.is_terminal:  # a program that reads stderr waits for complaints alone
         for model in models:
             yes_from = model.threshold if threshold is None else threshold
             err.print(f"{plain(model.name)}: {plain(model.question)}  (yes from {yes_from:.3g} on)")
             if model.region is not None:
                 err.print(f"{plain(model.name)} sees a region of each photo: {model.region.says}", markup=False)
+
+
+def _noting_small_regions(models: Sequence[Model], answers: Iterator[Row]) -> Iterator[Row]:
+    """The same answers; at the first photo that can be read, a warning where a region has few pixels in it."""
     looked_at = False
-    histograms = [counted, *[None] * (len(models) - 1)]
-    for row in tally.filter(iter_predict_all(models, noted(), threshold=threshold, scores=histograms)):
-        path = row[0].path
-        if not looked_at and row[0].error is None and path is not None:
+    for row in answers:
+        if not looked_at and row[0].error is None and row[0].path is not None:
             looked_at = True
-            _warn_of_small_regions(models, path)
-        if copies is not None and path is not None and row[0].error is None:
-            copies.add(path, names[path])
+            _warn_of_small_regions(models, row[0].path)
         yield row
 
 
@@ -217,6 +290,21 @@ def _sum_up(tally: Tally, copies: Copies | None, target: Path | None) -> None:
         err.print(copies.summary, markup=False)
     if target is not None:
         out.print(str(target), markup=False)
+
+
+def _report_videos(spans: Sequence[Span], unread: Sequence[Path], file: Path | None) -> None:
+    """Say on stderr which spans were joined, and which videos were passed over."""
+    if err.is_terminal:
+        for span in spans[:SPANS_SHOWN]:
+            err.print(
+                f"{plain(span.path)}: yes from {span.start:.3f} s to {span.end:.3f} s, on average {span.mean:.3f}"
+            )
+        if (more := len(spans) - SPANS_SHOWN) > 0:
+            err.print(f"and {more} more spans of yes")
+    if file is not None:
+        err.print(f"{len(spans)} spans of yes: {file}", markup=False)
+    if unread:
+        err.print(f"videos that were passed over: {len(unread)}; to read them, {INSTALL_VIDEO}", markup=False)
 
 
 def drift(

@@ -17,7 +17,7 @@ from clip_factory.terminal import plain, table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from clip_factory.runtime import Prediction
+    from clip_factory.runtime import Prediction, Span
 
     Row = tuple[Prediction, ...]
     """One photo: a prediction by each model."""
@@ -104,9 +104,14 @@ def as_table(names: Sequence[str], rows: Iterable[Row]) -> Table:
 
 
 def write_json(names: Sequence[str], rows: Iterable[Row], file: IO[str]) -> None:
-    """One object a line: path with probability and label, or error; of several models, these under each one's name."""
+    """One object a line: path with probability and label, or error; of several models, these under each one's name.
+
+    What a video shows at a time has its `seconds`, too.
+    """
     for row in rows:
         tree: dict[str, Any] = {"path": _path(row[0])}
+        if row[0].seconds is not None:
+            tree["seconds"] = row[0].seconds
         if row[0].error is not None:
             tree["error"] = row[0].error
         elif len(names) > 1:
@@ -127,6 +132,29 @@ def write_csv(names: Sequence[str], rows: Iterable[Row], file: IO[str]) -> None:
 
 
 WRITERS = {Format.json: write_json, Format.csv: write_csv}
+
+
+SPAN_COLUMNS = ("path", "start", "end", "mean", "max", "samples")
+
+
+def write_spans_json(spans: Iterable[Span], file: IO[str]) -> None:
+    """One object a line."""
+    for span in spans:
+        print(json.dumps(dict(zip(SPAN_COLUMNS, _span(span), strict=True)), ensure_ascii=False), file=file)
+
+
+def write_spans_csv(spans: Iterable[Span], file: IO[str]) -> None:
+    """Columns `SPAN_COLUMNS`."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(SPAN_COLUMNS)
+    writer.writerows(map(_span, spans))
+
+
+SPAN_WRITERS = {Format.json: write_spans_json, Format.csv: write_spans_csv}
+
+
+def _span(span: Span) -> tuple[Any, ...]:
+    return path_text(span.path), span.start, span.end, span.mean, span.max, span.samples
 
 
 def _path(one: Prediction) -> str | None:

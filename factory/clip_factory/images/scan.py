@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clip_factory.errors import ImageError, ImagesError, StoreError
-from clip_factory.images.fixed_camera import split_into_blocks
+from clip_factory.images.clip_groups import GAP, ClipGroups, group_clips
 from clip_factory.images.left_out import read_left_out
 from clip_factory.images.photo_paths import file_at
 from clip_factory.runtime.atomic import atomic
@@ -44,6 +44,8 @@ WAIT_SECONDS = 60.0
 
 FRAMES = "frames of a fixed camera"
 """Key of images.parquet's metadata: how many photos were cut into blocks."""
+CLIPS, DOUBTFUL = "frames of videos", "frames of videos look alike"
+"""Keys of images.parquet's metadata: a sentence on how frames are grouped; whether it is a warning."""
 SETTLED_SECONDS = 2.0
 """A file that was touched less than this before it was read may change again without a new time: file systems count in
 steps of up to 2 s. Its hash is not kept."""
@@ -113,19 +115,40 @@ def scan(root: Path, cache: Path, progress: Progress, region: Region | None = No
     if not usable:
         raise ImagesError(f"{root}: none of {len(files)} files can be read", hint=f"the first: {records[0].reason}")
     paths, contents = [record.path for record in usable], [record.sha256 for record in usable]
-    numbers, frames = split_into_blocks(paths, contents, near_duplicates(usable))
-    groups = dict(zip([id(record) for record in usable], numbers, strict=True))
+    hashes = [(record.phash, record.dhash) for record in usable]
+    grouped = group_clips(paths, contents, hashes, near_duplicates(usable))
+    group_of = dict(zip([id(record) for record in usable], grouped.groups, strict=True))
     everything = sorted(records + left_out, key=lambda record: record.path)
     if len(everything) != len(seen):
         raise AssertionError(f"{len(seen)} files seen, {len(everything)} accounted for")
-    rows = [(*astuple(record), groups.get(id(record), -1)) for record in everything]
+    rows = [_row(record, group_of.get(id(record))) for record in everything]
     table = pa.table(dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True)), schema=SCHEMA)
-    return table.replace_schema_metadata({FRAMES: str(frames)}) if frames else table
+    return table.replace_schema_metadata(_notes(grouped))
+
+
+def _row(record: ImageRecord, group: int | None) -> tuple[Any, ...]:
+    """A row of `SCHEMA`; `group`: None of what is not used, -1 of a frame that is left out as a gap."""
+    return (*astuple(replace(record, reason=GAP) if group == -1 else record), -1 if group is None else group)
+
+
+def _notes(grouped: ClipGroups) -> dict[str, str] | None:
+    notes = {
+        FRAMES: str(grouped.camera or ""),
+        CLIPS: grouped.says,
+        DOUBTFUL: "yes" if grouped.doubtful else "",
+    }
+    return {key: value for key, value in notes.items() if value} or None
 
 
 def frames_of_a_fixed_camera(table: pa.Table) -> int:
     """How many photos were cut into blocks, since they look alike and are most of all."""
     return int((table.schema.metadata or {}).get(FRAMES.encode(), b"0"))
+
+
+def frames_of_videos(table: pa.Table) -> tuple[str, bool]:
+    """A sentence on how frames of videos are grouped, empty where there are none; and whether it is a warning."""
+    notes: dict[bytes, bytes] = table.schema.metadata or {}
+    return notes.get(CLIPS.encode(), b"").decode(), DOUBTFUL.encode() in notes
 
 
 def usable_photos(table: pa.Table) -> pa.Table:

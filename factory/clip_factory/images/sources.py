@@ -1,4 +1,7 @@
-"""Where photos come from: a folder, an archive that is unpacked once, a URL that is downloaded once and checked."""
+"""Where photos come from: a folder, an archive that is unpacked once, a URL that is downloaded once and checked.
+
+The frames of videos, alone or in a folder, are sampled once, and stand among the photos.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from clip_factory.errors import ImagesError
 from clip_factory.images.archives import DAMAGED, UNPACKING, unpack
 from clip_factory.images.left_out import write_left_out
 from clip_factory.images.url_lists import MAX_LIST_BYTES, addresses, fetch_all
+from clip_factory.images.videos import KEPT, gather, has_videos
 from clip_factory.run_folder import sha256_file
 from clip_factory.runtime.atomic import atomic, atomic_folder, sweep
 from clip_factory.runtime.safe_text import without_secrets
@@ -26,12 +30,12 @@ CHUNK = 1 << 20
 
 
 def locate(source: scenario.Images, store: Path) -> Path:
-    """The folder that holds the images; archives and URLs are unpacked below `store`, once for each content.
+    """The folder that holds the images; archives, URLs and videos are unpacked below `store`, once for each content.
 
     Raises:
         ImagesError: Nothing is named, nothing is there, or the bytes differ from the sha256 given.
     """
-    for kept in ("downloads", "archives", "lists"):
+    for kept in ("downloads", "archives", "lists", *KEPT):
         sweep(store / kept)
     if source.url is not None:
         downloaded = _downloaded(source.url, source.sha256 or "", store)
@@ -39,6 +43,8 @@ def locate(source: scenario.Images, store: Path) -> Path:
     if source.path is None:
         raise ImagesError("the scenario names no images", hint="add `images: {path: photos/}` or pass --images DIR")
     path = Path(source.path)
+    if (path.is_dir() or path.is_file()) and has_videos(path):
+        return gather(path, source.every, store)
     if path.is_dir():
         return path
     if path.is_file():

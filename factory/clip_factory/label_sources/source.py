@@ -152,6 +152,12 @@ def _mixed(scenario: Scenario, encoder: Encoder, store: EmbeddingStore) -> Label
     return load_mixed(scenario, encoder, store)
 
 
+def _x_clip(scenario: Scenario, encoder: Encoder, store: EmbeddingStore) -> LabelSource:
+    from clip_factory.label_sources.x_clip import load_x_clip
+
+    return load_x_clip(scenario)
+
+
 LOADERS: LoaderTable[LabelSourceLoader] = LoaderTable(
     GROUP,
     {
@@ -159,6 +165,7 @@ LOADERS: LoaderTable[LabelSourceLoader] = LoaderTable(
         "detection": _detection,
         "segmentation": _segmentation,
         "vqa": _vqa,
+        "x-clip": _x_clip,
         MIXED: _mixed,
     },
 )

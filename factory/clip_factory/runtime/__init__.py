@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from clip_factory.runtime.predictions import Prediction, iter_predict_all
     from clip_factory.runtime.preprocessing import read_rgb, to_square
     from clip_factory.runtime.score_histogram import ScoreHistogram
+    from clip_factory.runtime.video_predictions import Span, VideoPrediction, iter_predict_video
     from clip_factory.runtime.zero_shot_classifier import Classification, ZeroShot
 
 __all__ = [
@@ -33,9 +34,12 @@ __all__ = [
     "Prediction",
     "RegistryError",
     "ScoreHistogram",
+    "Span",
+    "VideoPrediction",
     "ZeroShot",
     "find_images",
     "iter_predict_all",
+    "iter_predict_video",
     "read_rgb",
     "to_square",
 ]
@@ -65,6 +69,10 @@ def _load(name: str) -> Any:
             from clip_factory.runtime import preprocessing
 
             return getattr(preprocessing, name)
+        case "Span" | "VideoPrediction" | "iter_predict_video":
+            from clip_factory.runtime import video_predictions
+
+            return getattr(video_predictions, name)
         case "ScoreHistogram":
             from clip_factory.runtime.score_histogram import ScoreHistogram
 

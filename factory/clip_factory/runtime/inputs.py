@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO
 
-from clip_factory.runtime.photo_files import find_images
+from clip_factory.runtime.photo_files import find_media
 
 STDIN = "-"
 
@@ -30,21 +30,24 @@ def expand(arguments: Iterable[str | os.PathLike[str]], stdin: IO[str] | None = 
     return (one.path for one in inputs(arguments, stdin))
 
 
-def inputs(arguments: Iterable[str | os.PathLike[str]], stdin: IO[str] | None = None) -> Iterator[Input]:
+def inputs(
+    arguments: Iterable[str | os.PathLike[str]], stdin: IO[str] | None = None, unread: list[Path] | None = None
+) -> Iterator[Input]:
     """The files that the arguments stand for, in order, each once; read as they are asked for.
 
     Args:
-        arguments: Each one a file (any extension), a folder (its images, recursively), a glob pattern (`**` crosses
-            folders; its matches in sorted order) or `-` for the lines of `stdin`, which are files or folders. A path
-            that exists is never taken for a pattern.
+        arguments: Each one a file (any extension), a folder (its photos and videos, recursively), a glob pattern
+            (`**` crosses folders; its matches in sorted order) or `-` for the lines of `stdin`, which are files or
+            folders. A path that exists is never taken for a pattern.
         stdin: Where the paths for `-` come from, one a line; empty lines are passed over.
+        unread: Gets the videos in folders that are passed over because PyAV is not installed.
 
     Yields:
         Files. Whatever stands for no file (a missing path, an empty folder, a pattern without match) is passed on as
         it is: reading it then gives that path's own error, and nothing drops out silently.
     """
     seen: set[str] = set()
-    for one in _inputs(arguments, stdin):
+    for one in _inputs(arguments, stdin, [] if unread is None else unread):
         key = os.path.normcase(os.path.abspath(one.path))
         if key not in seen:
             seen.add(key)
@@ -74,18 +77,18 @@ def covers(argument: str | os.PathLike[str], folder: str | os.PathLike[str]) -> 
     return all(fnmatch(part, one) for part, one in zip(below, folders, strict=False))
 
 
-def _inputs(arguments: Iterable[str | os.PathLike[str]], stdin: IO[str] | None) -> Iterator[Input]:
+def _inputs(arguments: Iterable[str | os.PathLike[str]], stdin: IO[str] | None, unread: list[Path]) -> Iterator[Input]:
     for argument in (os.fspath(one) for one in arguments):
         if argument == STDIN:
             for line in stdin or ():
                 if path := line.removeprefix("\ufeff").rstrip("\r\n"):  # a list that Windows wrote begins with a mark
-                    yield from _below(path, path)
+                    yield from _below(path, path, unread)
         elif os.path.lexists(argument) or not glob.has_magic(argument):
-            yield from _below(argument, argument)
+            yield from _below(argument, argument, unread)
         else:
             fixed, _ = _fixed(argument)
             for match in sorted(glob.iglob(argument, recursive=True)) or [argument]:
-                yield from _below(match, fixed or os.curdir)
+                yield from _below(match, fixed or os.curdir, unread)
 
 
 def _fixed(pattern: str) -> tuple[str, list[str]]:
@@ -95,9 +98,10 @@ def _fixed(pattern: str) -> tuple[str, list[str]]:
     return os.path.join(*parts[:first]) if first else "", list(parts[first:])
 
 
-def _below(path: str, root: str) -> Iterator[Input]:
-    """A file itself, or the images in a folder; named by their way from `root`."""
-    images = [str(file) for file in find_images(path)] if os.path.isdir(path) else []
-    for file in images or [path]:
+def _below(path: str, root: str, unread: list[Path]) -> Iterator[Input]:
+    """A file itself, or the photos and videos in a folder; named by their way from `root`."""
+    media, others = find_media(path) if os.path.isdir(path) else ([], [])
+    unread += others
+    for file in map(str, media) if media else [path]:
         name = os.path.relpath(file, root) if file != root else os.path.basename(os.path.abspath(file))
         yield Input(file, Path(name).as_posix())

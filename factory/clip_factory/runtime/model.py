@@ -28,10 +28,12 @@ from clip_factory.runtime.region import Region
 from clip_factory.runtime.runtime_errors import FactoryError, ImageError, ModelError, RegistryError
 from clip_factory.runtime.safe_text import plain
 from clip_factory.runtime.score_histogram import ScoreHistogram
+from clip_factory.runtime.video_frames import DEFAULT_EVERY
 
 if TYPE_CHECKING:  # a model that lies in a file needs nothing that speaks to registries
     from clip_factory.runtime.releases.fetch import PublicKey
     from clip_factory.runtime.releases.release_record import Release
+    from clip_factory.runtime.video_predictions import VideoPrediction
 
 VERIFY_TOLERANCE = 1e-3
 """Largest difference between a stored probability and one computed here. Processors round differently, int8 most."""
@@ -206,6 +208,35 @@ class Model:
             [self], images, threshold=threshold, batch_size=batch_size, workers=workers, scores=[scores]
         )
         return _only_model(rows)
+
+    def predict_video(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        every: str | float = DEFAULT_EVERY,
+        threshold: float | None = None,
+        scores: ScoreHistogram | None = None,
+    ) -> VideoPrediction:
+        """Answer for a video, at 0, `every`, twice `every` and so on; needs PyAV (`clip-factory[video]`).
+
+            for span in model.predict_video("gate3.mp4", every="1s").spans:
+                print(span.start, span.end, span.mean)
+
+        Args:
+            path: The video.
+            every: From one sample to the next: `2s`, `500ms`, or a number of seconds.
+            threshold: Probability in [0, 1] from which the answer is yes, instead of the model's own.
+            scores: A histogram of this model in which the probabilities are counted.
+
+        Returns:
+            The answers, the spans of yes, and an `error` where the video cannot be read to its end.
+
+        Raises:
+            FactoryError: An argument is out of range, or `scores` is of another model.
+        """
+        from clip_factory.runtime.video_predictions import predict_video
+
+        return predict_video(self, path, every=every, threshold=threshold, scores=scores)
 
     def probabilities(self, batch: np.ndarray) -> np.ndarray:
         """Run the network on squares made by `load_square`, of the model's region.

@@ -28,7 +28,7 @@ OTHER_KINDS = frozenset(
 VIDEOS = frozenset(
     {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts"}
 )
-"""Extensions of files that an error calls videos where they cannot be read as images."""
+"""Extensions of videos; those of a folder are sampled, and the frames are the photos."""
 LITTER = frozenset(
     {"__macosx", "@eadir", "$recycle.bin", "#recycle", "@recycle", "#snapshot", "system volume information"}
     | {"lost+found", "lost.dir", "recycler", "thumbs.db", "desktop.ini", "found.000"}
@@ -43,7 +43,7 @@ READ_BY = {
     **dict.fromkeys(HEIF_EXTENSIONS, "to read it, pip install 'clip-factory[sources]'"),
 }
 """What makes an installation read a kind that it does not."""
-
+INSTALL_VIDEO = "pip install 'clip-factory[video]'"
 
 _NO_UTF8 = re.compile(r"[\udc80-\udcff]")
 
@@ -54,6 +54,11 @@ class SeenFile(NamedTuple):
     path: Path
     reason: str | None
     """Why it is not used; None for a file that has an image's extension."""
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it is a video, and passed over for that alone."""
+        return self.reason is not None and self.reason == _a_video()
 
 
 def find_files(root: str | os.PathLike[str]) -> list[SeenFile]:
@@ -68,6 +73,14 @@ def find_files(root: str | os.PathLike[str]) -> list[SeenFile]:
 def find_images(root: str | os.PathLike[str]) -> list[Path]:
     """The photos among `find_files`: image files under `root` by extension in any letter case, sorted by path."""
     return [file.path for file in find_files(root) if file.reason is None]
+
+
+def find_media(root: str | os.PathLike[str]) -> tuple[list[Path], list[Path]]:
+    """Photos and, where PyAV is installed, videos under `root`, sorted by path; and the videos that are not read."""
+    seen = find_files(root)
+    read = video_is_read()
+    media = [file.path for file in seen if file.reason is None or (file.is_video and read)]
+    return media, [file.path for file in seen if file.is_video and not read]
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
@@ -126,7 +139,24 @@ def _why_not_by_suffix(suffix: str) -> str | None:
         return f"a {suffix[1:].upper()} photo: {READ_BY[suffix]}" if missing.get(suffix) else None
     if suffix in OTHER_KINDS:
         return f"a {suffix[1:].upper()} picture, a kind that is not read: convert it to JPEG or PNG"
-    return "a video: extract frames first" if suffix in VIDEOS else "not an image, by its name"
+    return _a_video() if suffix in VIDEOS else "not an image, by its name"
+
+
+def _a_video() -> str:
+    if video_is_read():
+        return "a video: its frames are sampled where it lies in a folder, not in an archive"
+    return f"a video: to sample its frames, {INSTALL_VIDEO}"
+
+
+@cache
+def video_is_read() -> bool:
+    """Whether PyAV is installed, and so videos are read."""
+    return importlib.util.find_spec("av") is not None
+
+
+def is_video(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a video, by its name."""
+    return os.path.splitext(os.fspath(path))[1].lower() in VIDEOS
 
 
 @cache

@@ -46,6 +46,8 @@ class Prediction:
     """Why the image cannot be read; None if it can."""
     unsure: bool = False
     """Whether the probability is so near to the threshold that a person should look; see `is_unsure`."""
+    seconds: float | None = None
+    """Of what a video shows at a time: the seconds from its first picture; None for photos."""
 
 
 def is_unsure(probability: float, threshold: float) -> bool:
@@ -108,10 +110,22 @@ def iter_predict_all(
         FactoryError: An argument is out of range, or a histogram is of another model.
     """
     workers = usable_cpus() if workers is None else workers
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise FactoryError(f"threshold {threshold}: expected a number in [0, 1]")
     if batch_size < 1 or workers < 1:
         raise FactoryError(f"batch_size {batch_size}, workers {workers}: expected 1 or more")
+    networks, thresholds = checked_networks(models, threshold, scores)
+    return _stream(pictures(images), networks, thresholds, batch_size, workers)
+
+
+def checked_networks(
+    models: Sequence[Model], threshold: float | None, scores: Sequence[ScoreHistogram | None]
+) -> tuple[list[Network], list[float]]:
+    """For each model its network, which counts what it answers, and the probability from which its answer is yes.
+
+    Raises:
+        FactoryError: An argument is out of range, there is no model, or a histogram is of another one.
+    """
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise FactoryError(f"threshold {threshold}: expected a number in [0, 1]")
     if not models:
         raise FactoryError("no model to ask", hint="give one or more")
     counted = list(scores) or [None] * len(models)
@@ -119,8 +133,7 @@ def iter_predict_all(
         if histogram is not None and histogram.sha256 != model.sha256:
             raise FactoryError("scores is the histogram of another model", hint="ScoreHistogram(model.sha256)")
     networks = [Network(m.image_size, _counted(m, hist), m.region) for m, hist in zip(models, counted, strict=True)]
-    thresholds = [model.threshold if threshold is None else threshold for model in models]
-    return _stream(pictures(images), networks, thresholds, batch_size, workers)
+    return networks, [model.threshold if threshold is None else threshold for model in models]
 
 
 def _counted(model: Model, histogram: ScoreHistogram | None) -> Callable[[np.ndarray], np.ndarray]:
@@ -146,9 +159,10 @@ def _stream(
             if isinstance(answer, str):
                 yield (Prediction(path, None, None, answer),) * len(thresholds)
             else:
-                yield tuple(_prediction(path, *pair) for pair in zip(answer, thresholds, strict=True))
+                yield tuple(prediction_at(path, *pair) for pair in zip(answer, thresholds, strict=True))
 
 
-def _prediction(path: str | None, probability: float, threshold: float) -> Prediction:
+def prediction_at(path: str | None, probability: float, threshold: float, seconds: float | None = None) -> Prediction:
+    """The answer that a probability of yes in [0, 1] means."""
     label: Literal["yes", "no"] = "yes" if probability >= threshold else "no"
-    return Prediction(path, probability, label, None, is_unsure(probability, threshold))
+    return Prediction(path, probability, label, None, is_unsure(probability, threshold), seconds)

@@ -17,7 +17,16 @@ import numpy as np
 import PIL
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from clip_factory.runtime.photo_files import EXTENSIONS, VIDEOS, find_images, heif_is_read, heif_version, read_file
+from clip_factory.runtime.photo_files import (
+    EXTENSIONS,
+    INSTALL_VIDEO,
+    find_images,
+    heif_is_read,
+    heif_version,
+    is_video,
+    read_file,
+    video_is_read,
+)
 from clip_factory.runtime.region import Region
 from clip_factory.runtime.runtime_errors import ImageError
 
@@ -96,8 +105,8 @@ def read_rgb(source: ImageSource, *, min_side: int | None = None, region: Region
     except ImageError:
         raise
     except UnidentifiedImageError:
-        if os.path.splitext(name)[1].lower() in VIDEOS:
-            raise ImageError(f"{name}: a video: this version answers for photos; extract frames first") from None
+        if is_video(name):
+            raise ImageError(f"{name}: a video, not a photo: predict_video answers for it") from None
         raise ImageError(f"{name}: not an image that can be read") from None
     except Image.DecompressionBombError:
         raise ImageError(f"{name}: over the limit of {MAX_PIXELS:,} pixels") from None
@@ -196,8 +205,10 @@ def _folder(path: str | os.PathLike[str]) -> str:
         return "an empty folder: no photo in it"
     if find_images(path):
         return "a folder, not an image: name it by itself to ask about all photos in it"
-    if any(os.path.splitext(name)[1].lower() in VIDEOS for name in names):
-        return "a folder with videos and no photo: this version answers for photos; extract frames first"
+    if any(map(is_video, names)):
+        return "a folder with videos and no photo: " + (
+            "name each video" if video_is_read() else f"to read them, {INSTALL_VIDEO}"
+        )
     return f"a folder without photos ({', '.join(sorted(EXTENSIONS))})"
 
 

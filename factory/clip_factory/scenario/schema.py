@@ -19,7 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-from clip_factory.errors import ScenarioError
+from clip_factory.errors import FactoryError, ScenarioError
+from clip_factory.runtime.durations import milliseconds, seconds_text
 from clip_factory.runtime.region import box_fault
 from clip_factory.runtime.safe_text import is_plain
 from clip_factory.scenario.prompts import TemplateSet, negation_in
@@ -80,6 +81,13 @@ def _box(value: Any) -> Any:
     return value
 
 
+def _duration(text: str | float) -> str:
+    try:
+        return seconds_text(milliseconds(text))
+    except FactoryError as error:
+        raise ValueError(f"{error.what}; {error.hint}" if error.hint else error.what) from None
+
+
 Phrase = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
@@ -94,6 +102,7 @@ Template = Annotated[
 ]
 Share = Annotated[float, Field(ge=0, le=1)]
 Cost = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Duration = Annotated[str | Annotated[float, Field(strict=True)], AfterValidator(_duration)]
 
 
 class _Section(BaseModel):
@@ -113,12 +122,17 @@ class _Section(BaseModel):
 class Images(_Section):
     """Where the photos are: `path`, or `url` with its `sha256`."""
 
+    newer = frozenset({"every"})
+
     path: str | None = None
-    """Folder (searched recursively) or zip/tar archive. Relative paths start at the scenario file."""
+    """Folder (searched recursively), zip/tar archive, or video. Relative paths start at the scenario file."""
     url: str | None = None
     """Archive or image list behind any fsspec URL: https://, s3://, gs://, file:// and so on."""
     sha256: Annotated[str, StringConstraints(pattern="^[0-9a-fA-F]{64}$", to_lower=True)] | None = None
     """Hex sha256 of the bytes behind `url`; they are refused when it differs."""
+    every: Duration | None = None
+    """Time from one frame of a video to the next that is taken as a photo: 2s, 500ms, 1m, or a number of seconds; left
+    out: 2s."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Images:
@@ -202,7 +216,8 @@ class _Source(_Section):
     source: Annotated[str, StringConstraints(min_length=1)] = "zero-shot"
     """What gives each photo its probability of yes: `zero-shot`, the teacher and the phrases; `detection`, boxes that a
     detector draws for the phrases; `segmentation`, the area that a model marks for them; `vqa`, a model that is asked
-    the question (visual question answering); or the name of a label source that an installed package adds."""
+    the question (visual question answering); `x-clip`, a model that compares whole videos with the phrases; or the
+    name of a label source that an installed package adds."""
     model: str | None = None
     """The checkpoint of a source that needs one: `hf-hub:OWNER/NAME` or `local-dir:PATH`."""
     score: Annotated[float, Field(gt=0, lt=1)] | None = None
