@@ -260,12 +260,12 @@ def test_unknown_names_and_missing_gold_are_refused_before_any_work(finished: Ru
     bench = finished.path.parent.parent.parent
     text = (bench / "disc.yaml").read_text(encoding="utf-8")
     (bench / "vit.yaml").write_text(text.replace("resnet-mini", "vit"), encoding="utf-8")
-    (bench / "vqa.yaml").write_text(f"{text}\nlabels: {{source: vqa}}\n", encoding="utf-8")
+    (bench / "oracle.yaml").write_text(f"{text}\nlabels: {{source: oracle}}\n", encoding="utf-8")
     (bench / "prob.yaml").write_text(f"{text}\nlabels: {{refine: prob}}\n", encoding="utf-8")
 
     for arguments, message in (
         (["vit.yaml"], "vit"),
-        (["vqa.yaml"], "vqa: no such label source"),
+        (["oracle.yaml"], "oracle: no such label source"),
         (["prob.yaml"], "prob: no such refinement"),
         (["disc.yaml", "--gold", "none.csv"], "no such file of gold"),
     ):

@@ -76,7 +76,7 @@ def test_a_student_is_distilled_from_boxes_and_masks(
     pipeline.run(run, tmp_path / "store", go_on=True)
 
     labels, evidence = Labels.of_run(run), read_evidence(run)
-    alone = asked(load(run.file(files.SCENARIO)), labels.photos(photos))
+    alone = asked(load(run.file(files.SCENARIO)), labels.photos(photos, None))
     assert alone.evidence is not None
     assert labels.p_teacher == pytest.approx(alone.p, abs=1e-5)
     assert evidence == dict(zip(labels.sha256.tolist(), alone.evidence, strict=True))
