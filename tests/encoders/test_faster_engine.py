@@ -44,7 +44,7 @@ def remembered() -> list[dict]:
 
 
 def test_for_few_photos_nothing_is_exported(teacher: Teacher, exports: list[Path]) -> None:
-    assert with_faster_engine(teacher, MANY - 1) == teacher
+    assert with_faster_engine(teacher, lambda: MANY - 1) == teacher
     assert exports == [] and remembered() == []
 
 
@@ -52,9 +52,9 @@ def test_what_is_faster_is_exported_once_and_used_for_any_number(
     teacher: Teacher, exports: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faster(monkeypatch, 2.0)
-    chosen = with_faster_engine(teacher, MANY)
+    chosen = with_faster_engine(teacher, lambda: MANY)
     assert chosen == teacher.model_copy(update={"engine": "onnx"})
-    assert with_faster_engine(teacher, 1) == chosen
+    assert with_faster_engine(teacher, lambda: 1) == chosen
     here, there = load_encoder(chosen), load_encoder(teacher)
     assert isinstance(here, OnnxEncoder) and len(exports) == 1
     photos = pictures(32, 5)
@@ -67,8 +67,8 @@ def test_what_is_no_faster_stays_in_torch_and_leaves_no_files(
     teacher: Teacher, exports: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faster(monkeypatch, faster_engine.MIN_SPEEDUP - 0.01)
-    assert with_faster_engine(teacher, MANY) == teacher
-    assert with_faster_engine(teacher, MANY) == teacher
+    assert with_faster_engine(teacher, lambda: MANY) == teacher
+    assert with_faster_engine(teacher, lambda: MANY) == teacher
     assert len(exports) == 1 and not exports[0].exists()
     assert [said["engine"] for said in remembered()] == ["torch"]
 
@@ -80,7 +80,7 @@ def test_what_cannot_be_exported_stays_in_torch_with_the_reason(
         raise TeacherError("its tokenizer cannot be exported")
 
     monkeypatch.setattr(exporting, "export_encoder", refuse)
-    assert with_faster_engine(teacher, MANY) == teacher
+    assert with_faster_engine(teacher, lambda: MANY) == teacher
     assert remembered()[0]["reason"] == "its tokenizer cannot be exported"
 
 
@@ -88,14 +88,14 @@ def test_a_machine_with_a_gpu_stays_in_torch(
     teacher: Teacher, exports: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(faster_engine, "recommended_device", lambda: "cuda")
-    assert with_faster_engine(teacher, MANY) == teacher and exports == []
+    assert with_faster_engine(teacher, lambda: MANY) == teacher and exports == []
 
 
 def test_other_weights_are_exported_anew(teacher: Teacher, tiny_clip: Path, exports: list[Path], monkeypatch):
     faster(monkeypatch, 2.0)
-    with_faster_engine(teacher, MANY)
+    with_faster_engine(teacher, lambda: MANY)
     os.utime(tiny_clip / "open_clip_config.json", ns=(1, 1))
-    with_faster_engine(teacher, MANY)
+    with_faster_engine(teacher, lambda: MANY)
     assert len(set(exports)) == 2
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -35,18 +35,19 @@ PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript", "open_clip_torch")
 ENGINE, EXPORTED = "engine.json", "fp32"
 
 
-def with_faster_engine(teacher: Teacher, photos: int) -> Teacher:
+def with_faster_engine(teacher: Teacher, count: Callable[[], int]) -> Teacher:
     """The same teacher, with the engine that is faster here.
 
     Args:
         teacher: Named, not `auto`.
-        photos: How many there are to embed: with few, nothing is tried that was not tried before.
+        count: Tells how many photos there are to embed: with few, nothing is tried that was not tried before. It is
+            asked only where that matters, since a folder may have to be walked through for it.
     """
     if recommended_device() != "cpu":
         return teacher
     folder = _folder(teacher)
     if not (folder / ENGINE).is_file():
-        if photos < MIN_PHOTOS:
+        if count() < MIN_PHOTOS:
             return teacher
         _try(teacher, folder)
     engine = json.loads((folder / ENGINE).read_bytes()).get("engine")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from clip_factory import __version__
 from clip_factory.encoders.auto import resolve
 from clip_factory.encoders.encoder import Encoder, load_encoder
-from clip_factory.encoders.onnx_precision import narrow
+from clip_factory.encoders.onnx_precision import narrow, unheard
 from clip_factory.encoders.open_clip import OpenClipEncoder
 from clip_factory.encoders.preprocessing_steps import preprocessing_steps
 from clip_factory.encoders.tokenizer_file import tokenizer_file
@@ -219,14 +218,9 @@ def _export(tower: nn.Module, example: Tensor, path: Path, free: tuple[str, ...]
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what the exporter has to say to programmers."""
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+    with unheard(), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        before = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(before)
+        yield
 
 
 def _is_near(path: Path, inputs: np.ndarray, expected: np.ndarray) -> bool:

@@ -55,7 +55,7 @@ def _with_8_bit_products(path: Path) -> onnx.ModelProto:
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder, _unheard():
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder, unheard():
         quantized = Path(folder) / "quantized.onnx"
         quantize_dynamic(
             path, quantized, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=MATRIX_PRODUCTS
@@ -137,8 +137,8 @@ def _save(model: onnx.ModelProto, path: Path) -> None:
 
 
 @contextmanager
-def _unheard() -> Iterator[None]:
-    """Without onnxruntime's advice to programmers."""
+def unheard() -> Iterator[None]:
+    """Without what exporters and quantizers log for programmers."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from clip_factory.errors import ScenarioError, TeacherError
 from clip_factory.label_sources.checkpoint import Checkpoint
-from clip_factory.memory import keep_to_quota
+from clip_factory.label_sources.pretrained import UNFIT, load_network, load_part, reason
 
 YES, NO = ("yes", "Yes", "YES"), ("no", "No", "NO")
 WORD_STARTS = ("", "\u0120", "\u2581")
@@ -33,8 +33,6 @@ SIDES = ("height", "width", "shortest_edge", "longest_edge")
 """Keys of a processor's `size` ..."""
 MIN_AREA = 10_000
 """... where the same keys hold areas in place of lengths, as Qwen2-VL's do: from here on."""
-REFUSED = (AttributeError, ImportError, IndexError, KeyError, TypeError, ValueError)
-"""What processors and networks raise that are no models of these kinds, or lack a package."""
 
 
 class Answerer(Protocol):
@@ -62,22 +60,21 @@ def load_answerer(checkpoint: Checkpoint) -> Answerer:
     """
     import transformers
 
-    keep_to_quota()
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    config = _loaded(checkpoint, transformers.AutoConfig)
+    config = load_part(checkpoint, transformers.AutoConfig)
     architecture = str((getattr(config, "architectures", None) or [""])[0])
     if architecture.endswith("ForQuestionAnswering") and type(config) in _kinds("VISUAL_QUESTION_ANSWERING"):
-        model = _network(checkpoint, transformers.AutoModelForVisualQuestionAnswering)
+        model = load_network(checkpoint, transformers.AutoModelForVisualQuestionAnswering, MAX_FLOAT32)
         kind = QuestionEncoder if hasattr(model, "text_decoder") else AnswerClassifier
-        return kind(checkpoint, model, _loaded(checkpoint, transformers.AutoProcessor))
+        return kind(checkpoint, model, load_part(checkpoint, transformers.AutoProcessor))
     encoder_decoder = getattr(config.get_text_config(), "is_encoder_decoder", False)
     if type(config) not in _kinds("IMAGE_TEXT_TO_TEXT") or encoder_decoder:
         raise TeacherError(
             f"model {checkpoint.name}: {architecture or config.model_type} answers no questions about photos",
             hint="a visual question answering model such as ViLT or BLIP, or a language model that sees, as SmolVLM",
         )
-    model = _network(checkpoint, transformers.AutoModelForImageTextToText)
-    return NextToken(checkpoint, model, _loaded(checkpoint, transformers.AutoProcessor))
+    model = load_network(checkpoint, transformers.AutoModelForImageTextToText, MAX_FLOAT32)
+    return NextToken(checkpoint, model, load_part(checkpoint, transformers.AutoProcessor))
 
 
 class AnswerClassifier:
@@ -189,30 +186,6 @@ def _kinds(task: str) -> Any:
     return getattr(modeling_auto, f"MODEL_FOR_{task}_MAPPING")
 
 
-def _loaded(checkpoint: Checkpoint, kind: Any, **options: Any) -> Any:
-    """A part of a checkpoint, from its folder alone; none of its code is run."""
-    try:
-        return kind.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False, **options)
-    except (OSError, RuntimeError, *REFUSED) as error:
-        raise TeacherError(
-            f"model {checkpoint.name}: transformers cannot load it ({_reason(error)})",
-            hint="its folder must hold configuration, processor and weights as save_pretrained writes them",
-        ) from error
-
-
-def _network(checkpoint: Checkpoint, kind: Any) -> Any:
-    """A network with all its weights from the checkpoint, on the GPU where there is one."""
-    model, state = _loaded(checkpoint, kind, use_safetensors=True, output_loading_info=True)
-    if missing := sorted(state["missing_keys"]):
-        raise TeacherError(
-            f"model {checkpoint.name}: lacks {len(missing)} of its weights (first: {missing[0]})",
-            hint="name the checkpoint that was trained to answer questions, and not what it was made from",
-        )
-    on_gpu = torch.cuda.is_available()
-    large = on_gpu and sum(weights.numel() for weights in model.parameters()) > MAX_FLOAT32
-    return model.eval().to("cuda" if on_gpu else "cpu", torch.bfloat16 if large else torch.float32)
-
-
 def _inputs(
     checkpoint: Checkpoint, processor: Any, model: Any, images: Sequence[Image.Image], text: str
 ) -> dict[str, Any]:
@@ -232,16 +205,11 @@ def _refusing(checkpoint: Checkpoint, call: Any, **arguments: Any) -> Any:
     """A call into transformers; what it refuses is the checkpoint's fault."""
     try:
         return call(**arguments)
-    except REFUSED as error:
+    except UNFIT as error:
         raise TeacherError(
-            f"model {checkpoint.name}: cannot be asked about photos ({_reason(error)})",
+            f"model {checkpoint.name}: cannot be asked about photos ({reason(error)})",
             hint="its processor must read photos with text; some need a package more, which the message names",
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
 def _side(processor: Any) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clip_factory.errors import TeacherError
+from clip_factory.run_folder import sha256_file
 
 HUB, FOLDER = "hf-hub:", "local-dir:"
 WEIGHTS = "*.safetensors"
@@ -27,6 +28,11 @@ class Checkpoint:
     """Of the weights, as the model's card says."""
     key: str
     """24 hex digits; changes with the files."""
+
+    @property
+    def about(self) -> dict[str, object]:
+        """Name and license, as a label source says of itself."""
+        return {"name": self.name, "license": self.license}
 
 
 def find_checkpoint(model: str | None) -> Checkpoint:
@@ -70,7 +76,7 @@ def _in_folder(model: str, folder: Path) -> Checkpoint:
         raise TeacherError(f"model {model}: no config.json in this folder", hint=hint)
     _check_weights(model, folder)
     names = sorted(file for pattern in FETCHED for file in folder.glob(pattern) if file.name != "README.md")
-    return Checkpoint(model, folder, _license(folder), _digest([f"{file.name} {_sha256(file)}" for file in names]))
+    return Checkpoint(model, folder, _license(folder), _digest([f"{file.name} {sha256_file(file)}" for file in names]))
 
 
 def _check_weights(model: str, folder: Path) -> None:
@@ -95,8 +101,3 @@ def _license(folder: Path) -> str:
 
 def _digest(parts: list[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-
-
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -9,8 +9,7 @@ import numpy as np
 from clip_factory.images.photo import Photo
 from clip_factory.label_sources.checkpoint import Checkpoint, find_checkpoint
 from clip_factory.label_sources.detectors import Detections, Detector, load_detector
-from clip_factory.label_sources.localization import Answer, Rule, asked_phrases, rivals, to_scores, unseen
-from clip_factory.label_sources.pretrained import decoded
+from clip_factory.label_sources.localization import Answer, Rule, located, rivals, unseen
 from clip_factory.label_sources.probabilities import sigmoid
 from clip_factory.label_sources.source import Phrases, Scores
 from clip_factory.label_sources.visual_evidence import DIGITS, Box, VisualEvidence
@@ -50,12 +49,11 @@ class ObjectDetection:
     @property
     def about(self) -> Mapping[str, object]:
         """Name and license of the checkpoint."""
-        return {"name": self._checkpoint.name, "license": self._checkpoint.license}
+        return self._checkpoint.about
 
     def question(self, scenario: Scenario) -> Mapping[str, object]:
         """All that it reads of a scenario: another template is no reason to ask again."""
-        rule = Rule.of(scenario, DEFAULT)
-        return {"phrases": asked_phrases(scenario).to_json(), "score": rule.score, "min_area": rule.min_area}
+        return Rule.of(scenario, DEFAULT).question(scenario)
 
     def score(self, photos: Sequence[Photo], scenario: Scenario) -> Scores:
         """Scores of N photos, with the boxes.
@@ -64,15 +62,8 @@ class ObjectDetection:
             ImagesError: A file has changed or vanished since it was scanned.
             ScenarioError: The detector does not read a phrase to its end.
         """
-        phrases, rule = asked_phrases(scenario), Rule.of(scenario, DEFAULT)
-        named = phrases.all[:-1]
-        self._detector.check(named)
-        answers = [
-            decide(detections, phrases, rule)
-            for images in decoded(photos, self._detector.image_size)
-            for detections in self._detector.detect(images, named)
-        ]
-        return to_scores(answers, phrases)
+        rule = Rule.of(scenario, DEFAULT)
+        return located(photos, scenario, rule, self._detector, self._detector.detect, decide)
 
 
 def load_detection(scenario: Scenario) -> ObjectDetection:

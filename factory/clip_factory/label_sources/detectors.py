@@ -12,6 +12,7 @@ from PIL import Image
 
 from clip_factory.errors import ScenarioError, TeacherError
 from clip_factory.label_sources.checkpoint import Checkpoint
+from clip_factory.label_sources.localization import Locator
 from clip_factory.label_sources.pretrained import check_lengths, half_precision, load_network, load_part
 
 
@@ -25,18 +26,8 @@ class Detections:
     """float32 `(N, 4)`: left, upper, right and lower edge as shares of the photo; they may lie outside of [0, 1]."""
 
 
-class Detector(Protocol):
+class Detector(Locator, Protocol):
     """Sees phrases in photos."""
-
-    image_size: int
-    """Pixels that it uses of a photo's longer side."""
-
-    def check(self, phrases: Sequence[str]) -> None:
-        """Refuse phrases that it does not read to their end.
-
-        Raises:
-            ScenarioError: There is such a phrase.
-        """
 
     def detect(self, images: Sequence[Image.Image], phrases: Sequence[str]) -> list[Detections]:
         """What it sees in each of some upright RGB images."""

@@ -10,11 +10,15 @@ where the answer turns.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
+from PIL import Image
 
+from clip_factory.images.photo import Photo
+from clip_factory.label_sources.pretrained import decoded
 from clip_factory.label_sources.probabilities import MIN_P, sigmoid
 from clip_factory.label_sources.source import Phrases, Scores
 from clip_factory.label_sources.visual_evidence import VisualEvidence
@@ -47,6 +51,10 @@ class Rule:
         """Of the score."""
         return math.log(self.score / (1 - self.score))
 
+    def question(self, scenario: Scenario) -> dict[str, object]:
+        """All that is read of a scenario: another template is no reason to ask again."""
+        return {"phrases": asked_phrases(scenario).to_json(), "score": self.score, "min_area": self.min_area}
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -59,6 +67,52 @@ class Answer:
     rival: int
     """Index of what it is compared with there, among the phrases for no; the last is `NOTHING`."""
     evidence: VisualEvidence
+
+
+class Locator(Protocol):
+    """A network that sees phrases in photos."""
+
+    image_size: int
+    """Pixels that it uses of a photo's longer side."""
+
+    def check(self, phrases: Sequence[str]) -> None:
+        """Refuse phrases that it does not read to their end.
+
+        Raises:
+            ScenarioError: There is such a phrase.
+        """
+
+
+Seen = TypeVar("Seen")
+
+
+def located(
+    photos: Sequence[Photo],
+    scenario: Scenario,
+    rule: Rule,
+    locator: Locator,
+    see: Callable[[Sequence[Image.Image], Sequence[str]], list[Seen]],
+    decide: Callable[[Seen, Phrases, Rule], Answer],
+) -> Scores:
+    """Scores of N photos, with what is shown for them.
+
+    Args:
+        photos: N photos.
+        scenario: Has the phrases.
+        rule: When a place counts.
+        locator: The network.
+        see: What it sees of phrases in each of some upright RGB images.
+        decide: The answer that this gives about one photo.
+
+    Raises:
+        ImagesError: A file has changed or vanished since it was scanned.
+        ScenarioError: The network does not read a phrase to its end.
+    """
+    phrases = asked_phrases(scenario)
+    named = phrases.all[:-1]
+    locator.check(named)
+    batches = decoded(photos, locator.image_size)
+    return to_scores([decide(one, phrases, rule) for images in batches for one in see(images, named)], phrases)
 
 
 def asked_phrases(scenario: Scenario) -> Phrases:

@@ -16,7 +16,9 @@ from clip_factory.images.photo import Photo
 from clip_factory.label_sources.checkpoint import Checkpoint
 from clip_factory.memory import keep_to_quota
 
-REFUSED = (AttributeError, ImportError, IndexError, KeyError, OSError, RuntimeError, TypeError, ValueError)
+UNFIT = (AttributeError, ImportError, IndexError, KeyError, TypeError, ValueError)
+"""What processors and networks raise that are asked for what they cannot do, or lack a package."""
+REFUSED = (*UNFIT, OSError, RuntimeError)
 """What transformers raises where a folder holds something else than it expects."""
 
 PHOTOS_AT_ONCE = 4
@@ -37,16 +39,20 @@ def load_part(checkpoint: Checkpoint, kind: Any, **options: Any) -> Any:
     try:
         return kind.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False, **options)
     except REFUSED as error:
-        reason = (str(error).strip().splitlines() or [""])[0][:300]
         raise TeacherError(
-            f"model {checkpoint.name}: transformers cannot load it ({type(error).__name__}: {reason})",
+            f"model {checkpoint.name}: transformers cannot load it ({reason(error)})",
             hint="its folder must hold configuration, processor and weights of such a model, as save_pretrained "
             "writes them",
         ) from error
 
 
-def load_network(checkpoint: Checkpoint, kind: Any) -> Any:
+def load_network(checkpoint: Checkpoint, kind: Any, max_float32: int | None = None) -> Any:
     """A network with all its weights from the checkpoint, on the GPU where there is one.
+
+    Args:
+        checkpoint: What to load from.
+        kind: A class of transformers.
+        max_float32: A network with more weights than this is kept in bfloat16 on a GPU; any other in float32.
 
     Raises:
         TeacherError: The checkpoint is of another kind, or lacks weights.
@@ -58,7 +64,21 @@ def load_network(checkpoint: Checkpoint, kind: Any) -> Any:
             f"model {checkpoint.name}: lacks {len(missing)} of its weights (first: {missing[0]})",
             hint="name the checkpoint that was trained for this, and not what it was made from",
         )
-    return network.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    if max_float32 is None:
+        return network.eval().to(device())
+    large = device() == "cuda" and sum(weights.numel() for weights in network.parameters()) > max_float32
+    return network.eval().to(device(), torch.bfloat16 if large else torch.float32)
+
+
+def device() -> str:
+    """What networks run on: the GPU, where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def reason(error: Exception) -> str:
+    """What is wrong, in a line: the kind of the error and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
 def half_precision(network: Any) -> torch.autocast:
@@ -93,7 +113,7 @@ def decoded(photos: Sequence[Photo], side: int) -> Iterator[list[Image.Image]]:
     Raises:
         ImagesError: A file has changed or vanished since it was scanned.
     """
-    size = PHOTOS_AT_ONCE if torch.cuda.is_available() else 1
+    size = PHOTOS_AT_ONCE if device() == "cuda" else 1
     with closing(decode_ahead(photos, side, 2 * size)) as images:
         while batch := [_reduced(image, side) for image in islice(images, size)]:
             yield batch

@@ -13,8 +13,8 @@ from PIL import Image
 from clip_factory.errors import TeacherError
 from clip_factory.images.photo import Photo
 from clip_factory.label_sources.checkpoint import Checkpoint, find_checkpoint
-from clip_factory.label_sources.localization import Answer, Rule, asked_phrases, rivals, to_scores
-from clip_factory.label_sources.pretrained import check_lengths, decoded, half_precision, load_network, load_part
+from clip_factory.label_sources.localization import Answer, Rule, located, rivals
+from clip_factory.label_sources.pretrained import check_lengths, half_precision, load_network, load_part
 from clip_factory.label_sources.source import Phrases, Scores
 from clip_factory.label_sources.visual_evidence import Mask, VisualEvidence
 from clip_factory.scenario import Scenario
@@ -82,12 +82,11 @@ class Segmentation:
     @property
     def about(self) -> Mapping[str, object]:
         """Name and license of the checkpoint."""
-        return {"name": self._checkpoint.name, "license": self._checkpoint.license}
+        return self._checkpoint.about
 
     def question(self, scenario: Scenario) -> Mapping[str, object]:
         """All that it reads of a scenario: another template is no reason to ask again."""
-        rule = Rule.of(scenario, DEFAULT)
-        return {"phrases": asked_phrases(scenario).to_json(), "score": rule.score, "min_area": rule.min_area}
+        return Rule.of(scenario, DEFAULT).question(scenario)
 
     def score(self, photos: Sequence[Photo], scenario: Scenario) -> Scores:
         """Scores of N photos, with the masks.
@@ -96,15 +95,8 @@ class Segmentation:
             ImagesError: A file has changed or vanished since it was scanned.
             ScenarioError: The model does not read a phrase to its end.
         """
-        phrases, rule = asked_phrases(scenario), Rule.of(scenario, DEFAULT)
-        named = phrases.all[:-1]
-        self._segmenter.check(named)
-        answers = [
-            decide_area(log_odds, phrases, rule)
-            for images in decoded(photos, self._segmenter.image_size)
-            for log_odds in self._segmenter.segment(images, named)
-        ]
-        return to_scores(answers, phrases)
+        rule = Rule.of(scenario, DEFAULT)
+        return located(photos, scenario, rule, self._segmenter, self._segmenter.segment, decide_area)
 
 
 def load_segmentation(scenario: Scenario) -> Segmentation:

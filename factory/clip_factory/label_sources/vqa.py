@@ -41,7 +41,7 @@ class VisualQuestionAnswering:
     @property
     def about(self) -> Mapping[str, object]:
         """Name and license of the checkpoint."""
-        return {"name": self._checkpoint.name, "license": self._checkpoint.license}
+        return self._checkpoint.about
 
     def question(self, scenario: Scenario) -> Mapping[str, object]:
         """All that it reads of a scenario: other phrases are no reason to ask again."""

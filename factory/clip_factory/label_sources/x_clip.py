@@ -12,21 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import AutoProcessor, XCLIPModel
+from transformers import AutoConfig, AutoProcessor, XCLIPModel
 
-from clip_factory.errors import ImageError, ImagesError, ScenarioError, TeacherError
+from clip_factory.errors import ImageError, ImagesError, TeacherError
 from clip_factory.images.photo import CHANGED, Photo
 from clip_factory.images.videos import Clip, clip_at
 from clip_factory.label_sources.checkpoint import Checkpoint, find_checkpoint
+from clip_factory.label_sources.pretrained import check_lengths, load_network, load_part
 from clip_factory.label_sources.source import Phrases, Scores
-from clip_factory.memory import keep_to_quota
 from clip_factory.run_folder import sha256_file
 from clip_factory.runtime.video_frames import SAMPLING, frames_at
 from clip_factory.scenario import Scenario
 from clip_factory.scenario.prompts import fill, template_set
-
-REFUSED = (AttributeError, ImportError, IndexError, KeyError, OSError, RuntimeError, TypeError, ValueError)
-"""What transformers raises where a folder holds something else than it expects."""
 
 
 class XClip:
@@ -48,7 +45,7 @@ class XClip:
     @property
     def about(self) -> Mapping[str, object]:
         """Name and license of the checkpoint."""
-        return {"name": self._checkpoint.name, "license": self._checkpoint.license}
+        return self._checkpoint.about
 
     def score(self, photos: Sequence[Photo], scenario: Scenario) -> Scores:
         """Scores of N photos by phrase: those of the video that each is a frame of.
@@ -91,15 +88,9 @@ class XClip:
         return images + [images[-1]] * (count - len(images))
 
     def _tokens(self, prompts: Sequence[str]) -> Any:
-        limit = self._network.config.text_config.max_position_embeddings
-        tokens = self._processor.tokenizer(list(prompts), padding=True, return_tensors="pt")
-        lengths = tokens["attention_mask"].sum(dim=1)
-        if (longest := int(lengths.max())) > limit:
-            prompt = prompts[int(lengths.argmax())]
-            raise ScenarioError(
-                f"{prompt!r}: has {longest} tokens, and the model {self._checkpoint.name} reads {limit}",
-                hint="say it in fewer words",
-            )
+        tokenizer, limit = self._processor.tokenizer, self._network.config.text_config.max_position_embeddings
+        check_lengths(self._checkpoint, tokenizer, prompts, limit)
+        tokens = tokenizer(list(prompts), padding=True, return_tensors="pt")
         return {name: tokens[name].to(self._network.device) for name in ("input_ids", "attention_mask")}
 
 
@@ -110,26 +101,13 @@ def load_x_clip(scenario: Scenario) -> XClip:
         TeacherError: It cannot be had or loaded, or is no X-CLIP.
     """
     checkpoint = find_checkpoint(scenario.labels.model)
-    model_class: Any = XCLIPModel
-    processor_class: Any = AutoProcessor
-    keep_to_quota()
-    try:
-        network, state = model_class.from_pretrained(
-            checkpoint.folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-        processor = processor_class.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
-    except REFUSED as error:
-        reason = (str(error).strip().splitlines() or [""])[0][:300]
+    kind = load_part(checkpoint, AutoConfig).model_type
+    if kind != "xclip":
         raise TeacherError(
-            f"model {checkpoint.name}: cannot be loaded as X-CLIP ({type(error).__name__}: {reason})",
+            f"model {checkpoint.name}: {kind} is no X-CLIP",
             hint="name an X-CLIP, such as hf-hub:microsoft/xclip-base-patch32, or a folder of one: local-dir:PATH",
-        ) from error
-    if missing := sorted(state["missing_keys"]):
-        raise TeacherError(
-            f"model {checkpoint.name}: lacks {len(missing)} weights of an X-CLIP (first: {missing[0]})",
-            hint="name an X-CLIP, such as hf-hub:microsoft/xclip-base-patch32",
         )
-    return XClip(checkpoint, network.eval().to("cuda" if torch.cuda.is_available() else "cpu"), processor)
+    return XClip(checkpoint, load_network(checkpoint, XCLIPModel), load_part(checkpoint, AutoProcessor))
 
 
 def _clip(photo: Photo) -> Clip:

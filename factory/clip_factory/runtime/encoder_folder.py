@@ -22,7 +22,7 @@ import numpy as np
 import onnxruntime as ort
 
 from clip_factory.runtime.image_steps import Step, check_steps
-from clip_factory.runtime.model_file import FATAL, first_line
+from clip_factory.runtime.model_file import first_line, session_options
 from clip_factory.runtime.preprocessing import RULES
 from clip_factory.runtime.runtime_errors import ModelError
 
@@ -123,13 +123,8 @@ def open_tower(path: Path, threads: int, *, keep_memory: bool = True) -> ort.Inf
     Raises:
         ModelError: onnxruntime cannot run it.
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
+    options = session_options(threads)
     options.enable_cpu_mem_arena = keep_memory
-    options.log_severity_level = FATAL
-    options.add_session_config_entry("session.load_model_format", "ONNX")
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would slow decoding
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class

@@ -57,16 +57,22 @@ def open_session(data: bytes, threads: int) -> ort.InferenceSession:
     except ValueError as error:
         hint = "no exporter of the factory writes such a file: do not use it"
         raise ModelError(f"not a model of this factory: {error}", hint=hint) from None
+    options = session_options(threads)
+    try:
+        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise ModelError(f"not a model that onnxruntime {ort.__version__} can run ({first_line(error)})") from None
+
+
+def session_options(threads: int) -> ort.SessionOptions:
+    """How networks are run: `threads` for one run, without logging, and never from a format that is not ONNX."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = FATAL
     options.add_session_config_entry("session.load_model_format", "ONNX")  # never its own format, unchecked above
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would slow decoding
-    try:
-        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no base class
-        raise ModelError(f"not a model that onnxruntime {ort.__version__} can run ({first_line(error)})") from None
+    return options
 
 
 def read_metadata(session: ort.InferenceSession) -> dict[str, str]:

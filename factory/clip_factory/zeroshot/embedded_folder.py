@@ -127,7 +127,7 @@ def load_named(teacher: Teacher, photos: int = 0) -> Encoder:
     chosen, warning = resolve(teacher)
     if warning:
         console.print(f"warning: {warning}", style="yellow", markup=False)
-    return load_encoder(with_faster_engine(chosen, photos))
+    return load_encoder(with_faster_engine(chosen, lambda: photos))
 
 
 def class_folders(folder: EmbeddedFolder) -> np.ndarray:
