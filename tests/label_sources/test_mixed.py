@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from clip_factory.label_sources import labeling
 from clip_factory.label_sources.mixed import Mixed, load_mixed
 from clip_factory.label_sources.probabilities import MIN_P
 from clip_factory.label_sources.source import LOADERS, Scores, find_label_source
+from clip_factory.label_sources.visual_evidence import Box, Mask, VisualEvidence
 from clip_factory.run_folder import sha256_file
 from clip_factory.scenario import Labeling, Scenario, Teacher
 from clip_factory.store import EmbeddingStore
@@ -40,13 +42,16 @@ class Counting:
         self.key, self.about = name, {"name": f"the {name}", "license": f"{name}-1.0"}
         self.asked: list[str] = []
         self.fails_at = fails_at
+        self.shows: Callable[[int], VisualEvidence] | None = None
 
     def score(self, photos: Sequence[Photo], scenario: Scenario) -> Scores:
         names = [photo.sha256 for photo in photos]
         if self.fails_at in names:
             raise OSError("pulled the plug")
         self.asked += names
-        return Scores.of_probabilities(ANSWERS[self.key][[int(name) for name in names]])
+        rows = [int(name) for name in names]
+        scores = Scores.of_probabilities(ANSWERS[self.key][rows])
+        return scores if self.shows is None else replace(scores, evidence=tuple(map(self.shows, rows)))
 
 
 @pytest.fixture
@@ -177,6 +182,31 @@ def test_who_was_asked_about_how_many_photos_is_printed(
         source.score(PHOTOS, asked)
         assert sentence in capsys.readouterr().err.splitlines()
     assert source.about["asked"] == [8, 5 if labels else 8]
+
+
+def test_what_the_sources_show_is_shown_together(sources: dict[str, Counting], tmp_path: Path) -> None:
+    def box(phrase: str, row: int) -> Box:
+        return Box(phrase, row / 10, 0.1, 0.2, 0.3, 0.4)
+
+    masks = [Mask(name, 0.5, name.encode()) for name in ("first", "second")]
+    sources["one"].shows = lambda row: VisualEvidence((box("low", row),), masks[0] if row != 3 else None)
+    sources["two"].shows = lambda row: VisualEvidence((box("high", row + 1),), masks[1])
+    asked = scenario({"source": "one"}, {"source": "two"}, {"source": "three"}, combine="cascade")
+    scores = mixed(asked, tmp_path).score(PHOTOS, asked)
+
+    assert sources["two"].asked == ["1", "2", "3", "4", "7"]
+    assert scores.evidence is not None and len(scores.evidence) == COUNT
+    assert scores.evidence[0] == VisualEvidence((box("low", 0),), masks[0]), "the second was not asked"
+    assert scores.evidence[3] == VisualEvidence((box("high", 4), box("low", 3)), masks[1])
+    assert scores.evidence[7] == VisualEvidence((box("high", 8), box("low", 7)), masks[0])
+    assert mixed(asked, tmp_path).score(PHOTOS, asked).evidence == scores.evidence, "the store has it"
+
+
+@pytest.mark.usefixtures("sources")
+def test_a_mixture_of_sources_that_show_nothing_shows_nothing(tmp_path: Path) -> None:
+    asked = scenario({"source": "one"}, {"source": "two"})
+
+    assert mixed(asked, tmp_path).score(PHOTOS, asked).evidence is None
 
 
 @pytest.mark.usefixtures("sources")

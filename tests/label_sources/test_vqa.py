@@ -244,12 +244,10 @@ class Counting:
 
     def __init__(self, mass: float = 0.5) -> None:
         self.questions: list[str] = []
-        self.batches: list[int] = []
         self.mass = mass
 
     def answer(self, images: list[Image.Image], question: str) -> np.ndarray:
         self.questions += [question] * len(images)
-        self.batches.append(len(images))
         return self.mass * np.array([[0.75, 0.25]] * len(images))
 
 
@@ -274,7 +272,6 @@ def test_the_scenarios_question_is_asked_once_a_photo_and_question(
     store, counting = EmbeddingStore(tmp_path), source._answerer
     scores = labeling.score(source, photos, scenario(), store)
     assert counting.questions == ["Does the photo show: disc?"] * 18
-    assert counting.batches == [4, 4, 4, 4, 2]
     assert scores.p == pytest.approx([0.75] * 18) and scores.by_phrase.sum(axis=1) == pytest.approx([0.5] * 18)
 
     labeling.score(source, photos, scenario(negative=["bar"], question="Does the photo show: disc?"), store)

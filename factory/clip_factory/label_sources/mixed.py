@@ -12,6 +12,7 @@ from clip_factory.images.photo import Photo
 from clip_factory.label_sources.labeling import score
 from clip_factory.label_sources.probabilities import logit, sigmoid
 from clip_factory.label_sources.source import YES_NO, LabelSource, Scores, find_label_source, of_part
+from clip_factory.label_sources.visual_evidence import VisualEvidence, together
 from clip_factory.progress import console
 from clip_factory.scenario import Scenario
 
@@ -64,8 +65,10 @@ class Mixed:
         }
 
     def score(self, photos: Sequence[Photo], scenario: Scenario) -> Scores:
-        """Yes and no of N photos. A member's probability counts as no nearer to 0 or 1 than `MIN_P`: one that is far
-        too sure could not be outvoted.
+        """Yes and no of N photos, with all that the members show for them.
+
+        A member's probability counts as no nearer to 0 or 1 than `MIN_P`: one that is far too sure could not be
+        outvoted.
 
         Raises:
             LabelsError: N is 0.
@@ -73,6 +76,7 @@ class Mixed:
         """
         total, weights = np.zeros(len(photos)), np.zeros(len(photos))
         doubtful, asked = np.ones(len(photos), bool), []
+        shown: list[list[VisualEvidence]] = [[] for _ in photos]
         for member in self.members:
             rows = np.flatnonzero(doubtful)
             asked.append(len(rows))
@@ -80,13 +84,16 @@ class Mixed:
                 scores = score(member.source, [photos[row] for row in rows.tolist()], member.scenario, self.store)
                 total[rows] += member.weight * logit(scores.p)
                 weights[rows] += member.weight
+                for row, evidence in zip(rows.tolist(), scores.evidence or (), strict=False):
+                    shown[row].append(evidence)
             if self.doubt:
                 p = sigmoid(total / weights)
                 doubtful = (p >= self.doubt[0]) & (p <= self.doubt[1])
         self.asked = tuple(asked)
         console.print(self._sentence(), markup=False)
         log_odds = total / weights
-        return Scores(YES_NO, np.stack([sigmoid(log_odds), sigmoid(-log_odds)], axis=1).astype(np.float32))
+        by_phrase = np.stack([sigmoid(log_odds), sigmoid(-log_odds)], axis=1).astype(np.float32)
+        return Scores(YES_NO, by_phrase, tuple(map(together, shown)) if any(shown) else None)
 
     def _sentence(self) -> str:
         """Who answered about how many photos."""

@@ -85,6 +85,12 @@ class VisualEvidence:
         return cls(tuple(Box(**box) for box in boxes), Mask(**mask) if mask else None)
 
 
+def together(parts: Sequence[VisualEvidence]) -> VisualEvidence:
+    """What several sources show for their answers about one photo: all their boxes, and the first mask."""
+    boxes = sorted((box for part in parts for box in part.boxes), key=lambda box: -box.score)
+    return VisualEvidence(tuple(boxes), next((part.mask for part in parts if part.mask), None))
+
+
 def to_arrow(evidence: Sequence[VisualEvidence]) -> pa.Array:
     """As the store keeps it."""
     return pa.array([asdict(one) for one in evidence], STORED)

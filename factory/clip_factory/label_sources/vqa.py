@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
-from itertools import islice
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from PIL import Image
 
-from clip_factory.encoders.decode_ahead import decode_ahead
 from clip_factory.images.photo import Photo
 from clip_factory.label_sources.answerers import Answerer, load_answerer
 from clip_factory.label_sources.checkpoint import Checkpoint, find_checkpoint
+from clip_factory.label_sources.pretrained import decoded
 from clip_factory.label_sources.source import YES_NO, Scores
 from clip_factory.scenario import Scenario
-
-PHOTOS_AT_ONCE = 4
-"""In a forward pass."""
 
 
 class VisualQuestionAnswering:
@@ -27,7 +21,7 @@ class VisualQuestionAnswering:
     model answers something else. Only their ratio makes the label.
     """
 
-    batch_size = 4 * PHOTOS_AT_ONCE
+    batch_size = 16
     """Few: a photo is seconds of work without a GPU, and no more than these are done again after a kill."""
 
     def __init__(self, checkpoint: Checkpoint, answerer: Answerer) -> None:
@@ -54,8 +48,8 @@ class VisualQuestionAnswering:
             ImagesError: A file has changed or vanished since it was scanned.
             TeacherError: The model cannot be asked this.
         """
-        with closing(decode_ahead(photos, self._answerer.image_size, PHOTOS_AT_ONCE)) as images:
-            answers = [self._answerer.answer(batch, scenario.asked) for batch in _batches(images)]
+        batches = decoded(photos, self._answerer.image_size)
+        answers = [self._answerer.answer(images, scenario.asked) for images in batches]
         return Scores(YES_NO, np.concatenate(answers).astype(np.float32))
 
 
@@ -67,8 +61,3 @@ def load_vqa(scenario: Scenario) -> VisualQuestionAnswering:
     """
     checkpoint = find_checkpoint(scenario.labels.model)
     return VisualQuestionAnswering(checkpoint, load_answerer(checkpoint))
-
-
-def _batches(images: Iterator[Image.Image]) -> Iterator[list[Image.Image]]:
-    while batch := list(islice(images, PHOTOS_AT_ONCE)):
-        yield batch
