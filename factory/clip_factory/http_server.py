@@ -70,7 +70,8 @@ def listen(host: str, port: int) -> socket.socket:
         if listener is not None:
             listener.close()
         raise RunError(
-            f"port {port} cannot be used: {error.strerror or error}", hint="name another, or leave --port out"
+            f"port {port} cannot be used: {error.strerror or error}",
+            hint="name another with --port; 0 is any that is free",
         ) from None
     return listener
 

@@ -93,6 +93,8 @@ def scan(job: Job) -> None:
         _warn(job, of_videos)
     elif of_videos:
         console.print(of_videos, markup=False)
+    if region is None and job.scenario.region is not None:
+        _warn(job, "warning: the region is the whole photo: nothing of it is left out")
     if region is not None:
         console.print(f"of each photo a region is looked at: {region.says}", markup=False)
         if small := small_regions(table, region):

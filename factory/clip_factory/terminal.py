@@ -24,7 +24,11 @@ closed pipe, ends."""
 
 
 class SafeConsole(Console):
-    """A console that shows text from elsewhere and lets the terminal obey none of it."""
+    """A console that shows text from elsewhere as it is, `:cat:` too, and lets the terminal obey none of it."""
+
+    def __init__(self, **options: Any) -> None:
+        """Options as rich's Console has them."""
+        super().__init__(emoji=False, **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
         """As rich prints, but control characters and signs that turn the direction are only shown."""

@@ -125,9 +125,9 @@ def test_a_folder_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def test_an_encoder_that_is_not_in_torch_is_refused(tmp_path: Path, exported_encoder: Path) -> None:
-    with pytest.raises(TeacherError, match="does not run in torch here"):
+    with pytest.raises(TeacherError, match="runs elsewhere than in torch"):
         export_encoder(AxisEncoder(), tmp_path / "out")
-    with pytest.raises(TeacherError, match="does not run in torch here"):
+    with pytest.raises(TeacherError, match="runs elsewhere than in torch"):
         export_named(Teacher(model=f"onnx:{exported_encoder}"), tmp_path / "out", "fp32")
     with pytest.raises(TeacherError, match="precision int4: not known"):
         export_named(Teacher(model="offline"), tmp_path / "out", "int4")

@@ -50,6 +50,7 @@ def test_a_scenario_without_a_region_is_written_as_before_there_were_any() -> No
         ("door.png", "or a mask, as {mask: door.png}"),
         ("{mask: door.txt}", "is no .png or"),
         ("{box: [0, 0, 1, 1]}", "unknown key; known here: mask"),
+        ("{mask: a.png, at: [0, 0, 1, 1]}", "region.at: unknown key; known here: mask"),
         ("{}", "is required and missing"),
     ],
 )
@@ -78,6 +79,25 @@ def test_a_mask_is_made_small_by_the_mean_of_its_pixels(tmp_path: Path) -> None:
     assert gray.mask is not None
     assert not gray.mask.cells[:16, :16].any()
     assert gray.mask.cells[16:, 16:].all()
+
+
+@pytest.mark.parametrize("outside", [(0, 0, 0, 0), (255, 255, 255, 0)])
+def test_what_is_transparent_in_a_mask_is_not_seen(tmp_path: Path, outside: tuple[int, int, int, int]) -> None:
+    mask = Image.new("RGBA", (64, 32), outside)
+    mask.paste((255, 255, 255, 255), (16, 8, 48, 24))
+    mask.save(tmp_path / "layer.png")
+    assert read_mask(tmp_path / "layer.png") == Region((0.25, 0.25, 0.5, 0.5))
+
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # a quarter to the right
+    mask.crop((0, 0, 48, 32)).save(tmp_path / "turned.png", exif=exif)
+    turned = read_mask(tmp_path / "turned.png")
+    assert turned == Region((0.25, 16 / 48, 0.5, 32 / 48))
+
+
+def test_a_mask_that_leaves_nothing_out_is_no_region(tmp_path: Path) -> None:
+    Image.new("L", (64, 32), 128).save(tmp_path / "gray.png")
+    assert read_mask(tmp_path / "gray.png") is None
 
 
 def test_a_small_mask_stays_as_it_is_and_is_upright(tmp_path: Path) -> None:

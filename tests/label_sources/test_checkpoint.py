@@ -16,7 +16,7 @@ from clip_factory.label_sources.checkpoint import UNKNOWN_LICENSE, find_checkpoi
 def folder(tmp_path: Path) -> Path:
     made = tmp_path / "model"
     made.mkdir()
-    (made / "config.json").write_text("{}", encoding="utf-8")
+    (made / "config.json").write_text('{"model_type": "owlv2"}', encoding="utf-8")
     (made / "model.safetensors").write_bytes(b"weights")
     return made
 
@@ -46,7 +46,7 @@ def test_the_card_states_the_license(folder: Path, card: str | None, license: st
 def test_the_key_changes_with_what_is_loaded(folder: Path, name: str) -> None:
     before = find_checkpoint(f"local-dir:{folder}").key
 
-    (folder / name).write_text("other", encoding="utf-8")
+    (folder / name).write_text('{"model_type": "other"}', encoding="utf-8")
 
     assert find_checkpoint(f"local-dir:{folder}").key != before
 
@@ -77,6 +77,15 @@ def test_what_names_no_checkpoint_is_refused(model: str | None) -> None:
 def test_a_folder_without_a_configuration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TeacherError, match=r"no config\.json in this folder"):
         find_checkpoint(f"local-dir:{tmp_path}")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"model_type": 3}'])
+def test_a_configuration_that_is_damaged_or_foreign_is_named_before_weights_are_missed(folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text, encoding="utf-8")
+    (folder / "model.safetensors").unlink()
+
+    with pytest.raises(TeacherError, match=r"its config\.json is damaged, or of no model of transformers"):
+        find_checkpoint(f"local-dir:{folder}")
 
 
 def test_a_model_that_cannot_be_had_is_named() -> None:

@@ -324,5 +324,5 @@ def test_the_source_is_known_by_its_name(checkpoints: dict[str, Path]) -> None:
     loaded = find_label_source(asked)(asked, None, None)  # type: ignore[arg-type]
 
     assert isinstance(loaded, vqa.VisualQuestionAnswering)
-    with pytest.raises(ValueError, match="vqa needs the `model` to ask"):
+    with pytest.raises(ValueError, match="vqa needs a `model`"):
         Labeling(source="vqa")

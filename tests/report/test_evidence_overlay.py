@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clip_factory.label_sources.source import YES_NO
 from clip_factory.label_sources.visual_evidence import Box, Mask, VisualEvidence, write_evidence
 from clip_factory.labels import Labels
 from clip_factory.report import write_labels, write_report
 from clip_factory.report.evidence_overlay import NAMED, NO, YES, drawn_evidence, overlay, tinted
-from clip_factory.run_folder import LABELS_PAGE, REPORT, RunFolder
+from clip_factory.run_folder import LABELS, LABELS_PAGE, REPORT, RunFolder
 from clip_factory.scenario import Scenario
 from support.make_run import make_run
 
@@ -128,6 +130,21 @@ def test_report_and_labels_page_draw_it_on_every_photo_that_can_be_read(made: tu
         for drawing in page.drawings:
             assert [rect.get("class") for rect in drawing["rect"]] == ["casing", None, "casing", None]
             assert all((one["href"] or "").startswith("data:image/png;base64,") for one in drawing["image"])
+
+
+def test_boxes_of_a_mixture_have_the_color_of_their_side(made: tuple[Scenario, RunFolder]) -> None:
+    """Its labels say yes and no, and its boxes name the phrases."""
+    scenario, run = made
+    scenario = scenario.model_copy(update={"positive": ("ball",)})
+    labels = Labels.of_run(run)
+    scores = np.stack([labels.p_teacher, 1 - labels.p_teacher], axis=1)
+    replace(labels, scores=scores, metadata={**labels.metadata, "phrases": YES_NO.to_json()}).write(run.file(LABELS))
+    write_report(scenario, run)
+    write_labels(scenario, run)
+
+    for name in (REPORT, LABELS_PAGE):
+        for drawing in Drawings(run.file(name).read_text(encoding="utf-8")).drawings:
+            assert [rect["stroke"] for rect in drawing["rect"][1::2]] == [NO, YES], "the best is on top"
 
 
 def test_photos_that_are_gone_have_no_drawing(made: tuple[Scenario, RunFolder]) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from clip_factory.cli import predict_commands
 from clip_factory.cli.main import app
 from clip_factory.runtime import Model, Prediction, ScoreHistogram, Span, iter_predict_video, photo_files, video_frames
 from clip_factory.runtime.runtime_errors import FactoryError
@@ -158,6 +159,8 @@ def test_what_cannot_be_read_is_a_row_and_the_rest_is_done() -> None:
     assert [row["path"] for row in rows][-5:] == [f"film.mp4#t={second}.000" for second in range(0, 10, 2)]
     spans = [json.loads(line) for line in Path("spans.json").read_text().splitlines()]
     assert [span["path"] for span in spans] == ["cut.mkv", "film.mp4", "film.mp4"]
+    last = max(float(str(row["seconds"])) for row in rows if str(row["path"]).startswith("cut.mkv#"))
+    assert spans[0]["end"] == last, "what was not read is in no span"
 
 
 def test_several_models_of_several_sizes_answer_for_each_sample() -> None:
@@ -204,6 +207,27 @@ def test_a_length_of_time_that_is_none_is_refused_before_the_work() -> None:
     assert done.stdout == ""
     with pytest.raises(FactoryError, match="no length of time"):
         Model.load("red.onnx").predict_video("film.mp4", every="fast")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--every", "0"), "--every 0: expected a length of time from 10ms to 24h"),
+        (("--out", "a.csv", "--spans", "./a.csv"), "a.csv: --out and --spans name the same file"),
+        (("--spans", "b.json", "--scores", "b.json"), "b.json: --spans and --scores name the same file"),
+        (("--spans", "none/a.csv"), "--spans none/a.csv: there is no folder none"),
+        (("--out", "none/a.csv"), "--out none/a.csv: there is no folder none"),
+    ],
+)
+def test_files_that_cannot_be_written_are_refused_before_the_work(
+    arguments: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict_commands.api, "load_model", None)  # nothing is begun
+    done = ask("film.mp4", *arguments)
+
+    assert isinstance(done.exception, FactoryError)
+    assert done.exception.what == message
+    assert not {"a.csv", "b.json"} & {file.name for file in Path().iterdir()}
 
 
 def test_without_pyav_a_video_has_an_error_and_photos_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:

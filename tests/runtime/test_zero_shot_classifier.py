@@ -122,10 +122,27 @@ def test_a_folder_a_picture_an_array_and_many_are_all_taken(exported_encoder: Pa
     assert classifier.embed_texts([]).shape == (0, 16)
 
 
-@pytest.mark.parametrize("phrases", [["disc"], [], ["disc", "disc"], "disc"])
+@pytest.mark.parametrize("phrases", [["disc"], [], ["disc", "disc"], "disc", {"disc": ["a disc"], "bar": ["a bar"]}])
 def test_fewer_than_two_phrases_are_refused(exported_encoder: Path, phrases: list[str]) -> None:
-    with pytest.raises(FactoryError, match="expected two or more, each once"):
+    with pytest.raises(FactoryError, match="expected a list of two or more, each once"):
         ZeroShot.load(exported_encoder).classify([], phrases)
+
+
+@pytest.mark.parametrize("phrases", [["disc", ""], [" ", "disc"], ["disc", None], [5, "disc"]])
+def test_phrases_that_are_no_words_are_refused(exported_encoder: Path, phrases: list[str]) -> None:
+    with pytest.raises(FactoryError, match=r"phrase .*: expected words"):
+        ZeroShot.load(exported_encoder).classify([], phrases)
+
+
+@pytest.mark.parametrize("text", ["half \ud800 of a sign", None])
+def test_what_is_no_text_is_refused(exported_encoder: Path, text: str) -> None:
+    with pytest.raises(FactoryError, match=r"text .*: expected text"):
+        ZeroShot.load(exported_encoder).embed_texts(["disc", text])
+
+
+def test_a_template_alone_is_refused_as_no_list(exported_encoder: Path) -> None:
+    with pytest.raises(FactoryError, match=r"templates 'a \{\}': expected a list"):
+        ZeroShot.load(exported_encoder).classify([], ["disc", "bar"], templates="a {}")
 
 
 @pytest.mark.parametrize("templates", [["a photo"], ["{} and {}"], []])
@@ -184,6 +201,22 @@ def test_what_encoder_json_says_is_checked(
         OnnxEncoder.load(folder)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("logit_scale", -5.0), ("license", "any"), ("preprocessing", [{"resize": [64, 64], "filter": "bicubic"}])],
+)
+def test_an_encoder_json_that_was_altered_is_refused(
+    exported_encoder: Path, tmp_path: Path, key: str, value: object
+) -> None:
+    folder = Path(shutil.copytree(exported_encoder, tmp_path / "encoder"))
+    about = json.loads((folder / files.ABOUT).read_text())
+    (folder / files.ABOUT).write_text(json.dumps(about))
+    OnnxEncoder.load(folder)  # written otherwise, it says the same
+    (folder / files.ABOUT).write_text(json.dumps({**about, key: value}))
+    with pytest.raises(ModelError, match=r"encoder\.json: not the file that was exported"):
+        OnnxEncoder.load(folder)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{", '"x"'])
 def test_a_damaged_encoder_json_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ModelError, match="no exported encoder"):
@@ -201,5 +234,6 @@ def test_the_key_follows_all_that_changes_vectors(exported_encoder: Path, tmp_pa
     assert OnnxEncoder.load(folder).key == first.key, "wherever it lies"
     about = json.loads((folder / files.ABOUT).read_text())
     about["preprocessing"][0]["filter"] = "bilinear"
+    about["sha256"][files.ABOUT] = files.about_sha256(about)
     (folder / files.ABOUT).write_text(json.dumps(about))
     assert OnnxEncoder.load(folder).key != first.key

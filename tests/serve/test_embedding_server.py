@@ -288,6 +288,7 @@ def test_other_kinds_of_bodies_are_refused(kind: str, server: EncoderServer) -> 
         (b'{"texts": "red"}', "with 1 to 8 texts"),
         (json.dumps({"texts": ["a"] * 9}).encode(), "with 1 to 8 texts"),
         (b'{"texts": ["a", NaN]}', "text 1 is no text"),
+        (b'{"texts": ["a", "\\ud800"]}', "text 1 holds half of a sign"),
         (json.dumps({"texts": ["a" * 2001]}).encode(), "text 0 is no text of at most 2,000 characters"),
     ],
 )
@@ -426,6 +427,7 @@ def test_without_the_token_nothing_is_answered(authorization: str, encoder: Gate
             answer = CLIENT.get(server.url + path, headers=named)
             assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
             assert encoder.key not in answer.text
+            assert ("this is not its token" if authorization else "wants its token") in answer.json()["detail"]
         body = pack_photos(pictures(1))
         assert CLIENT.post(server.url + IMAGES, content=body, headers=named).status_code == 401
         assert encoder.batches == []

@@ -58,6 +58,13 @@ def test_a_line_has_a_class_and_after_a_colon_its_phrases(tmp_path: Path) -> Non
     assert read_classes(file) == ({"sea": ["sea coast", "ocean"], "big_dog": ["big dog"], "cat": ["cat"]}, False)
 
 
+def test_a_line_without_a_name_is_refused_with_its_number(tmp_path: Path) -> None:
+    file = tmp_path / "classes.txt"
+    file.write_text("# animals\ncat\n: dog\n", encoding="utf-8")
+    with pytest.raises(ScenarioError, match=rf"{file}:3: a class without a name"):
+        read_classes(file)
+
+
 def test_a_json_list_has_the_class_names(tmp_path: Path) -> None:
     assert read_classes(written(tmp_path, "c.JSON", ["cat", "sea coast"])) == (
         {"cat": ["cat"], "sea coast": ["sea coast"]},

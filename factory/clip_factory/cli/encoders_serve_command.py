@@ -13,7 +13,8 @@ from clip_factory.terminal import err, out
 
 def serve(
     encoder: Annotated[
-        str, typer.Argument(help="auto, offline, MODEL/WEIGHTS, hf-hub:..., local-dir:...", metavar="[ENCODER]")
+        str,
+        typer.Argument(help="auto, offline, MODEL/WEIGHTS, hf-hub:..., local-dir:..., onnx:DIR.", metavar="[ENCODER]"),
     ] = "auto",
     host: Annotated[
         str, typer.Option(help="Address or name to listen at; one that others can reach needs a token.")
@@ -44,7 +45,8 @@ def serve(
     nothing is written to the disk. For https put a reverse proxy before it: docs/remote_encoder.md.
 
     Example:  factory encoders serve offline
-              factory label ball.yaml --teacher http://127.0.0.1:8600
+
+    Example:  factory label ball.yaml --teacher http://127.0.0.1:8600
     """
     server = api.serve_encoder(
         encoder,

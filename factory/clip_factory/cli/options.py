@@ -11,6 +11,9 @@ import typer
 from clip_factory.cli import completion
 from clip_factory.errors import RegistryError
 
+ENCODERS = "auto, offline, MODEL/WEIGHTS, hf-hub:..., local-dir:..., onnx:DIR, http://..."
+"""What an encoder may be named."""
+
 
 class Form(StrEnum):
     """How figures are printed."""
@@ -80,13 +83,11 @@ AliasArgument = Annotated[
 # Of the stages
 
 ImagesOption = Annotated[
-    Path | None, typer.Option("--images", help="Folder or archive of photos; overrides the scenario's.", metavar="DIR")
+    Path | None, typer.Option("--images", help="Folder, archive or video; overrides the scenario's.", metavar="DIR")
 ]
 TeacherOption = Annotated[
     str | None,
-    typer.Option(
-        "--teacher", help="auto, offline, MODEL/WEIGHTS, hf-hub:..., local-dir:...; overrides the scenario's."
-    ),
+    typer.Option("--teacher", help=f"{ENCODERS}; overrides the scenario's."),
 ]
 RunsOption = Annotated[Path, typer.Option("--out", help="Folder of runs.", metavar="DIR")]
 GoldOption = Annotated[
@@ -110,9 +111,7 @@ PhotosArgument = Annotated[
     Path,
     typer.Argument(help="Folder or archive of photos.", metavar="FOLDER", show_default=False),
 ]
-EncoderOption = Annotated[
-    str, typer.Option("--encoder", help="auto, offline, MODEL/WEIGHTS, hf-hub:..., local-dir:...")
-]
+EncoderOption = Annotated[str, typer.Option("--encoder", help=ENCODERS)]
 
 # Of evaluations
 

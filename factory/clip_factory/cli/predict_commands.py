@@ -135,7 +135,8 @@ def predict(
 
     form = rows.format_of(form, target)
     spans_form = rows.format_of(None, spans) if spans is not None else Format.json
-    joiner = SpanJoiner(milliseconds(every) / 1000)
+    rows.check_files({"--out": target, "--spans": spans, "--scores": scores})
+    joiner = SpanJoiner(milliseconds(every, "--every") / 1000)
     unread: list[Path] = []
     named = [str(model), *(also or ())]
     if scores is not None and len(named) > 1:

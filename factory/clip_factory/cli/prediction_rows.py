@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -86,6 +86,25 @@ def format_of(form: Format | None, file: Path | None) -> Format:
         hint = "name it .csv, .json or .jsonl, or add --format csv or json"
         raise FactoryError(f"{file}: {'a table is for reading' if chosen else 'which format?'}", hint=hint)
     return chosen
+
+
+def check_files(files: Mapping[str, Path | None]) -> None:
+    """See before any work that files can be written, each to a place of its own.
+
+    Args:
+        files: What is written, by option; None where it is not asked for.
+
+    Raises:
+        FactoryError: Two options name one file, or the folder of one is not there.
+    """
+    places: dict[Path, str] = {}
+    for option, file in files.items():
+        if file is None:
+            continue
+        if not file.absolute().parent.is_dir():
+            raise FactoryError(f"{option} {file}: there is no folder {file.parent}", hint=f"mkdir -p {file.parent}")
+        if (other := places.setdefault(file.resolve(), option)) != option:
+            raise FactoryError(f"{file}: {other} and {option} name the same file", hint="name a file for each")
 
 
 def as_table(names: Sequence[str], rows: Iterable[Row]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -81,7 +82,7 @@ def _onnx(teacher: Teacher) -> Encoder:
     from clip_factory.runtime.onnx_encoder import OnnxEncoder
 
     try:
-        return OnnxEncoder.load(teacher.model.partition(":")[2])
+        return OnnxEncoder.load(Path(teacher.model.partition(":")[2]).expanduser())
     except ModelError as error:
         raise TeacherError(f"teacher {teacher.model}: {error.what}", hint=error.hint) from None
 

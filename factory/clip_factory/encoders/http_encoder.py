@@ -370,10 +370,10 @@ def _announce(base: str, state: tenacity.RetryCallState) -> None:
 
 
 def _away(base: str, reason: str) -> TeacherError:
-    return TeacherError(
-        f"teacher {base}: cannot be reached ({reason})",
-        hint="start it there: factory encoders serve; what was embedded is kept, and the same command goes on from it",
-    )
+    hint = "start it there: factory encoders serve; what was embedded is kept, and the same command goes on from it"
+    if "WRONG_VERSION_NUMBER" in reason:
+        hint = "what answers there speaks no https: name it http://..., or put the proxy before it that does"
+    return TeacherError(f"teacher {base}: cannot be reached ({reason})", hint=hint)
 
 
 def _refusal(base: str, answer: _Answer) -> TeacherError:

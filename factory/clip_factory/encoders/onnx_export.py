@@ -65,7 +65,9 @@ def export_encoder(encoder: Encoder, target: Path, precision: str = "fp32") -> d
     """
     if not isinstance(encoder, OpenClipEncoder):
         hint = "export one of open_clip's: MODEL/WEIGHTS, hf-hub:..., local-dir:... or offline"
-        raise TeacherError(f"teacher {encoder.name}: does not run in torch here", hint=hint)
+        raise TeacherError(
+            f"teacher {encoder.name}: runs elsewhere than in torch, such as one that was exported already", hint=hint
+        )
     if target.exists():
         raise TeacherError(f"{target}: is there already", hint="name a new folder, or remove this one")
     steps, (mean, std) = preprocessing_steps(encoder.transform)
@@ -111,7 +113,7 @@ def export_named(teacher: Teacher, target: Path, precision: str) -> ExportedEnco
     """Load an encoder of open_clip's by name and export it; `auto` is resolved first.
 
     Raises:
-        TeacherError: As of `export_encoder`; or the encoder does not run in torch here.
+        TeacherError: As of `export_encoder`; or the encoder runs elsewhere than in torch.
     """
     if precision not in files.PRECISIONS:
         raise TeacherError(f"precision {precision}: not known", hint=f"one of {', '.join(files.PRECISIONS)}")
@@ -232,7 +234,7 @@ def _is_near(path: Path, inputs: np.ndarray, expected: np.ndarray) -> bool:
 def _about(
     encoder: OpenClipEncoder, folder: Path, precision: str, steps: list[dict[str, Any]], text: dict[str, Any]
 ) -> dict[str, Any]:
-    return {
+    about: dict[str, Any] = {
         "format": files.FORMAT,
         "name": encoder.name,
         "license": encoder.license,
@@ -246,6 +248,8 @@ def _about(
         "made_with": {"clip-factory": __version__, "torch": torch.__version__, "onnx": metadata.version("onnx")},
         "sha256": {name: files.file_sha256(folder / name) for name in files.FILES},
     }
+    about["sha256"][files.ABOUT] = files.about_sha256(about)
+    return about
 
 
 def _write_test_vectors(path: Path, pictures: Sequence[Image.Image], vectors: tuple[np.ndarray, np.ndarray]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
+from PIL import Image, ImageChops, ImageOps
 
 from clip_factory.errors import ImageError, ScenarioError
 from clip_factory.runtime.preprocessing import read_rgb
@@ -32,7 +32,7 @@ def scenario_region(scenario: Scenario) -> Region | None:
 
 
 def read_mask(path: Path) -> Region | None:
-    """The region of a mask: white is seen, black is not.
+    """The region of a mask: white is seen, black is not, nor what is transparent.
 
     The picture is brought to at most 128 x 128 cells, each the mean of its pixels, and seen where that is at least
     half of white. These cells are the mask from then on, in every stage and in the model.
@@ -47,7 +47,7 @@ def read_mask(path: Path) -> Region | None:
         ScenarioError: The picture cannot be read, or has no white.
     """
     try:
-        gray = read_rgb(path).convert("L")
+        gray = _on_black(path, read_rgb(path).convert("L"))
     except ImageError as error:
         raise ScenarioError(
             f"region.mask: {error.what}", hint="check the path; it starts at the scenario file"
@@ -61,6 +61,15 @@ def read_mask(path: Path) -> Region | None:
             f"region.mask: {path}: nothing in it is white",
             hint="paint white what the model is to look at, the rest black",
         ) from None
+
+
+def _on_black(path: Path, on_white: Image.Image) -> Image.Image:
+    """The mask's brightness where what is transparent in it lies on black, in place of the white of photos."""
+    with Image.open(path) as picture:
+        if not picture.has_transparency_data:
+            return on_white
+        opaque = ImageOps.exif_transpose(picture.convert("RGBA")).getchannel("A")
+    return ImageChops.subtract(on_white, ImageChops.invert(opaque))
 
 
 def small_regions(table: pa.Table, region: Region) -> int:

@@ -49,7 +49,7 @@ def locate(source: scenario.Images, store: Path) -> Path:
         return path
     if path.is_file():
         return _listed(path, store) or _unpacked(path, store)
-    raise ImagesError(f"{path}: no such folder or archive", hint="check `images.path`, or pass --images DIR")
+    raise ImagesError(f"{path}: no such folder or archive", hint="check the path")
 
 
 def _downloaded(url: str, sha256: str, store: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def find_checkpoint(model: str | None) -> Checkpoint:
         return _of_hub(model, *model.removeprefix(HUB).partition("@")[::2])
     raise TeacherError(
         f"labels.model: {model or 'nothing'} is named, expected hf-hub:OWNER/NAME or local-dir:PATH",
-        hint="such as: labels: {source: detection, model: hf-hub:google/owlv2-base-patch16-ensemble}",
+        hint="the first is a repository of the Hugging Face hub, the second a folder with config.json in it",
     )
 
 
@@ -74,9 +75,22 @@ def _in_folder(model: str, folder: Path) -> Checkpoint:
     if not (folder / "config.json").is_file():
         hint = "name the folder that save_pretrained wrote, or that was downloaded from the hub"
         raise TeacherError(f"model {model}: no config.json in this folder", hint=hint)
+    _check_config(model, folder)
     _check_weights(model, folder)
     names = sorted(file for pattern in FETCHED for file in folder.glob(pattern) if file.name != "README.md")
     return Checkpoint(model, folder, _license(folder), _digest([f"{file.name} {sha256_file(file)}" for file in names]))
+
+
+def _check_config(model: str, folder: Path) -> None:
+    try:
+        kind = json.loads((folder / "config.json").read_bytes())["model_type"]
+    except (OSError, ValueError, KeyError, TypeError):
+        kind = None
+    if not isinstance(kind, str):
+        raise TeacherError(
+            f"model {model}: its config.json is damaged, or of no model of transformers: it names no model_type",
+            hint="name the folder that save_pretrained wrote, or that was downloaded from the hub",
+        )
 
 
 def _check_weights(model: str, folder: Path) -> None:

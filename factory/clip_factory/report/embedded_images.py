@@ -73,7 +73,7 @@ def _picture(labels: LabeledPhotos, i: int, image: Image.Image | None) -> Pictur
         student=float(labels.student[i]) if labels.asked[i] else None,
         gold=bool(labels.gold[i]) if labels.labeled[i] else None,
         truth=bool(labels.reference[i]),
-        overlay=overlay(evidence, image.size, labels.positive) if image and evidence else None,
+        overlay=overlay(evidence, image.size, labels.evidence_positive) if image and evidence else None,
     )
 
 

@@ -46,7 +46,7 @@ def render(scenario: Scenario, run: RunFolder, readiness: Readiness, labels: Lab
         readiness: What the labels are worth.
         labels: Those of the run.
     """
-    read = replace(read_labels(labels), evidence=read_evidence(run))
+    read = replace(read_labels(labels), evidence=read_evidence(run), evidence_positive=scenario.positive)
     kinds = [*_moved(read), *examples(read.teacher, labels.group, by_phrases=read.by_phrases)]
     root, region = Path(scenario.images.path or "."), scenario_region(scenario)
     shown = pictures(read, np.concatenate([rows for _, _, rows in kinds]), root, region)

@@ -68,6 +68,8 @@ class LabeledPhotos:
     """The teacher says yes from this probability on."""
     evidence: Mapping[str, VisualEvidence] = field(default_factory=dict)
     """What the label source shows for its answers, by sha256; empty where it shows nothing of the kind."""
+    evidence_positive: tuple[str, ...] = ()
+    """Phrases for yes that may stand in it."""
 
     @property
     def by_phrases(self) -> bool:
@@ -231,6 +233,7 @@ def read_run_data(scenario: Scenario, run: RunFolder) -> RunData:
         labels=replace(
             read_labels(Labels.of_run(run), run.table(PREDICTIONS, "evaluate", ASKED), threshold),
             evidence=read_evidence(run),
+            evidence_positive=scenario.positive,
         ),
         files=_count_files(run.table(IMAGES, "scan", SEEN)),
         gate=gate,

@@ -103,7 +103,7 @@ def read_pool(run: RunFolder, store: Path) -> tuple[Pool, Journal]:
         refinement=load_refinement(scenario),
         source=scenario.labels.name,
         evidence=read_evidence(run),
-        positive=labels.positive,
+        positive=scenario.positive,
     )
     return pool, Journal(Path(scenario.answers or run.path / "answers.jsonl"))
 

@@ -1,6 +1,6 @@
 """An encoder as a folder of files that run without torch; written by `factory encoders export`.
 
-encoder.json       what it is: name, license, preprocessing, tokenizer's settings, hashes of the other files
+encoder.json       what it is: name, license, preprocessing, tokenizer's settings, hashes of all files
 image.onnx         uint8 pixels (N, H, W, 3) -> float32 vectors (N, D), L2-normalized; weights in image.onnx.data
 text.onnx          int64 tokens (P, L) -> float32 vectors (P, D), L2-normalized; weights in text.onnx.data
 tokenizer.json     in the format of Hugging Face's tokenizers
@@ -99,7 +99,7 @@ def read_encoder_folder(path: str | os.PathLike[str]) -> EncoderFolder:
             steps=tuple(steps),
             size=check_steps(steps),
             text=dict(about["text"]),
-            sha256={str(name): str(value) for name, value in dict(about["sha256"]).items()},
+            sha256={name: str(dict(about["sha256"]).get(name)) for name in FILES},
         )
     except ModelError as error:
         raise ModelError(f"{folder / ABOUT}: {error.what}", hint=error.hint) from None
@@ -108,6 +108,8 @@ def read_encoder_folder(path: str | os.PathLike[str]) -> EncoderFolder:
     finite = math.isfinite(read.logit_scale) and math.isfinite(read.logit_bias)
     if read.precision not in PRECISIONS or read.dim < 1 or not finite:
         raise ModelError(f"{folder / ABOUT}: not what was exported", hint=HINT)
+    if about["sha256"].get(ABOUT) != about_sha256(about):
+        raise ModelError(f"{folder / ABOUT}: not the file that was exported", hint=HINT)
     _check_files(read)
     return read
 
@@ -131,6 +133,12 @@ def open_tower(path: Path, threads: int, *, keep_memory: bool = True) -> ort.Inf
         raise ModelError(f"{path}: onnxruntime {ort.__version__} cannot run it ({first_line(error)})") from None
 
 
+def about_sha256(about: Mapping[str, Any]) -> str:
+    """Hex sha256 of what encoder.json says, this hash left out: of the JSON with sorted keys."""
+    hashes = {name: value for name, value in about["sha256"].items() if name != ABOUT}
+    return hashlib.sha256(json.dumps({**about, "sha256": hashes}, sort_keys=True).encode()).hexdigest()
+
+
 def file_sha256(path: Path) -> str:
     """Hex sha256 of a file, read in pieces."""
     with open(path, "rb") as file:
@@ -142,6 +150,8 @@ def _about(folder: Path) -> dict[str, Any]:
         about = json.loads((folder / ABOUT).read_bytes())
     except OSError:
         hint = "make one: factory encoders export ENCODER --out DIR"
+        if folder.is_file():
+            raise ModelError(f"{folder}: a file, and an exported encoder is a folder", hint=hint) from None
         raise ModelError(f"{folder}: no exported encoder: {ABOUT} is not in it", hint=hint) from None
     except ValueError as error:
         raise ModelError(f"{folder / ABOUT}: damaged ({error})", hint=HINT) from None

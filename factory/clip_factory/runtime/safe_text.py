@@ -40,6 +40,11 @@ def _visible(sign: str) -> str:
     return "\N{REPLACEMENT CHARACTER}" if obeyed and sign not in "\n\t" else sign
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written at all: none of its signs is half of one (a lone surrogate)."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in text)
+
+
 def is_plain(text: str) -> bool:
     """Whether a text has no control characters, line ends, or signs that turn its direction."""
     return all(unicodedata.category(sign) not in ("Cc", "Cs", "Zl", "Zp") and sign not in TURNING for sign in text)

@@ -37,7 +37,8 @@ class Span:
     start: float
     """Seconds: the time of the first sample."""
     end: float
-    """Seconds: when the sample after the last one was due, or the video ends."""
+    """Seconds: when the sample after the last one was due, or the video ends; where it could not be read on, the time
+    of the last sample."""
     mean: float
     """Of the samples' probabilities, in [0, 1]."""
     max: float
@@ -73,17 +74,20 @@ class SpanJoiner:
         if prediction.label == "yes":
             self._open.append(prediction)
         elif self._open:
-            self._close(None)
+            self._close(self._last + self.every)
 
     def end(self, seconds: float | None) -> None:
         """The end of the video, whose length is None where it could not be read to its end."""
         if self._open:
-            self._close(seconds)
+            self._close(self._last if seconds is None else min(self._last + self.every, seconds))
 
-    def _close(self, seconds: float | None) -> None:
+    @property
+    def _last(self) -> float:
+        return self._open[-1].seconds or 0.0
+
+    def _close(self, end: float) -> None:
         values = [one.probability for one in self._open if one.probability is not None]
-        first, last = (one.seconds or 0.0 for one in (self._open[0], self._open[-1]))
-        end = last + self.every if seconds is None else min(last + self.every, seconds)
+        first = self._open[0].seconds or 0.0
         path = (self._open[0].path or "").rpartition("#")[0]
         self.spans.append(Span(path, first, round(end, 3), float(np.mean(values)), max(values), len(values)))
         self._open = []

@@ -17,6 +17,7 @@ from clip_factory.runtime.predictions import Images, pictures
 from clip_factory.runtime.prefetch import path_of
 from clip_factory.runtime.preprocessing import ImageSource, read_rgb
 from clip_factory.runtime.runtime_errors import FactoryError, ImageError
+from clip_factory.runtime.safe_text import is_unicode
 
 TEMPLATES = ("a photo of a {}.",)
 
@@ -71,8 +72,10 @@ class ZeroShot:
         """P texts to float32 `(P, D)`, L2-normalized.
 
         Raises:
-            FactoryError: The packages tokenizers and ftfy are not installed.
+            FactoryError: One is no text, or the packages tokenizers and ftfy are not installed.
         """
+        if broken := [text for text in texts if not isinstance(text, str) or not is_unicode(text)]:
+            raise FactoryError(f"text {broken[0]!a}: expected text")
         if new := [text for text in dict.fromkeys(texts) if text not in self._texts]:
             self._texts.update(zip(new, self.encoder.embed_texts(new), strict=True))
         return np.stack([self._texts[text] for text in texts]) if texts else self.encoder.embed_texts([])
@@ -112,7 +115,7 @@ class ZeroShot:
             An answer for each image; one that cannot be read has an `error`, and raises none.
 
         Raises:
-            FactoryError: There are fewer than two phrases, or a template has no `{}`.
+            FactoryError: There are fewer than two phrases, one is empty, or a template has no `{}`.
         """
         _check_words(phrases, templates)
         prompts = [template.replace("{}", phrase) for phrase in phrases for template in templates]
@@ -162,8 +165,13 @@ class ZeroShot:
 
 
 def _check_words(phrases: Sequence[str], templates: Sequence[str]) -> None:
-    if isinstance(phrases, str) or len(set(phrases)) < max(2, len(phrases)):
-        raise FactoryError(f"phrases {phrases!r}: expected two or more, each once", hint='such as ["cat", "dog"]')
+    several = isinstance(phrases, Sequence) and not isinstance(phrases, str)
+    if not several or len(phrases) < 2 or len(set(phrases)) < len(phrases):
+        raise FactoryError(f"phrases {phrases!r}: expected a list of two or more, each once", hint='["cat", "dog"]')
+    if blank := [phrase for phrase in phrases if not isinstance(phrase, str) or not phrase.strip()]:
+        raise FactoryError(f"phrase {blank[0]!r}: expected words", hint='such as ["cat", "dog"]')
+    if isinstance(templates, str):
+        raise FactoryError(f"templates {templates!r}: expected a list", hint=f"[{templates!r}]")
     for template in templates:
         if template.count("{}") != 1:
             raise FactoryError(f"template {template!r}: must hold {{}} exactly once", hint='such as "a photo of a {}."')

@@ -62,7 +62,7 @@ positive:
 # How phrases become sentences: {sets}; or a list of your own, each with one {{}}.
 templates: photo
 
-# A folder (searched recursively), a zip or tar archive, or {{url: https://..., sha256: ...}}.
+# A folder (searched recursively), a zip or tar archive, a video (`every: 2s`), or {{url: https://..., sha256: ...}}.
 images:
   path: photos/
 
@@ -75,10 +75,13 @@ images:
 # gold: gold.csv
 
 teacher:
-  model: {teacher.model}          # auto, offline, hf-hub:OWNER/NAME, local-dir:PATH; or MODEL and `pretrained: WEIGHTS`
+  # auto, offline, hf-hub:OWNER/NAME, local-dir:PATH, onnx:DIR, http://HOST:PORT; or MODEL and `pretrained: WEIGHTS`
+  model: {teacher.model}
 
 labels:
-  source: {labels.source}        # what gives each photo its probability of yes; or vqa, with `model: hf-hub:OWNER/NAME`
+  # What gives each photo its probability of yes: zero-shot; or, with `model: hf-hub:OWNER/NAME`, one of detection,
+  # segmentation, vqa, x-clip; or several of these, `sources: [...]`.
+  source: {labels.source}
   refine: {labels.refine}             # auto: the folder's groups and people's labels improve the words; or none
 
 student:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -42,10 +43,11 @@ def _relevant(problems: list[Any]) -> list[Any]:
 
 _WRONG_BRANCH = ("tuple_type", "int_type", "int_parsing")
 _WORDS = {
-    "Tuple should have at least 1 item after validation, not 0": "needs at least one entry, or leave the key out",
+    "Tuple should have at least 1 item after validation, not 0": "needs at least one entry",
     "Tuple should have at least 2 items after validation, not 1": "needs two entries or more",
     "Tuple should have at least 2 items after validation, not 0": "needs two entries or more, or leave the key out",
-    "Input should be a valid tuple": "must be a list, such as [forklift, forklift truck]",
+    "Input should be a valid tuple": "must be a list",
+    "String should have at least 1 character": "must not be empty",
     "Input should be a valid string": "must be text; put it in quotes",
 }
 
@@ -55,6 +57,8 @@ def _explain(problem: Any, tree: Any, source: str) -> str:
     key = ".".join(map(str, location)) or "scenario"
     where = f"{source}:{_line(location, tree)}: {key}"
     kind, value = problem["type"], problem["input"]
+    if kind == "missing" and isinstance(problem["loc"][-1], int):
+        return f"{where}: has too few entries"
     if kind == "missing":
         return f"{where}: is required and missing"
     if kind == "extra_forbidden":
@@ -68,6 +72,12 @@ def _explain(problem: Any, tree: Any, source: str) -> str:
             message = f"must be break-even, balanced, or hold one of {', '.join(_known_keys(location))}"
     if kind == "string_pattern_mismatch" and location == ("name",):
         message = "use small letters, digits and single dashes, such as `red-forklift`"
+    if kind == "tuple_type" and location in (("positive",), ("negative",)):
+        message += ", such as [forklift, forklift truck]"
+    if kind == "too_short" and location == ("negative",):
+        message += ", or leave the key out"
+    if isinstance(value, float) and math.isnan(value):
+        message = "must be a number"
     shown = "" if isinstance(value, dict) else f"{_short(value)}: "
     return f"{where}: {shown}{message}"
 

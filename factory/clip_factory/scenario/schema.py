@@ -15,6 +15,7 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     StringConstraints,
     Tag,
+    WithJsonSchema,
     model_serializer,
     model_validator,
 )
@@ -81,7 +82,9 @@ def _box(value: Any) -> Any:
     return value
 
 
-def _duration(text: str | float) -> str:
+def _duration(text: Any) -> str:
+    if not isinstance(text, (str, int, float)):
+        raise ValueError("must be a length of time, such as 2s, 500ms, 1m, or a number of seconds")
     try:
         return seconds_text(milliseconds(text))
     except FactoryError as error:
@@ -102,7 +105,9 @@ Template = Annotated[
 ]
 Share = Annotated[float, Field(ge=0, le=1)]
 Cost = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Duration = Annotated[str | Annotated[float, Field(strict=True)], AfterValidator(_duration)]
+Duration = Annotated[
+    str, BeforeValidator(_duration), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}]})
+]
 
 
 class _Section(BaseModel):
@@ -152,9 +157,9 @@ class RegionMask(_Section):
 
 
 NamedRegion = Annotated[
-    Annotated[tuple[Share, Share, Share, Share], BeforeValidator(_box), Tag("box")]
-    | Annotated[RegionMask, Tag("mask")],
-    Discriminator(lambda value: "mask" if isinstance(value, (dict, RegionMask)) else "box"),
+    Annotated[tuple[Share, Share, Share, Share], BeforeValidator(_box), Tag("a box")]
+    | Annotated[RegionMask, Tag("a mask")],
+    Discriminator(lambda value: "a mask" if isinstance(value, (dict, RegionMask)) else "a box"),
 ]
 
 
@@ -201,11 +206,15 @@ class Teacher(_Section):
         return f"{self.model}/{self.pretrained}" if self.pretrained else self.model
 
 
-LOCATING = {
+LOCATING = ("detection", "segmentation")
+"""Label sources that show where in a photo they see what they name."""
+CHECKPOINTS = {
     "detection": "hf-hub:google/owlv2-base-patch16-ensemble",
     "segmentation": "hf-hub:CIDAS/clipseg-rd64-refined",
+    "vqa": "hf-hub:HuggingFaceTB/SmolVLM-256M-Instruct",
+    "x-clip": "hf-hub:microsoft/xclip-base-patch32",
 }
-"""Label sources that show where in a photo they see what they name, and a well-known checkpoint of each."""
+"""A well-known checkpoint of each label source that needs one."""
 
 
 class _Source(_Section):
@@ -218,7 +227,7 @@ class _Source(_Section):
     detector draws for the phrases; `segmentation`, the area that a model marks for them; `vqa`, a model that is asked
     the question (visual question answering); `x-clip`, a model that compares whole videos with the phrases; or the
     name of a label source that an installed package adds."""
-    model: str | None = None
+    model: Annotated[str, StringConstraints(min_length=1)] | None = None
     """The checkpoint of a source that needs one: `hf-hub:OWNER/NAME` or `local-dir:PATH`."""
     score: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Of `detection` and `segmentation`: from this score on a box, or a pixel, counts as yes. Left out: 0.2 for boxes,
@@ -231,10 +240,8 @@ class _Source(_Section):
     def _own_keys(self) -> Self:
         if self.source == "zero-shot" and self.model is not None:
             raise ValueError("zero-shot reads no `model`: its encoder is `teacher`; leave the key out")
-        if self.source == "vqa" and self.model is None:
-            raise ValueError("vqa needs the `model` to ask, such as hf-hub:OWNER/NAME or local-dir:PATH")
-        if self.source in LOCATING and self.model is None:
-            raise ValueError(f"{self.source} needs a `model`, such as {LOCATING[self.source]} or local-dir:PATH")
+        if self.source in CHECKPOINTS and self.model is None:
+            raise ValueError(f"{self.source} needs a `model`, such as {CHECKPOINTS[self.source]} or local-dir:PATH")
         if self.source not in LOCATING and not (self.score is None and self.min_area is None):
             raise ValueError(f"`score` and `min_area` are for {' and '.join(LOCATING)}; leave them out")
         return self
@@ -283,7 +290,7 @@ class Labeling(_Source):
         if self.sources is None:
             if self.source == MIXED:
                 raise ValueError("name the `sources` to mix, two or more")
-            if self.combine != "mean" or self.doubt != Labeling.model_fields["doubt"].default:
+            if self.model_fields_set & {"combine", "doubt"}:
                 raise ValueError("`combine` and `doubt` are for several `sources`")
             return self
         if self.source != MIXED or self.model is not None:
@@ -292,7 +299,7 @@ class Labeling(_Source):
             raise ValueError("`sources` names the same source twice; give it a larger weight")
         if self.doubt[0] >= self.doubt[1]:
             raise ValueError("`doubt` goes from a lower probability to a higher one")
-        if self.combine != "cascade" and self.doubt != Labeling.model_fields["doubt"].default:
+        if self.combine != "cascade" and "doubt" in self.model_fields_set:
             raise ValueError("`doubt` is for `combine: cascade`; the mean asks all sources about all photos")
         return self
 

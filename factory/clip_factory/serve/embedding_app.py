@@ -36,6 +36,7 @@ from clip_factory.encoders.wire_format import (
     pack_vectors,
     unpack_photos,
 )
+from clip_factory.runtime.safe_text import is_unicode
 from clip_factory.serve.batching import Batcher, Pixels
 from clip_factory.serve.metrics import Metrics
 from clip_factory.serve.openapi import document
@@ -207,6 +208,8 @@ def _read_texts(body: bytes, limits: Limits) -> list[str]:
     for index, text in enumerate(texts):
         if not isinstance(text, str) or len(text) > MAX_TEXT:
             raise WireError(f"text {index} is no text of at most {MAX_TEXT:,} characters")
+        if not is_unicode(text):
+            raise WireError(f"text {index} holds half of a sign, a lone surrogate")
     return texts
 
 

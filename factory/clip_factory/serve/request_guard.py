@@ -58,7 +58,9 @@ class RequestGuard:
             return None
         headers = Headers(scope=scope)
         if self._token is not None:
-            return None if self._has_token(headers) else (401, "this server wants its token: Authorization: Bearer ...")
+            wrong = "authorization" in headers
+            refusal = "this is not its token" if wrong else "this server wants its token: Authorization: Bearer ..."
+            return None if self._has_token(headers) else (401, refusal)
         if not is_loopback(headers.getlist("host")) or "origin" in headers:
             return 403, "without a token this server answers programs of its own machine alone"
         return None

@@ -98,8 +98,9 @@ def read_classes(file: Path, data_set: str = "") -> tuple[dict[str, list[str]], 
     """
     content = _read(file)
     if file.suffix.lower() != ".json":
-        lines = [line.strip() for line in content.splitlines()]
-        return dict(_line(line) for line in lines if line and not line.startswith("#")), False
+        lines = [(number, line.strip()) for number, line in enumerate(content.splitlines(), start=1)]
+        listed = [_line(line, f"{file}:{number}") for number, line in lines if line and not line.startswith("#")]
+        return dict(listed), False
     tree = _data_set(_parsed(content, file), data_set, file)
     if isinstance(tree, list) and tree and all(isinstance(name, str) for name in tree):
         return named(",".join(name.replace(",", " ") for name in tree)), False
@@ -150,8 +151,10 @@ def background(classes: ClassPrompts, templates: Sequence[str]) -> list[str]:
     return [text for thing in BACKGROUND if thing not in named for text in fill(tuple(templates), thing)]
 
 
-def _line(line: str) -> tuple[str, list[str]]:
+def _line(line: str, where: str) -> tuple[str, list[str]]:
     name, colon, texts = line.partition(":")
+    if not name.strip():
+        raise ScenarioError(f"{where}: a class without a name", hint="such as: sea: sea coast, ocean")
     phrases = [text.strip() for text in texts.split(",") if text.strip()] if colon else []
     return name.strip(), phrases or [phrase(name.strip())]
 

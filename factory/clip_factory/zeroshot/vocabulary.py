@@ -136,7 +136,9 @@ def _words(noun: str) -> int:
 def _synsets() -> dict[str, tuple[tuple[str, ...], str]]:
     """Lemmas and definition of each synset."""
     spec = importlib.util.find_spec("timm")  # not imported: that pulls torch
-    folder = Path(next(iter(spec.submodule_search_locations or ()))) / "data" / "_info" if spec else Path()
+    if spec is None:
+        raise ModuleNotFoundError("No module named 'timm'", name="timm")
+    folder = Path(next(iter(spec.submodule_search_locations or ()))) / "data" / "_info"
     definitions = dict(_lines((folder / "imagenet_synset_to_definition.txt").read_text("utf-8")))
     lemmas = _lines((folder / "imagenet_synset_to_lemma.txt").read_text("utf-8"))
     return {name: (tuple(one.strip() for one in text.split(",")), definitions.get(name, "")) for name, text in lemmas}
