@@ -303,7 +303,7 @@ def _report_videos(spans: Sequence[Span], unread: Sequence[Path], file: Path | N
         if (more := len(spans) - SPANS_SHOWN) > 0:
             err.print(f"and {more} more spans of yes")
     if file is not None:
-        err.print(f"{len(spans)} spans of yes: {file}", markup=False)
+        err.print(f"{len(spans):,} {'span' if len(spans) == 1 else 'spans'} of yes: {file}", markup=False)
     if unread:
         err.print(f"videos that were passed over: {len(unread)}; to read them, {INSTALL_VIDEO}", markup=False)
 
