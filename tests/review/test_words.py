@@ -157,7 +157,7 @@ def test_a_page_opened_after_accepted_words_has_them_in_force(site: Site) -> Non
         (["disc"], ["Disc"], "'disc' is both a positive and a negative phrase"),
         (["disc", "disc"], ["bar"], "names the same phrase twice"),
         ([], ["bar"], "needs at least one entry"),
-        (["disc"], [""], "should have at least 1 character"),
+        (["disc"], [""], "must not be empty"),
         ("disc", ["bar"], "positive and negative must be lists of phrases"),
         (["disc"], [1], "positive and negative must be lists of phrases"),
         (["disc"], None, "positive and negative must be lists of phrases"),
