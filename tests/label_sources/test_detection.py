@@ -17,9 +17,9 @@ from clip_factory.errors import ScenarioError, TeacherError
 from clip_factory.images.photo import Photo
 from clip_factory.label_sources import detection
 from clip_factory.label_sources.checkpoint import find_checkpoint
-from clip_factory.label_sources.detection import DEFAULT, ObjectDetection, decide, load_detection, overlaps
+from clip_factory.label_sources.detection import DEFAULT, decide, load_detection, overlaps
 from clip_factory.label_sources.detectors import Detections, load_detector
-from clip_factory.label_sources.localization import NOTHING, Rule, asked_phrases, to_scores
+from clip_factory.label_sources.localization import NOTHING, LocatingSource, Rule, asked_phrases, to_scores
 from clip_factory.label_sources.source import Phrases
 from clip_factory.scenario import Labeling, Scenario
 from support.pictures import draw_shape
@@ -256,7 +256,7 @@ def test_another_checkpoint_has_another_key_and_its_card_names_the_license(tmp_p
     sources = [load_detection(scenario(folder)) for folder in (one, other)]
 
     assert sources[0].key != sources[1].key
-    assert all(isinstance(source, ObjectDetection) for source in sources)
+    assert all(isinstance(source, LocatingSource) for source in sources)
     assert sources[0].about == {"name": f"local-dir:{one}", "license": "apache-2.0"}
 
 

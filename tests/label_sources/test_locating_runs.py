@@ -13,7 +13,7 @@ import pytest
 from clip_factory import pipeline
 from clip_factory import run_folder as files
 from clip_factory.images.photo import Photo
-from clip_factory.label_sources.detection import ObjectDetection
+from clip_factory.label_sources.localization import LocatingSource
 from clip_factory.label_sources.source import Scores, find_label_source
 from clip_factory.label_sources.visual_evidence import read_evidence
 from clip_factory.labels import Labels
@@ -99,7 +99,7 @@ def test_evidence_is_made_anew_where_it_is_lost_and_goes_with_its_source(
     run = made_run(tmp_path, photos, tiny_clip, "detection", make_owl(tmp_path / "model"))
     pipeline.run(run, tmp_path / "store", "label", go_on=True)
     written = run.file(files.EVIDENCE).read_bytes()
-    monkeypatch.setattr(ObjectDetection, "score", None)  # all is in the store: nothing is asked again
+    monkeypatch.setattr(LocatingSource, "score", None)  # all is in the store: nothing is asked again
 
     pipeline.run(run, tmp_path / "store", "label", go_on=True)
     assert len(stages(run, "label")) == 1, "nothing has changed"

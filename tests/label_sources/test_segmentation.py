@@ -46,7 +46,7 @@ def test_pixels_are_those_of_the_networks_own_forward(clipseg: Path) -> None:
     phrases = ["disc", "red disc", "bar"]
     processor = transformers.AutoProcessor.from_pretrained(clipseg)
     network = transformers.CLIPSegForImageSegmentation.from_pretrained(clipseg).eval()
-    segmenter = load_segmentation(scenario(clipseg))._segmenter
+    segmenter = load_segmentation(scenario(clipseg)).locator
 
     segmented = segmenter.segment(images, phrases)
 
@@ -61,7 +61,7 @@ def test_pixels_are_those_of_the_networks_own_forward(clipseg: Path) -> None:
 
 
 def test_many_phrases_are_decoded_in_parts(clipseg: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    segmenter = load_segmentation(scenario(clipseg))._segmenter
+    segmenter = load_segmentation(scenario(clipseg)).locator
     image, phrases = draw_shape("disc", 0), ["disc", "bar", "cat", "dog", "red"]
     whole = segmenter.segment([image], phrases)
 

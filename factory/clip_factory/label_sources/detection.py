@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 
-from clip_factory.images.photo import Photo
-from clip_factory.label_sources.checkpoint import Checkpoint, find_checkpoint
-from clip_factory.label_sources.detectors import Detections, Detector, load_detector
-from clip_factory.label_sources.localization import Answer, Rule, located, rivals, unseen
+from clip_factory.label_sources.checkpoint import find_checkpoint
+from clip_factory.label_sources.detectors import Detections, load_detector
+from clip_factory.label_sources.localization import Answer, LocatingSource, Rule, rivals, unseen
 from clip_factory.label_sources.probabilities import sigmoid
-from clip_factory.label_sources.source import Phrases, Scores
+from clip_factory.label_sources.source import Phrases
 from clip_factory.label_sources.visual_evidence import DIGITS, Box, VisualEvidence
 from clip_factory.scenario import Scenario
 
@@ -24,60 +21,28 @@ MAX_SHOWN = 12
 """Boxes of a photo that are kept, ..."""
 SHOWN_FROM = 0.5
 """... of those with at least this share of the score that counts."""
+BATCH_SIZE = 8
+"""Few: a photo is many seconds of work without a GPU."""
 
 
-class ObjectDetection:
-    """A `LabelSource`: boxes for phrases, of which the best for yes decides.
-
-    A box for yes counts from the scenario's `score` on, and only if no phrase for no scores higher in a box about the
-    same thing. Elsewhere in the photo look-alikes do not matter: a photo of a forklift and a pallet truck shows a
-    forklift. Without phrases for no, the score alone decides: a detector's score says by itself how sure it is, and a
-    person beside the forklift, or the wall behind it, is no reason to answer no.
-    """
-
-    batch_size = 8
-    """Few: a photo is many seconds of work without a GPU, and no more than these are done again after a kill."""
-
-    def __init__(self, checkpoint: Checkpoint, detector: Detector) -> None:
-        self._checkpoint, self._detector = checkpoint, detector
-
-    @property
-    def key(self) -> str:
-        """The checkpoint's content, and how it is asked."""
-        return f"detection-1-{self._checkpoint.key}"
-
-    @property
-    def about(self) -> Mapping[str, object]:
-        """Name and license of the checkpoint."""
-        return self._checkpoint.about
-
-    def question(self, scenario: Scenario) -> Mapping[str, object]:
-        """All that it reads of a scenario: another template is no reason to ask again."""
-        return Rule.of(scenario, DEFAULT).question(scenario)
-
-    def score(self, photos: Sequence[Photo], scenario: Scenario) -> Scores:
-        """Scores of N photos, with the boxes.
-
-        Raises:
-            ImagesError: A file has changed or vanished since it was scanned.
-            ScenarioError: The detector does not read a phrase to its end.
-        """
-        rule = Rule.of(scenario, DEFAULT)
-        return located(photos, scenario, rule, self._detector, self._detector.detect, decide)
-
-
-def load_detection(scenario: Scenario) -> ObjectDetection:
-    """The detector that a scenario names.
+def load_detection(scenario: Scenario) -> LocatingSource[Detections]:
+    """The detector that a scenario names: boxes for phrases, of which the best for yes decides.
 
     Raises:
         TeacherError: It cannot be had or loaded, or is no detector.
     """
     checkpoint = find_checkpoint(scenario.labels.model)
-    return ObjectDetection(checkpoint, load_detector(checkpoint))
+    detector = load_detector(checkpoint)
+    return LocatingSource("detection", checkpoint, detector, detector.detect, decide, DEFAULT, BATCH_SIZE)
 
 
 def decide(detections: Detections, phrases: Phrases, rule: Rule) -> Answer:
     """The answer that the boxes in one photo give.
+
+    A box for yes counts from the rule's score on, and only if no phrase for no scores higher in a box about the same
+    thing. Elsewhere in the photo look-alikes do not matter: a photo of a forklift and a pallet truck shows a forklift.
+    Without phrases for no, the score alone decides: a detector's score says by itself how sure it is, and a person
+    beside the forklift, or the wall behind it, is no reason to answer no.
 
     Args:
         detections: Of the phrases for yes, then those for no.

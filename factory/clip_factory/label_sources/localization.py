@@ -10,14 +10,15 @@ where the answer turns.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from clip_factory.images.photo import Photo
+from clip_factory.label_sources.checkpoint import Checkpoint
 from clip_factory.label_sources.pretrained import decoded
 from clip_factory.label_sources.probabilities import MIN_P, sigmoid
 from clip_factory.label_sources.source import Phrases, Scores
@@ -86,33 +87,50 @@ class Locator(Protocol):
 Seen = TypeVar("Seen")
 
 
-def located(
-    photos: Sequence[Photo],
-    scenario: Scenario,
-    rule: Rule,
-    locator: Locator,
-    see: Callable[[Sequence[Image.Image], Sequence[str]], list[Seen]],
-    decide: Callable[[Seen, Phrases, Rule], Answer],
-) -> Scores:
-    """Scores of N photos, with what is shown for them.
+@dataclass(frozen=True)
+class LocatingSource(Generic[Seen]):
+    """A `LabelSource`: a network that sees phrases in photos, and how an answer is made of what it sees."""
 
-    Args:
-        photos: N photos.
-        scenario: Has the phrases.
-        rule: When a place counts.
-        locator: The network.
-        see: What it sees of phrases in each of some upright RGB images.
-        decide: The answer that this gives about one photo.
+    name: str
+    """As `labels.source` says it."""
+    checkpoint: Checkpoint
+    locator: Locator
+    see: Callable[[Sequence[Image.Image], Sequence[str]], list[Seen]]
+    """What the network sees of phrases in each of some upright RGB images."""
+    decide: Callable[[Seen, Phrases, Rule], Answer]
+    """The answer that this gives about one photo."""
+    default: Rule
+    """What a scenario leaves out."""
+    batch_size: int
+    """Photos that are done again after a kill, at most."""
 
-    Raises:
-        ImagesError: A file has changed or vanished since it was scanned.
-        ScenarioError: The network does not read a phrase to its end.
-    """
-    phrases = asked_phrases(scenario)
-    named = phrases.all[:-1]
-    locator.check(named)
-    batches = decoded(photos, locator.image_size)
-    return to_scores([decide(one, phrases, rule) for images in batches for one in see(images, named)], phrases)
+    @property
+    def key(self) -> str:
+        """The checkpoint's content, and how it is asked."""
+        return f"{self.name}-1-{self.checkpoint.key}"
+
+    @property
+    def about(self) -> Mapping[str, object]:
+        """Name and license of the checkpoint."""
+        return self.checkpoint.about
+
+    def question(self, scenario: Scenario) -> Mapping[str, object]:
+        """All that it reads of a scenario: another template is no reason to ask again."""
+        return Rule.of(scenario, self.default).question(scenario)
+
+    def score(self, photos: Sequence[Photo], scenario: Scenario) -> Scores:
+        """Scores of N photos, with what is shown for them.
+
+        Raises:
+            ImagesError: A file has changed or vanished since it was scanned.
+            ScenarioError: The network does not read a phrase to its end.
+        """
+        rule, phrases = Rule.of(scenario, self.default), asked_phrases(scenario)
+        named = phrases.all[:-1]
+        self.locator.check(named)
+        batches = decoded(photos, self.locator.image_size)
+        answers = [self.decide(one, phrases, rule) for images in batches for one in self.see(images, named)]
+        return to_scores(answers, phrases)
 
 
 def asked_phrases(scenario: Scenario) -> Phrases:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,15 +11,15 @@ import torch
 from PIL import Image
 
 from clip_factory.errors import TeacherError
-from clip_factory.images.photo import Photo
 from clip_factory.label_sources.checkpoint import Checkpoint, find_checkpoint
-from clip_factory.label_sources.localization import Answer, Rule, located, rivals
+from clip_factory.label_sources.localization import Answer, LocatingSource, Rule, rivals
 from clip_factory.label_sources.pretrained import check_lengths, half_precision, load_network, load_part
-from clip_factory.label_sources.source import Phrases, Scores
+from clip_factory.label_sources.source import Phrases
 from clip_factory.label_sources.visual_evidence import Mask, VisualEvidence
 from clip_factory.scenario import Scenario
 
 DEFAULT = Rule(score=0.5, min_area=0.01)
+BATCH_SIZE = 16
 PHRASES_AT_ONCE = 32
 """Decoded for one photo in a forward pass."""
 
@@ -62,45 +62,8 @@ class Segmenter:
         return np.concatenate(parts)
 
 
-class Segmentation:
-    """A `LabelSource`: the share of a photo that is marked for phrases of yes.
-
-    A pixel is marked from the scenario's `score` on, where no phrase for no scores higher; the answer is yes if at
-    least `min_area` of the photo is. Without phrases for no, the score alone decides, as with detection.
-    """
-
-    batch_size = 16
-
-    def __init__(self, checkpoint: Checkpoint, segmenter: Segmenter) -> None:
-        self._checkpoint, self._segmenter = checkpoint, segmenter
-
-    @property
-    def key(self) -> str:
-        """The checkpoint's content, and how it is asked."""
-        return f"segmentation-1-{self._checkpoint.key}"
-
-    @property
-    def about(self) -> Mapping[str, object]:
-        """Name and license of the checkpoint."""
-        return self._checkpoint.about
-
-    def question(self, scenario: Scenario) -> Mapping[str, object]:
-        """All that it reads of a scenario: another template is no reason to ask again."""
-        return Rule.of(scenario, DEFAULT).question(scenario)
-
-    def score(self, photos: Sequence[Photo], scenario: Scenario) -> Scores:
-        """Scores of N photos, with the masks.
-
-        Raises:
-            ImagesError: A file has changed or vanished since it was scanned.
-            ScenarioError: The model does not read a phrase to its end.
-        """
-        rule = Rule.of(scenario, DEFAULT)
-        return located(photos, scenario, rule, self._segmenter, self._segmenter.segment, decide_area)
-
-
-def load_segmentation(scenario: Scenario) -> Segmentation:
-    """The model that a scenario names.
+def load_segmentation(scenario: Scenario) -> LocatingSource[np.ndarray]:
+    """The model that a scenario names: the share of a photo that is marked for phrases of yes decides.
 
     Raises:
         TeacherError: It cannot be had or loaded, or does not mark what phrases name.
@@ -115,11 +78,15 @@ def load_segmentation(scenario: Scenario) -> Segmentation:
             hint="kinds: clipseg; such as hf-hub:CIDAS/clipseg-rd64-refined",
         )
     network = load_network(checkpoint, transformers.CLIPSegForImageSegmentation)
-    return Segmentation(checkpoint, Segmenter(checkpoint, network, load_part(checkpoint, transformers.AutoProcessor)))
+    segmenter = Segmenter(checkpoint, network, load_part(checkpoint, transformers.AutoProcessor))
+    return LocatingSource("segmentation", checkpoint, segmenter, segmenter.segment, decide_area, DEFAULT, BATCH_SIZE)
 
 
 def decide_area(log_odds: np.ndarray, phrases: Phrases, rule: Rule) -> Answer:
     """The answer that the pixels of one photo give.
+
+    A pixel is marked from the rule's score on, where no phrase for no scores higher; the answer is yes if at least
+    `min_area` of the photo is. Without phrases for no, the score alone decides, as with detection.
 
     Yes means that at least `min_area` of the margins are 0 or more. That is: the smallest of the highest `min_area` of
     them is, and this one is the photo's margin.
