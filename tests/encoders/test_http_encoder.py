@@ -355,6 +355,13 @@ def test_a_token_that_is_none_is_named_by_its_variable(token: str, monkeypatch: 
         load_encoder(Teacher(model="http://127.0.0.1:9"))
 
 
+def test_a_server_that_speaks_no_https_is_named_as_one(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_encoder, "FIRST_PATIENCE", 0.5)
+    with pytest.raises(TeacherError, match="cannot be reached") as caught:
+        load_encoder(Teacher(model=server.url.replace("http://", "https://")))
+    assert (caught.value.hint or "").startswith("what answers there speaks no https: name it http://")
+
+
 def test_a_refused_token_is_explained(server: FakeServer) -> None:
     server.failures.append(reply({"detail": "this server wants its token"}, 401))
     with pytest.raises(TeacherError, match="this server wants its token") as caught:

@@ -226,6 +226,17 @@ def test_a_damaged_encoder_json_is_refused(tmp_path: Path, text: str) -> None:
         OnnxEncoder.load(tmp_path)
 
 
+def test_a_file_in_place_of_the_folder_is_named_as_one(exported_encoder: Path) -> None:
+    with pytest.raises(ModelError, match=r"image\.onnx: a file, and an exported encoder is a folder"):
+        OnnxEncoder.load(exported_encoder / files.IMAGE)
+
+
+def test_a_tilde_in_the_path_is_the_home_folder(exported_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(exported_encoder.parent))
+    key = OnnxEncoder.load(exported_encoder).key
+    assert load_encoder(Teacher(model=f"onnx:~/{exported_encoder.name}")).key == key
+
+
 def test_the_key_follows_all_that_changes_vectors(exported_encoder: Path, tmp_path: Path) -> None:
     first = OnnxEncoder.load(exported_encoder)
     assert first.key.startswith("onnx-fp32-")

@@ -46,7 +46,7 @@ def test_loopback_needs_none(host: str) -> None:
 def test_a_port_that_is_taken_is_refused_before_an_encoder_is_loaded() -> None:
     with served(AxisEncoder("red")) as server:
         port = server.listener.getsockname()[1]
-        with pytest.raises(RunError, match=f"port {port} cannot be used"):
+        with pytest.raises(RunError, match=f"port {port} cannot be used.*\n.*--port; 0 is any"):
             prepare(lambda: pytest.fail("loaded"), "127.0.0.1", port, None, settings())
 
 

@@ -20,6 +20,14 @@ def test_nouns_are_distinct_and_have_spaces_where_wordnet_has_underscores() -> N
     assert not [noun for noun in named if "_" in noun or noun != noun.strip() or not noun]
 
 
+def test_without_timm_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocabulary.importlib.util, "find_spec", lambda name: None)
+
+    with pytest.raises(ModuleNotFoundError) as caught:
+        vocabulary._synsets.__wrapped__()
+    assert caught.value.name == "timm", "the command line says which install has it"
+
+
 def test_every_one_of_the_synsets_is_read_with_its_definition() -> None:
     synsets = vocabulary._synsets()
 
