@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from itertools import chain, count, islice, takewhile
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -17,6 +18,9 @@ from PIL import Image
 from clip_factory.runtime.preprocessing import ImageSource, load_square
 from clip_factory.runtime.region import Region
 from clip_factory.runtime.runtime_errors import ImageError
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Network(NamedTuple):
@@ -68,17 +72,37 @@ def predict_ahead(
         for chunk in chain(head, chunks):
             yield from _predict_chunk(chunk, networks)
         return
+    yield from map_ahead(partial(_predict_chunk, networks=networks), chain(head, chunks), workers)
+
+
+def map_ahead(work: Callable[[list[T]], list[R]], chunks: Iterable[list[T]], workers: int) -> Generator[R, None, None]:
+    """The results of `work` on each chunk, in order, while threads work on those that come after.
+
+    Args:
+        work: Called in one of the threads.
+        chunks: Read from the iterable `workers + 1` ahead.
+        workers: Threads.
+    """
     pool = ThreadPoolExecutor(workers, thread_name_prefix="predict")
-    waiting: deque[Future[list[Result]]] = deque()
+    waiting: deque[Future[list[R]]] = deque()
     try:
-        for chunk in chain(head, chunks):
-            waiting.append(pool.submit(_predict_chunk, chunk, networks))
+        for chunk in chunks:
+            waiting.append(pool.submit(work, chunk))
             if len(waiting) > workers:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def read_or_reason(source: ImageSource, read: Callable[[ImageSource], R]) -> R | str:
+    """What `read` makes of an image, or why it cannot be read: without its name, which stands beside it."""
+    try:
+        with _PIL_LOCK if isinstance(source, Image.Image) else nullcontext():
+            return read(source)
+    except ImageError as error:
+        return error.what.removeprefix(f"{path_of(source) or type(source).__name__}: ")
 
 
 def path_of(source: ImageSource) -> str | None:
@@ -105,8 +129,4 @@ def _run(network: Callable[[np.ndarray], np.ndarray], squares: list[np.ndarray |
 
 
 def _square(source: ImageSource, size: int, region: Region | None) -> np.ndarray | str:
-    try:
-        with _PIL_LOCK if isinstance(source, Image.Image) else nullcontext():
-            return load_square(source, size, region)
-    except ImageError as error:
-        return error.what.removeprefix(f"{path_of(source) or type(source).__name__}: ")
+    return read_or_reason(source, lambda one: load_square(one, size, region))

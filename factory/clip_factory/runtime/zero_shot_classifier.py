@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -14,7 +12,7 @@ from PIL import Image
 
 from clip_factory.runtime.onnx_encoder import OnnxEncoder
 from clip_factory.runtime.predictions import Images, pictures
-from clip_factory.runtime.prefetch import path_of
+from clip_factory.runtime.prefetch import map_ahead, path_of, read_or_reason
 from clip_factory.runtime.preprocessing import ImageSource, read_rgb
 from clip_factory.runtime.runtime_errors import FactoryError, ImageError
 from clip_factory.runtime.safe_text import is_unicode
@@ -138,30 +136,17 @@ class ZeroShot:
 
     def _embedded(self, images: Images) -> Iterator[tuple[ImageSource, np.ndarray | str]]:
         """Each image with its vector, or the reason why there is none; a few batches ahead of whoever asks."""
-        source, waiting = iter(pictures(images)), deque[Future[list[tuple[ImageSource, np.ndarray | str]]]]()
-        pool = ThreadPoolExecutor(self.encoder.runs_at_once, thread_name_prefix="read")
-        try:
-            while chunk := list(islice(source, self.encoder.images_a_run)):
-                waiting.append(pool.submit(self._embed, chunk))
-                if len(waiting) > self.encoder.runs_at_once:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        source = iter(pictures(images))
+        chunks = iter(lambda: list(islice(source, self.encoder.images_a_run)), [])
+        return map_ahead(self._embed, chunks, self.encoder.runs_at_once)
 
     def _embed(self, chunk: list[ImageSource]) -> list[tuple[ImageSource, np.ndarray | str]]:
-        read = [self._read(source) for source in chunk]
+        side = self.encoder.image_size
+        read = [read_or_reason(source, lambda one: read_rgb(one, min_side=side)) for source in chunk]
         vectors = iter(self.encoder.embed_images([one for one in read if isinstance(one, Image.Image)]))
         return [
             (source, one if isinstance(one, str) else next(vectors)) for source, one in zip(chunk, read, strict=True)
         ]
-
-    def _read(self, source: ImageSource) -> Image.Image | str:
-        try:
-            return read_rgb(source, min_side=self.encoder.image_size)
-        except ImageError as error:
-            return error.what.removeprefix(f"{path_of(source) or type(source).__name__}: ")
 
 
 def _check_words(phrases: Sequence[str], templates: Sequence[str]) -> None:
