@@ -17,9 +17,10 @@ from clip_factory.errors import ImagesError
 from clip_factory.images.archives import DAMAGED, UNPACKING, unpack
 from clip_factory.images.left_out import write_left_out
 from clip_factory.images.url_lists import MAX_LIST_BYTES, addresses, fetch_all
-from clip_factory.images.videos import KEPT, gather, has_videos
+from clip_factory.images.videos import KEPT, gather
 from clip_factory.run_folder import sha256_file
 from clip_factory.runtime.atomic import atomic, atomic_folder, sweep
+from clip_factory.runtime.photo_files import is_video
 from clip_factory.runtime.safe_text import without_secrets
 
 MAX_DOWNLOAD_BYTES = 500_000_000_000
@@ -43,10 +44,8 @@ def locate(source: scenario.Images, store: Path) -> Path:
     if source.path is None:
         raise ImagesError("the scenario names no images", hint="add `images: {path: photos/}` or pass --images DIR")
     path = Path(source.path)
-    if (path.is_dir() or path.is_file()) and has_videos(path):
+    if path.is_dir() or (path.is_file() and is_video(path)):
         return gather(path, source.every, store)
-    if path.is_dir():
-        return path
     if path.is_file():
         return _listed(path, store) or _unpacked(path, store)
     raise ImagesError(f"{path}: no such folder or archive", hint="check the path")

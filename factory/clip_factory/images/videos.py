@@ -22,7 +22,7 @@ from clip_factory.progress import bar, console
 from clip_factory.run_folder import sha256_file
 from clip_factory.runtime.atomic import atomic_folder, write_json, write_text
 from clip_factory.runtime.durations import milliseconds, seconds_text
-from clip_factory.runtime.photo_files import INSTALL_VIDEO, find_files, is_video, path_text, video_is_read
+from clip_factory.runtime.photo_files import INSTALL_VIDEO, SeenFile, find_files, path_text, video_is_read
 from clip_factory.runtime.video_frames import DEFAULT_EVERY, SAMPLING, sample_video
 
 QUALITY = 95
@@ -61,21 +61,8 @@ class _Sampled(NamedTuple):
     seconds: float
 
 
-def has_videos(root: Path) -> bool:
-    """Whether videos below a folder, or this file, are to be sampled: there are some, and PyAV is installed.
-
-    Raises:
-        ImagesError: PyAV is not installed, and without videos there is nothing.
-    """
-    seen = find_files(root) if root.is_dir() else []
-    videos = [root] if not root.is_dir() and is_video(root) else [file.path for file in seen if file.is_video]
-    if videos and not video_is_read() and all(file.reason is not None for file in seen):
-        raise ImagesError(f"{videos[0]}: a video, and PyAV, which reads it, is not installed", hint=INSTALL_VIDEO)
-    return bool(videos) and video_is_read()
-
-
 def gather(source: Path, every: str | float | None, store: Path) -> Path:
-    """The folder that shows the photos of `source` and the frames of its videos.
+    """The folder that shows the photos of `source` and the frames of its videos; `source` itself where none is sampled.
 
     Args:
         source: A folder, or a video.
@@ -86,13 +73,24 @@ def gather(source: Path, every: str | float | None, store: Path) -> Path:
         The folder. Beside it lie the list of what gave no photo, and of the videos; see `clip_at`.
 
     Raises:
-        ImagesError: There is no photo, and no video gives one.
+        ImagesError: There is no photo, and no video gives one, or PyAV is not installed.
     """
-    step = milliseconds(every or DEFAULT_EVERY)
-    source = source.absolute()
-    root = source if source.is_dir() else source.parent
     seen = find_files(source) if source.is_dir() else []
     videos = [file.path for file in seen if file.is_video] if source.is_dir() else [source]
+    if not videos:
+        return source
+    if not video_is_read():
+        if any(file.reason is None for file in seen):
+            return source
+        raise ImagesError(f"{videos[0]}: a video, and PyAV, which reads it, is not installed", hint=INSTALL_VIDEO)
+    seen = [file._replace(path=file.path.absolute()) for file in seen]
+    return _with_frames(source.absolute(), seen, milliseconds(every or DEFAULT_EVERY), store)
+
+
+def _with_frames(source: Path, seen: Sequence[SeenFile], step: int, store: Path) -> Path:
+    """As `gather`, of a video or a folder with some; `seen` is what the folder holds."""
+    root = source if source.is_dir() else source.parent
+    videos = [file.path for file in seen if file.is_video] or [source]
     left_out = [LeftOut(_text(file.path, root), file.reason) for file in seen if file.reason and not file.is_video]
     sampled, failed = _sample_all(videos, root, step, store)
     photos = [_Entry(file.path.relative_to(root), file.path) for file in seen if file.reason is None]
