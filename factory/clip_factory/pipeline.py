@@ -35,7 +35,7 @@ from clip_factory.label_sources.labeling import label as label_photos
 from clip_factory.label_sources.refinement import load_refinement
 from clip_factory.label_sources.source import find_label_source
 from clip_factory.label_sources.visual_evidence import write_evidence
-from clip_factory.progress import bar, console
+from clip_factory.progress import bar, console, warn
 from clip_factory.report import write_card, write_labels, write_report
 from clip_factory.run_folder import RunFolder
 from clip_factory.runtime.atomic import write_json
@@ -87,21 +87,21 @@ def scan(job: Job) -> None:
     image_scan.write(table, job.run.file(files.IMAGES))
     console.print(image_scan.summarize(table), markup=False)
     if frames := image_scan.frames_of_a_fixed_camera(table):
-        _warn(job, warning(frames, table["reason"].null_count))
+        _warn_and_log(job, warning(frames, table["reason"].null_count))
     of_videos, doubtful = image_scan.frames_of_videos(table)
     if doubtful:
-        _warn(job, of_videos)
+        _warn_and_log(job, of_videos)
     elif of_videos:
         console.print(of_videos, markup=False)
     if region is None and job.scenario.region is not None:
-        _warn(job, "warning: the region is the whole photo: nothing of it is left out")
+        _warn_and_log(job, "warning: the region is the whole photo: nothing of it is left out")
     if region is not None:
         console.print(f"of each photo a region is looked at: {region.says}", markup=False)
         if small := small_regions(table, region):
-            _warn(job, small_region_warning(small, table["reason"].null_count))
+            _warn_and_log(job, small_region_warning(small, table["reason"].null_count))
 
 
-def _warn(job: Job, message: str) -> None:
+def _warn_and_log(job: Job, message: str) -> None:
     console.print(message, markup=False, style="yellow")
     job.run.log("warning", text=message)
 
@@ -271,11 +271,9 @@ def _check_early(scenario: Scenario) -> None:
     """Refuse what only a late stage would notice, before hours of work."""
     for phrase in (*scenario.positive, *(scenario.negative or ())):
         if word := may_deny(phrase):
-            console.print(
-                f"warning: {phrase!r} may say by {word!r} that something is not there, which CLIP does not understand"
-                " (only some words of some languages are known here): name what is to be seen",
-                markup=False,
-                style="yellow",
+            warn(
+                f"{phrase!r} may say by {word!r} that something is not there, which CLIP does not understand"
+                " (only some words of some languages are known here): name what is to be seen"
             )
     scenario_region(scenario)
     find_label_source(scenario)

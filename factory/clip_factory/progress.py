@@ -25,6 +25,11 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.1f}/s" if task.speed else "")
 
 
+def warn(message: str) -> None:
+    """Print a warning: what a person should know, and what stops nothing."""
+    console.print(f"warning: {message}", style="yellow", markup=False)
+
+
 @contextmanager
 def bar(what: str) -> Iterator[Report]:
     """Show how far a piece of work is, at which rate, and the time left; nothing if no work is reported."""

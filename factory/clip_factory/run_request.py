@@ -223,10 +223,7 @@ def _resolved_teacher(wanted: Teacher, photos: Path) -> Teacher:
         return wanted
     from clip_factory import encoders  # pulls torch
 
-    chosen, warning = encoders.resolve(wanted)
-    if warning:
-        console.print(f"warning: {warning}", style="yellow")
-    return encoders.with_faster_engine(chosen, lambda: len(find_images(photos)))
+    return encoders.with_faster_engine(encoders.resolve_with_warning(wanted), lambda: len(find_images(photos)))
 
 
 def _source(images: Images) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Dual encoders, and how photos are embedded with them. open_clip stays in this room, and torch behind it."""
 
-from clip_factory.encoders.auto import RECOMMENDED, recommended, resolve
+from clip_factory.encoders.auto import RECOMMENDED, recommended, resolve, resolve_with_warning
 from clip_factory.encoders.embedding import embed
 from clip_factory.encoders.encoder import Encoder, load_encoder
 from clip_factory.encoders.faster_engine import with_faster_engine
@@ -16,5 +16,6 @@ __all__ = [
     "load_encoder",
     "recommended",
     "resolve",
+    "resolve_with_warning",
     "with_faster_engine",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from clip_factory.progress import warn
 from clip_factory.scenario import Teacher
 
 Device = Literal["cpu", "cuda"]
@@ -52,6 +53,14 @@ def resolve(teacher: Teacher) -> tuple[Teacher, str | None]:
             return chosen, None if candidate == best else f"{_missing(best)}: labeling with {candidate.name}"
     warning = f"{_missing(best)}: labeling with the built-in `offline` teacher, which knows fewer things"
     return teacher.model_copy(update={"model": "offline"}), warning
+
+
+def resolve_with_warning(teacher: Teacher) -> Teacher:
+    """As `resolve`, with the warning printed."""
+    chosen, warning = resolve(teacher)
+    if warning:
+        warn(warning)
+    return chosen
 
 
 def _missing(teacher: Teacher) -> str:

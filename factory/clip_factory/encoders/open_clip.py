@@ -20,7 +20,7 @@ from clip_factory.encoders.encoder_catalog import UNKNOWN_LICENSE, weights_licen
 from clip_factory.encoders.offline import LICENSE, build_offline
 from clip_factory.errors import TeacherError
 from clip_factory.memory import keep_to_quota
-from clip_factory.progress import console
+from clip_factory.progress import warn
 from clip_factory.runtime.image_steps import middle
 from clip_factory.runtime.preprocessing import RULES
 from clip_factory.runtime.processors import usable_cpus
@@ -203,7 +203,7 @@ def _warnings_for_people() -> Iterator[None]:
         warnings.simplefilter("always")
         yield
     for message in dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, SHOWN)):
-        console.print(f"warning: {message}", style="yellow", markup=False)
+        warn(message)
 
 
 def weights_available(teacher: Teacher) -> bool:

@@ -20,7 +20,7 @@ from clip_factory.label_sources.refinement import PseudoLabels, checked, load_re
 from clip_factory.label_sources.source import LabelSource, Phrases, Scores, find_label_source
 from clip_factory.label_sources.visual_evidence import VisualEvidence, to_arrow
 from clip_factory.labels import Labels, hard_labels
-from clip_factory.progress import bar, console
+from clip_factory.progress import bar, warn
 from clip_factory.scenario import Scenario
 from clip_factory.scenario.prompts import template_set
 from clip_factory.splits import assign
@@ -118,11 +118,9 @@ def score(source: LabelSource, photos: Sequence[Photo], scenario: Scenario, stor
     shown = tuple(evidence.get(photo.sha256, VisualEvidence()) for photo in photos) if evidence else None
     scores = Scores(phrases, np.stack([rows[photo.sha256] for photo in photos]), shown)
     if (mass := float(scores.by_phrase.sum(axis=1, dtype=np.float64).mean())) < MIN_MASS:
-        console.print(
-            f"warning: {source.about['name']} does not answer this question with yes or no: both together are "
-            f"{mass:.2g} of what it would say, of which the labels are the ratio; ask in other words",
-            markup=False,
-            style="yellow",
+        warn(
+            f"{source.about['name']} does not answer this question with yes or no: both together are {mass:.2g} of what"
+            " it would say, of which the labels are the ratio; ask in other words"
         )
     return scores
 

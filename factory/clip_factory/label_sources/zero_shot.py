@@ -10,7 +10,7 @@ from clip_factory.encoders import EmbeddingStore, Encoder, embed
 from clip_factory.errors import ScenarioError
 from clip_factory.images.photo import Photo
 from clip_factory.label_sources.source import Phrases, Scores
-from clip_factory.progress import console
+from clip_factory.progress import warn
 from clip_factory.scenario import Scenario
 from clip_factory.scenario.prompts import TemplateSet, fill, template_set
 
@@ -71,11 +71,7 @@ def _check_words(encoder: Encoder, phrases: Phrases) -> None:
                 hint="say it in words that this teacher knows, such as English ones, or name another teacher",
             )
         if unknown:
-            console.print(
-                f"warning: phrase {phrase!r}: the teacher {encoder.name} does not know {', '.join(unknown)}",
-                markup=False,
-                style="yellow",
-            )
+            warn(f"phrase {phrase!r}: the teacher {encoder.name} does not know {', '.join(unknown)}")
 
 
 def _check_differences(encoder: Encoder, phrases: Phrases, texts: np.ndarray) -> None:

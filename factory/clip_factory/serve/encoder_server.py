@@ -15,11 +15,10 @@ from typing import Any
 
 import uvicorn
 
-from clip_factory.encoders import Encoder, load_encoder, resolve
+from clip_factory.encoders import Encoder, load_encoder, resolve_with_warning
 from clip_factory.encoders.wire_format import TOKEN_VARIABLE
 from clip_factory.errors import RunError
 from clip_factory.http_server import PatientProtocol, ended_by, listen
-from clip_factory.progress import console
 from clip_factory.scenario import Teacher
 from clip_factory.serve.batching import Batcher
 from clip_factory.serve.embedding_app import Settings, application
@@ -113,10 +112,7 @@ def load_named(teacher: Teacher) -> Encoder:
     Raises:
         TeacherError: It cannot be loaded.
     """
-    chosen, warning = resolve(teacher)
-    if warning:
-        console.print(f"warning: {warning}", style="yellow", markup=False)
-    return load_encoder(chosen)
+    return load_encoder(resolve_with_warning(teacher))
 
 
 def read_token(file: Path | None) -> str | None:

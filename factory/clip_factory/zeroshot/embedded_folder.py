@@ -17,14 +17,14 @@ from clip_factory.encoders import (
     embed,
     for_region,
     load_encoder,
-    resolve,
+    resolve_with_warning,
     with_faster_engine,
 )
 from clip_factory.errors import ImagesError
 from clip_factory.images import sources
 from clip_factory.images.photo import Photo
 from clip_factory.images.scan import scan
-from clip_factory.progress import bar, console
+from clip_factory.progress import bar
 from clip_factory.runtime.preprocessing import read_rgb
 from clip_factory.runtime.region import Region
 from clip_factory.scenario import Images, Teacher
@@ -124,10 +124,7 @@ def load_named(teacher: Teacher, photos: int = 0) -> Encoder:
     """The encoder of a name, `auto` among them: with the engine that is faster for so many photos."""
     if teacher.model != "auto":
         return load_encoder(teacher)
-    chosen, warning = resolve(teacher)
-    if warning:
-        console.print(f"warning: {warning}", style="yellow", markup=False)
-    return load_encoder(with_faster_engine(chosen, lambda: photos))
+    return load_encoder(with_faster_engine(resolve_with_warning(teacher), lambda: photos))
 
 
 def class_folders(folder: EmbeddedFolder) -> np.ndarray:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from clip_factory.errors import RegistryError
-from clip_factory.progress import console
+from clip_factory.progress import warn
 from clip_factory.registry.backend import IDENTITY, MAX_RECORD, PINNED_KEY, Decide, Draft, Move, make_index
 from clip_factory.runtime.photo_files import LITTER
 from clip_factory.runtime.releases.json_fields import loads
@@ -78,7 +78,7 @@ class FileRegistry:
         for name, error in blocked.items():
             if not sound:
                 raise error
-            console.print(f"warning: {name} is left out of {self.url}: {error.what}", markup=False, style="yellow")
+            warn(f"{name} is left out of {self.url}: {error.what}")
         return Index({name: entry for one in sound for name, entry in one.models.items()})
 
     def _models(self) -> tuple[list[Index], dict[str, RegistryError]]:
