@@ -259,11 +259,8 @@ class Batcher:
             return [EncoderFailedError(f"{type(error).__name__}: {error}")]
 
     def _vectors(self, batch: Sequence[_Waiting]) -> np.ndarray:
-        vectors = np.asarray(self.encoder.embed_images([waiting.pixels.image for waiting in batch]), np.float32)
-        if vectors.shape != (len(batch), self.encoder.dim):
-            raise ValueError(f"vectors {vectors.shape}, expected {(len(batch), self.encoder.dim)}")
-        if not np.isfinite(vectors).all():
-            raise ValueError("vectors that are not finite")
+        vectors = self.encoder.embed_images([waiting.pixels.image for waiting in batch])
+        vectors = checked_vectors(vectors, len(batch), self.encoder.dim)
         self.metrics.photos.inc(len(batch))
         return vectors
 
@@ -296,6 +293,20 @@ class _Kept:
         self._vectors[digest] = vector.copy()  # a row of a batch would keep all of it
         while len(self._vectors) > self.count:
             self._vectors.popitem(last=False)
+
+
+def checked_vectors(vectors: np.ndarray, count: int, dim: int) -> np.ndarray:
+    """The same as float32 `(count, dim)`.
+
+    Raises:
+        ValueError: They have another shape, or are not finite.
+    """
+    vectors = np.asarray(vectors, np.float32)
+    if vectors.shape != (count, dim):
+        raise ValueError(f"vectors {vectors.shape}, expected {(count, dim)}")
+    if not np.isfinite(vectors).all():
+        raise ValueError("vectors that are not finite")
+    return vectors
 
 
 def _run(work: Callable[[], Any], future: Future[Any]) -> None:

@@ -37,7 +37,7 @@ from clip_factory.encoders.wire_format import (
     unpack_photos,
 )
 from clip_factory.runtime.safe_text import is_unicode
-from clip_factory.serve.batching import Batcher, Pixels
+from clip_factory.serve.batching import Batcher, Pixels, checked_vectors
 from clip_factory.serve.metrics import Metrics
 from clip_factory.serve.openapi import document
 from clip_factory.serve.problems import KINDS, problem, refused
@@ -167,9 +167,7 @@ class _Answers:
             gone.cancel()
 
     def _embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        vectors = np.asarray(self.batcher.encoder.embed_texts(texts), np.float32)
-        if vectors.shape != (len(texts), self.facts.dim) or not np.isfinite(vectors).all():
-            raise ValueError(f"vectors {vectors.shape} of {len(texts)} texts, or some that are not finite")
+        vectors = checked_vectors(self.batcher.encoder.embed_texts(texts), len(texts), self.facts.dim)
         self.metrics.texts.inc(len(texts))
         return vectors
 
